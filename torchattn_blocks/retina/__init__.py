@@ -1,1 +1,32 @@
 """Retinal vessel segmentation on top of the layers: data, training, scores and pictures."""
+
+from torchattn_blocks.retina.datasets import FundusFiles, chase_db1, drive
+from torchattn_blocks.retina.fov import estimate_fov
+from torchattn_blocks.retina.fundus import Fundus
+from torchattn_blocks.retina.inference import vessel_probability
+from torchattn_blocks.retina.plots import error_map, save_sheet
+from torchattn_blocks.retina.protocol import CHASE_DB1, DRIVE, Protocol, Split
+from torchattn_blocks.retina.scores import markdown_table, pooled_scores
+from torchattn_blocks.retina.synthetic import synthesize
+from torchattn_blocks.retina.training import EpochLog, Recipe, train
+
+__all__ = [
+    "CHASE_DB1",
+    "DRIVE",
+    "EpochLog",
+    "Fundus",
+    "FundusFiles",
+    "Protocol",
+    "Recipe",
+    "Split",
+    "chase_db1",
+    "drive",
+    "error_map",
+    "estimate_fov",
+    "markdown_table",
+    "pooled_scores",
+    "save_sheet",
+    "synthesize",
+    "train",
+    "vessel_probability",
+]

@@ -1,0 +1,138 @@
+"""The mask sampler: the geometry against naive loops, the statistics against their formulas."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from torchattn_blocks.layers import _block_mask
+from torchattn_blocks.layers._block_mask import (
+    BlockMask,
+    covered_elements,
+    exact_intensity,
+    paper_intensity,
+)
+
+BOTH_WAYS = pytest.mark.parametrize("sparse", [True, False], ids=["sparse", "dense"])
+
+
+@st.composite
+def boxes(draw, least=1, largest=9, dims=(1, 4)):
+    """A shape and a block that fits in it."""
+    shape = draw(st.lists(st.integers(least, largest), min_size=dims[0], max_size=dims[1]))
+    return tuple(shape), tuple(draw(st.integers(1, size)) for size in shape)
+
+
+def cover(size, block):
+    """How many cells cover each position, counted one by one."""
+    count = np.zeros(size, dtype=int)
+    for cell in itertools.product(*(range(s - b + 1) for s, b in zip(size, block, strict=True))):
+        count[tuple(slice(c, c + b) for c, b in zip(cell, block, strict=True))] += 1
+    return count
+
+
+def painted(mask):
+    return mask.fill_(torch.zeros(mask.shape), 1.0)
+
+
+def choose(monkeypatch, sparse):
+    monkeypatch.setattr(BlockMask, "_is_sparse", lambda self: sparse)
+
+
+@BOTH_WAYS
+@settings(max_examples=60)
+@given(box=boxes(), intensity=st.floats(0.01, 2), seed=st.integers(0, 2**63 - 1))
+def test_paints_what_a_naive_loop_paints_from_the_same_seeds(sparse, box, intensity, seed):
+    shape, block = box
+    mask = BlockMask(shape, block, intensity, seed)
+    # The same number draws the same seeds for blocks of one element on a map of the cells.
+    alone = BlockMask(mask.cells, (1,) * len(shape), intensity, seed)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        choose(monkeypatch, sparse)
+        expected = torch.zeros(shape)
+        for cell in painted(alone).nonzero().tolist():
+            expected[tuple(slice(c, c + b) for c, b in zip(cell, block, strict=True))] = 1
+        assert torch.equal(painted(mask), expected)
+
+
+@BOTH_WAYS
+def test_the_same_in_every_memory_format(sparse, monkeypatch):
+    choose(monkeypatch, sparse)
+    mask = BlockMask((2, 3, 8, 6), (1, 1, 3, 2), 0.1, 5)
+    expected = painted(mask)
+    channels_last = torch.zeros(mask.shape).contiguous(memory_format=torch.channels_last)
+    assert torch.equal(mask.fill_(channels_last, 1.0), expected)
+    inside = torch.zeros(4, 6, 10, 9)[1:3, ::2, 1:9, 2:8]
+    assert torch.equal(mask.fill_(inside, 1.0), expected)
+
+
+def test_a_slice_is_painted_and_nothing_beside_it():
+    whole = torch.zeros(4, 6, 10, 9)
+    mask = BlockMask((2, 3, 8, 6), (1, 1, 3, 2), 0.3, 5)
+    mask.fill_(whole[1:3, ::2, 1:9, 2:8], 1.0)
+    assert whole.sum() == painted(mask).sum() > 0
+
+
+@BOTH_WAYS
+def test_every_position_is_kept_as_often_as_the_cells_over_it_say(sparse, monkeypatch):
+    """40 positions and 6 standard deviations each: a false alarm once in ten million seeds."""
+    choose(monkeypatch, sparse)
+    planes, size, block, intensity = 100_000, (5, 8), (2, 3), 0.09
+    drawn = painted(BlockMask((planes, *size), (1, *block), intensity, seed=11)).numpy()
+    keep = np.exp(-intensity * cover(size, block))
+    deviation = np.sqrt(keep * (1 - keep) / planes)
+    assert (np.abs((1 - drawn).mean(0) - keep) < 6 * deviation).all()
+
+
+@BOTH_WAYS
+def test_neighbouring_seeds_are_independent(sparse, monkeypatch):
+    """Both of two adjacent cells are hit with probability gamma squared, within 6 deviations."""
+    choose(monkeypatch, sparse)
+    planes, intensity = 200_000, 0.3
+    drawn = painted(BlockMask((planes, 2), (1, 1), intensity, seed=12)).numpy()
+    gamma = 1 - math.exp(-intensity)
+    for value, expected in ((drawn[:, 0] * drawn[:, 1], gamma**2), (drawn, gamma)):
+        deviation = math.sqrt(expected * (1 - expected) / value.size)
+        assert abs(value.mean() - expected) < 6 * deviation
+
+
+@settings(max_examples=100)
+@given(box=boxes(largest=12, dims=(1, 3)), p=st.floats(0.001, 0.999))
+def test_exact_intensity_keeps_what_was_asked(box, p):
+    keep = np.exp(-exact_intensity(p, *box) * cover(*box)).mean()
+    assert keep == pytest.approx(1 - p, rel=1e-12)
+
+
+@pytest.mark.parametrize("p", [1e-12, 1e-300, 1 - 1e-12])
+def test_exact_intensity_at_extreme_rates(p):
+    size, block = (12, 9), (3, 4)
+    t = exact_intensity(p, size, block)
+    assert -np.expm1(-t * cover(size, block)).mean() == pytest.approx(p, rel=1e-9)
+
+
+def test_exact_intensity_on_a_large_map():
+    rows = cover((592,), (7,))
+    keep = np.exp(-exact_intensity(0.15, (592, 592), (7, 7)) * np.outer(rows, rows)).mean()
+    assert keep == pytest.approx(0.85, rel=1e-12)
+
+
+def test_paper_intensity_is_equation_1():
+    gamma = 0.15 / 49 * (74 * 74) / (68 * 68)
+    assert paper_intensity(0.15, (74, 74), (7, 7)) == pytest.approx(-math.log(1 - gamma))
+
+
+def test_counts_what_it_paints():
+    mask = BlockMask((3, 4, 20, 20), (1, 1, 5, 4), 0.02, 3)
+    assert covered_elements(mask, torch.device("cpu")) == int(painted(mask).sum()) > 0
+
+
+def test_draws_the_cheaper_way():
+    few = BlockMask((2, 16, 64, 64), (1, 1, 7, 7), 0.003, 0)
+    many = BlockMask((2, 16, 64, 64), (1, 1, 1, 1), 0.7, 0)
+    assert few._is_sparse()
+    assert not many._is_sparse()
+    assert _block_mask._NS_PER_SEED > 0

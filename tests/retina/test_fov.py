@@ -1,0 +1,142 @@
+"""The field of view computed from a photograph."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage import data
+
+from torchattn_blocks.retina.datasets import chase_db1, drive
+from torchattn_blocks.retina.fov import estimate_fov
+
+RETINA, BORDER = (180, 90, 40), (6, 6, 8)
+
+
+def disc(height=120, width=140, centre=(60, 70), radius=52):
+    row, column = np.ogrid[:height, :width]
+    return (row - centre[0]) ** 2 + (column - centre[1]) ** 2 < radius**2
+
+
+def paint(fov):
+    return np.where(fov[..., None], RETINA, BORDER).astype(np.uint8)
+
+
+def iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    return float((one & other).sum() / (one | other).sum())
+
+
+@pytest.mark.parametrize(
+    "fov",
+    [
+        disc(),
+        disc(radius=65),
+        disc(height=100, width=100, centre=(50, 50), radius=60),
+        disc(centre=(0, 0), radius=90),
+        disc(height=20, width=24, centre=(10, 12), radius=9),
+    ],
+    ids=["whole", "cropped above and below", "cropped on four sides", "a quarter", "tiny"],
+)
+def test_a_sharp_disc_is_found_to_the_pixel(fov):
+    np.testing.assert_array_equal(estimate_fov(paint(fov)), fov)
+
+
+def test_dark_spots_in_the_retina_belong_to_it():
+    image = paint(disc())
+    image[40:60, 50:70] = BORDER
+    np.testing.assert_array_equal(estimate_fov(image), disc())
+
+
+def test_lettering_on_the_border_does_not():
+    image = paint(disc())
+    image[3:9, 3:20] = 255
+    np.testing.assert_array_equal(estimate_fov(image), disc())
+
+
+def test_a_noisy_border_is_no_retina():
+    image = paint(disc())
+    noise = np.random.default_rng(0).integers(0, 16, image.shape, dtype=np.uint8)
+    np.testing.assert_array_equal(estimate_fov(np.where(disc()[..., None], image, noise)), disc())
+
+
+def test_a_dim_rim_is_retina():
+    # Down to a seventh of the brightness at the left rim, as at the rim of CHASE_DB1's 14R.
+    light = np.linspace(0.05, 1.3, 140).clip(max=1)[None, :, None]
+    image = np.where(disc()[..., None], np.multiply(RETINA, light), BORDER).astype(np.uint8)
+    np.testing.assert_array_equal(estimate_fov(image), disc())
+
+
+def test_a_blurred_rim_stays_in_place():
+    # One threshold for all of the photograph would put the rim further out, and fail.
+    fov = disc(480, 560, (240, 280), 208)
+    image = ndimage.gaussian_filter(paint(fov), (1.5, 1.5, 0))
+    assert iou(estimate_fov(image), fov) > 0.99
+
+
+def vessels():
+    """A photograph within the retina: dark vessels from side to side, and uneven light."""
+    image = np.full((120, 140, 3), RETINA, dtype=np.uint8) * np.linspace(0.5, 1, 140)[None, :, None]
+    image[30:36] *= 0.6
+    image[:, 50:58] *= 0.6
+    return image.astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [vessels(), np.zeros((5, 7, 3), np.uint8), np.full((1, 1, 3), 200, np.uint8)],
+    ids=["vessels", "black", "one pixel"],
+)
+def test_without_a_dark_border_everything_is_seen(image):
+    fov = estimate_fov(image)
+    assert fov.dtype == np.bool_
+    assert fov.shape == image.shape[:2]
+    assert fov.all()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((3, 8, 8), np.uint8),
+        np.zeros((0, 8, 3), np.uint8),
+        np.zeros((8, 8, 3), np.float32),
+    ],
+    ids=["grey", "alpha", "channels first", "empty", "float"],
+)
+def test_what_is_no_photograph_is_refused(image):
+    with pytest.raises(ValueError, match=r"estimate_fov: .*\(H, W, 3\).*uint8") as error:
+        estimate_fov(image)
+    assert str(image.shape) in str(error.value)
+    assert str(image.dtype) in str(error.value)
+
+
+def test_another_camera():
+    # scikit-image's own photograph: a disc of radius 697 but for a tab at the upper right.
+    image = data.retina()
+    whole = disc(1411, 1411, (703, 704), 697)
+    assert iou(estimate_fov(image), whole) > 0.99
+    cropped = np.s_[200:-300, 350:]
+    assert iou(estimate_fov(image[cropped]), whole[cropped]) > 0.99
+
+
+def test_agrees_with_the_masks_of_drive(real_data):
+    photographs = [
+        f.read() for split in ("training", "test") for f in drive(real_data / "DRIVE", split)
+    ]
+    agreement = [iou(estimate_fov(p.image), p.fov) for p in photographs]
+    assert len(agreement) == 40
+    assert min(agreement) > 0.992
+    assert np.mean(agreement) > 0.994
+
+
+def test_agrees_with_the_masks_of_chase_db1(real_data):
+    photographs = [files.read() for files in chase_db1(real_data / "CHASE_DB1")]
+    agreement = [iou(estimate_fov(p.image), p.fov) for p in photographs]
+    assert len(agreement) == 28
+    assert min(agreement) > 0.993
+    assert np.mean(agreement) > 0.996
+
+
+def test_a_photograph_cut_out_of_the_retina_has_no_border(real_data):
+    for files in drive(real_data / "DRIVE", "test"):
+        assert estimate_fov(files.read().image[150:430, 150:430]).all()

@@ -1,0 +1,32 @@
+"""Checks of what a user hands in, worded alike: who complains, of which argument, and its value."""
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+
+def check_map(x: Tensor, owner: str, channels: int | None = None) -> None:
+    """Raise unless `x` is a floating tensor of shape (N, C, H, W), C being `channels` if given."""
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"{owner}: x must be a floating tensor, got {kind}")
+    if x.dim() != 4:
+        raise ValueError(f"{owner}: x must have 4 dimensions (N, C, H, W), got {tuple(x.shape)}")
+    if channels is not None and x.shape[1] != channels:
+        raise ValueError(f"{owner}: x must have {channels} channels, got shape {tuple(x.shape)}")
+
+
+def check_at_least(owner: str, least: int, **numbers: int) -> None:
+    """Raise unless every one of `numbers` is an int of at least `least`."""
+    for name, number in numbers.items():
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise TypeError(f"{owner}: {name} must be an int, got {number!r}")
+        if number < least:
+            raise ValueError(f"{owner}: {name} must be at least {least}, got {number}")
+
+
+def check_choice(owner: str, choices: Iterable[str], **values: str) -> None:
+    """Raise unless every one of `values` is among `choices`."""
+    for name, value in values.items():
+        if value not in choices:
+            raise ValueError(f"{owner}: {name} must be one of {tuple(choices)}, got {value!r}")

@@ -1,0 +1,113 @@
+"""Spatial attention: a weight for every position of a map.
+
+Woo, Park, Lee & Kweon, "CBAM: Convolutional block attention module", ECCV 2018, section 3;
+Guo et al., "Residual spatial attention network for retinal vessel segmentation", 2020, eq. 2-4.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ._check import check_at_least, check_map
+
+
+def spatial_attention(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    r"""Multiply each position of `x` by a weight seen in its maximum and mean over channels.
+
+    .. math:: y = x \cdot \sigma(w * [\max_c x;\; \mathrm{mean}_c\, x])
+
+    Args:
+        x: Maps of shape (N, C, H, W).
+        weight: Kernel of shape (1, 2, k, k), k odd, for maximum and mean in this order.
+        bias: Shape (1,), or None.
+
+    Returns:
+        A tensor of the shape, dtype and memory format of `x`.
+
+    Raises:
+        TypeError: If `x` is not a floating tensor.
+        ValueError: If the shape of `x` or `weight` is another than the above.
+
+    Example:
+        >>> x = torch.ones(1, 3, 4, 4)
+        >>> spatial_attention(x, torch.zeros(1, 2, 7, 7)).unique()
+        tensor([0.5000])
+    """
+    return x * _attention_map(x, weight, bias, "spatial_attention")
+
+
+def _attention_map(x: Tensor, weight: Tensor, bias: Tensor | None, owner: str) -> Tensor:
+    check_map(x, owner)
+    if weight.dim() != 4 or weight.shape[:2] != (1, 2) or not _is_odd_square(weight):
+        raise ValueError(
+            f"{owner}: weight must have shape (1, 2, k, k) with k odd, got {tuple(weight.shape)}"
+        )
+    # (N, C, H, W) -> (N, 2, H, W) -> (N, 1, H, W)
+    summary = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], 1)
+    return F.conv2d(summary, weight, bias, padding=weight.shape[-1] // 2).sigmoid()
+
+
+def _is_odd_square(weight: Tensor) -> bool:
+    height, width = weight.shape[2:]
+    return height == width and height % 2 == 1
+
+
+class SpatialAttention(nn.Module):
+    """Multiply each position of a map by a weight between 0 and 1 that looks across channels.
+
+    The maximum and the mean over channels, concatenated in this order, pass a k x k convolution and
+    a sigmoid; the input is multiplied by the result. It acts alike in training and evaluation.
+
+    Args:
+        kernel_size: Size k of the convolution, odd; with the default of 7 and no bias the layer has
+            exactly 98 parameters.
+        bias: Whether the convolution has a bias; neither paper's has one.
+
+    Shape:
+        (N, C, H, W) in, for any C; the same out, with dtype and memory format kept.
+
+    Raises:
+        TypeError: If `kernel_size` is not an int, or an input is not a floating tensor.
+        ValueError: If `kernel_size` is even or below 1, or an input has not four dimensions.
+
+    Note:
+        The kernel starts from Keras' ``he_normal``, as in the authors' code. Peers add a bias (99
+        parameters) or a batch normalisation (100); some concatenate the mean first.
+
+    Example:
+        >>> layer = SpatialAttention()
+        >>> sum(w.numel() for w in layer.parameters())
+        98
+        >>> x = torch.randn(2, 16, 32, 32)
+        >>> layer.attention_map(x).shape
+        torch.Size([2, 1, 32, 32])
+        >>> torch.equal(layer(x), x * layer.attention_map(x))
+        True
+    """
+
+    def __init__(self, kernel_size: int = 7, *, bias: bool = False) -> None:
+        super().__init__()
+        check_at_least("SpatialAttention", 1, kernel_size=kernel_size)
+        if kernel_size % 2 == 0:
+            raise ValueError(f"SpatialAttention: kernel_size must be odd, got {kernel_size}")
+        self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=bias)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start from ``he_normal``: a normal of variance 2 / fan-in, cut at two deviations."""
+        # Cutting a normal at two deviations leaves .8796 of its standard deviation.
+        fan_in = self.conv.weight[0].numel()
+        std = math.sqrt(2 / fan_in) / 0.87962566103423978
+        nn.init.trunc_normal_(self.conv.weight, std=std, a=-2 * std, b=2 * std)
+        if self.conv.bias is not None:
+            nn.init.zeros_(self.conv.bias)
+
+    def attention_map(self, x: Tensor) -> Tensor:
+        """The weights, shape (N, 1, H, W), that `forward` multiplies `x` by."""
+        return _attention_map(x, self.conv.weight, self.conv.bias, "SpatialAttention")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply `x` by its attention map."""
+        return x * self.attention_map(x)

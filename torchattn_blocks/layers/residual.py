@@ -1,0 +1,147 @@
+"""Pre-activation residual blocks with structured dropout, and with spatial attention.
+
+Guo et al., "Residual spatial attention network for retinal vessel segmentation", 2020, fig. 3c, 4;
+after He, Zhang, Ren & Sun, "Identity mappings in deep residual networks", ECCV 2016.
+"""
+
+from collections.abc import Callable
+
+import torch  # noqa: F401  (the examples use it)
+from torch import Tensor, nn
+
+from ._check import check_at_least, check_map
+from .attention import SpatialAttention
+from .drop_block import DropBlock2d
+
+
+def paper_drop_block(p: float = 0.15, block_size: int = 7) -> DropBlock2d:
+    """DropBlock as the paper has it, at its rate for DRIVE; in place, behind a convolution."""
+    return DropBlock2d(p, block_size, gamma="paper", scale="batch", inplace=True)
+
+
+def _relu() -> nn.Module:
+    return nn.ReLU(inplace=True)  # behind a normalisation, whose backward needs only its input
+
+
+def _spatial_attention(channels: int) -> nn.Module:
+    return SpatialAttention()
+
+
+class PreActResidual(nn.Module):
+    """A residual block that normalises and activates before each convolution.
+
+    .. code-block:: text
+
+        x ─┬─ norm ─ ReLU ─ conv 3x3 ─ drop ─ norm ─ ReLU ─ conv 3x3 ─ drop ─ + ─ out
+           └───────── identity, or conv 1x1 where the channels change ────────┘
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output; by default those of the input.
+        drop: Makes what stands behind each convolution, called without arguments; the default is
+            the paper's DropBlock (p = 0.15, blocks of 7, active in training only). None: nothing.
+        norm: Makes a normalisation, called with a number of channels.
+        activation: Makes an activation, called without arguments.
+
+    Shape:
+        (N, in_channels, H, W) in, (N, out_channels, H, W) out.
+
+    Raises:
+        TypeError: If a number of channels is not an int, or an input is not a floating tensor.
+        ValueError: If a number of channels is below 1, or an input has another shape.
+
+    Note:
+        The default DropBlock writes into the output of its convolution, so that a forward hook
+        on the convolution that keeps its output sees it dropped.
+
+    Example:
+        >>> PreActResidual(16, 32)(torch.randn(1, 16, 20, 30)).shape
+        torch.Size([1, 32, 20, 30])
+        >>> block = PreActResidual(16, drop=lambda: nn.Dropout2d(0.1))
+        >>> block(torch.randn(1, 16, 20, 30)).shape
+        torch.Size([1, 16, 20, 30])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int | None = None,
+        *,
+        drop: Callable[[], nn.Module] | None = paper_drop_block,
+        norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+        activation: Callable[[], nn.Module] = _relu,
+    ) -> None:
+        super().__init__()
+        out_channels = in_channels if out_channels is None else out_channels
+        owner = type(self).__name__
+        check_at_least(owner, 1, in_channels=in_channels, out_channels=out_channels)
+        drop = nn.Identity if drop is None else drop
+        self.in_channels = in_channels
+        self.norm1 = norm(in_channels)
+        self.activation1 = activation()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.drop1 = drop()
+        self.norm2 = norm(out_channels)
+        self.activation2 = activation()
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.drop2 = drop()
+        self.shortcut = (
+            nn.Identity()
+            if in_channels == out_channels
+            else nn.Conv2d(in_channels, out_channels, 1)
+        )
+
+    def branch(self, x: Tensor) -> Tensor:
+        """The residual branch F(x), without the shortcut."""
+        x = self.drop1(self.conv1(self.activation1(self.norm1(x))))
+        return self.drop2(self.conv2(self.activation2(self.norm2(x))))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """F(x) + shortcut(x)."""
+        check_map(x, type(self).__name__, self.in_channels)
+        return self.branch(x) + self.shortcut(x)
+
+
+class RSAB(PreActResidual):
+    """The residual spatial attention block: attention on the branch, the input added unweighted.
+
+    .. code-block:: text
+
+        x ─┬─ residual branch of PreActResidual ─ attention ─ + ─ out
+           └──────────────────── identity ────────────────────┘
+
+    Args:
+        channels: Channels of input and output.
+        attention: Makes the attention, called with `channels`; by default `SpatialAttention`.
+        drop: As in `PreActResidual`.
+        norm: As in `PreActResidual`.
+        activation: As in `PreActResidual`.
+
+    Shape:
+        (N, channels, H, W) in, the same out.
+
+    Raises:
+        TypeError: If `channels` is not an int, or an input is not a floating tensor.
+        ValueError: If `channels` is below 1, or an input has another shape.
+
+    Example:
+        >>> RSAB(64)(torch.randn(1, 64, 20, 30)).shape
+        torch.Size([1, 64, 20, 30])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        attention: Callable[[int], nn.Module] = _spatial_attention,
+        drop: Callable[[], nn.Module] | None = paper_drop_block,
+        norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+        activation: Callable[[], nn.Module] = _relu,
+    ) -> None:
+        super().__init__(channels, drop=drop, norm=norm, activation=activation)
+        self.attention = attention(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """attention(F(x)) + x."""
+        check_map(x, "RSAB", self.in_channels)
+        return self.attention(self.branch(x)) + x

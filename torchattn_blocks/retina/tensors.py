@@ -1,0 +1,58 @@
+"""Photographs and maps as a network takes them, and its maps cut back to the photograph."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def image_tensor(image: NDArray[np.uint8], side: int | None = None) -> Tensor:
+    """Turn RGB values into a network's input.
+
+    Args:
+        image: RGB values of shape (H, W, 3), 0 to 255.
+        side: Pad with zeros to this height and width, as `pad_evenly` does; None: do not pad.
+
+    Returns:
+        Values between 0 and 1, shape (3, H, W) or (3, side, side).
+
+    Example:
+        >>> image_tensor(np.full((2, 3, 3), 255, np.uint8), side=4)[0]
+        tensor([[0., 0., 0., 0.],
+                [1., 1., 1., 0.],
+                [1., 1., 1., 0.],
+                [0., 0., 0., 0.]])
+    """
+    tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
+    return pad_evenly(tensor, side)
+
+
+def map_tensor(values: NDArray[np.bool_], side: int | None = None) -> Tensor:
+    """Turn a map of shape (H, W) into a target: zeros and ones of shape (1, H, W), padded alike."""
+    return pad_evenly(torch.from_numpy(values).float()[None], side)
+
+
+def pad_evenly(x: Tensor, side: int | None) -> Tensor:
+    """Pad height and width, the last two axes, with zeros to `side`; an odd pixel goes to the end.
+
+    Raises:
+        ValueError: If `x` is larger than `side`.
+    """
+    if side is None:
+        return x
+    height, width = x.shape[-2:]
+    if max(height, width) > side:
+        raise ValueError(f"pad_evenly: side must be at least {max(height, width)}, got {side}")
+    top, left = _margins(side, height, width)
+    return F.pad(x, (left, side - width - left, top, side - height - top))
+
+
+def crop_evenly(x: Tensor, height: int, width: int) -> Tensor:
+    """Undo `pad_evenly`: the centre of `x`, of the given height and width."""
+    top, left = _margins(x.shape[-2], height, 0)[0], _margins(x.shape[-1], 0, width)[1]
+    return x[..., top : top + height, left : left + width]
+
+
+def _margins(side: int, height: int, width: int) -> tuple[int, int]:
+    return (side - height) // 2, (side - width) // 2
