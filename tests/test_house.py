@@ -20,6 +20,7 @@ PUBLIC = {
         "UNet",
         "backbone",
         "backbone_dropblock",
+        "functional",
         "rsan",
         "unet",
     ],

@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+import torch._dynamo.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.checkpoint import checkpoint
@@ -313,17 +314,20 @@ def test_compiles_whole_and_not_again_for_a_new_rate(inplace):
     counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(lambda x: layer(x * 1.0), backend=counter, fullgraph=True)
     x = torch.ones(1, 4, 30, 30, requires_grad=True)
+    compiled(x)
+    compiled_once = counter.frame_count
     for p in (0.3, 0.1, 0.0, 1.0):
         layer.p = p
         y = compiled(x)
         (grad,) = torch.autograd.grad(y.sum(), x)
         assert torch.equal(grad, y.detach())
         assert (y == 0).float().mean() == pytest.approx(p, abs=0.15 * (0 < p < 1))
-    assert counter.frame_count == 1
+    assert counter.frame_count == compiled_once > 0
     layer.eval()
     assert torch.equal(compiled(x), x)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # inductor's own
 def test_compiles_with_inductor():
     layer = DropBlock2d(0.3, 3)
     torch._dynamo.reset()

@@ -79,10 +79,11 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits of shape (N, out_channels, H, W) for images of shape (N, in_channels, H, W)."""
         check_map(x, "UNet", self.in_channels)
-        height, width = x.shape[2:]
         step = 2 ** len(self.encoders)
-        # Padded whatever the size, so that an exported graph holds for all sizes.
-        x = F.pad(x, (0, -width % step, 0, -height % step))
+        right, bottom = -x.shape[3] % step, -x.shape[2] % step
+        # Padded and cropped whatever the size, and not sliced, so that an exported graph holds
+        # for all sizes: a slice would be guarded to change the size.
+        x = F.pad(x, (0, right, 0, bottom))
         skips = []
         for encoder in self.encoders:
             x = encoder(x)
@@ -91,7 +92,7 @@ class UNet(nn.Module):
         x = self.bottleneck(x)
         for up, decoder in zip(self.ups, self.decoders, strict=True):
             x = decoder(torch.cat([up(x), skips.pop()], 1))
-        return self.head(x)[..., :height, :width]
+        return F.pad(self.head(x), (0, -right, 0, -bottom))
 
     def predict_proba(self, x: Tensor) -> Tensor:
         """Probabilities in place of logits: of the foreground, or of each class where several.

@@ -1,0 +1,222 @@
+"""The U and the four presets: sizes, counts, and RSAN against the network written out plainly."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from torchattn_blocks import UNet, backbone, backbone_dropblock, rsan, unet
+from torchattn_blocks.functional import drop_block2d
+
+PRESETS = [unet, backbone, backbone_dropblock, rsan]
+every_preset = pytest.mark.parametrize("preset", PRESETS, ids=lambda p: p.__name__)
+TINY = {"widths": (2, 3, 4)}
+
+
+def count(model):
+    return sum(w.numel() for w in model.parameters())
+
+
+def plain_block(in_channels, out_channels):
+    return nn.Conv2d(in_channels, out_channels, 3, padding=1)
+
+
+def test_parameter_counts():
+    assert count(rsan()) == 997_269
+    assert count(rsan(up_kernel_size=3)) == 1_051_029
+    assert count(backbone()) == count(backbone_dropblock()) == 996_583
+    assert count(rsan()) - count(backbone()) == 7 * 98
+
+
+@every_preset
+@given(
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    channels=st.tuples(st.integers(1, 4), st.integers(1, 3)),
+    depth=st.integers(2, 4),
+    up_kernel_size=st.integers(2, 5),
+)
+@settings(max_examples=15)
+def test_any_size_in_the_same_size_out(preset, size, channels, depth, up_kernel_size):
+    model = preset(*channels, widths=(2, 3, 4, 5)[:depth], up_kernel_size=up_kernel_size).eval()
+    x = torch.randn(2, channels[0], *size)
+    with torch.no_grad():
+        assert model(x).shape == (2, channels[1], *size)
+
+
+def restated_rsan(state, x, *, training, p=0.15):
+    """RSAN as the paper draws it, from the state dict and torch's functions alone."""
+
+    def norm(key, x):
+        mean, var = (
+            (None, None)
+            if training
+            else (state[f"{key}.running_mean"], state[f"{key}.running_var"])
+        )
+        return F.batch_norm(
+            x, mean, var, state[f"{key}.weight"], state[f"{key}.bias"], training=training, eps=2e-5
+        )
+
+    def conv(key, x, padding=0):
+        return F.conv2d(x, state[f"{key}.weight"], state.get(f"{key}.bias"), padding=padding)
+
+    def branch(key, x):
+        for i in (1, 2):
+            x = conv(f"{key}.conv{i}", F.relu(norm(f"{key}.norm{i}", x)), padding=1)
+            x = drop_block2d(x, p, 7, training, gamma="paper", scale="batch")
+        return x
+
+    def stage(key, x):
+        shortcut = conv(f"{key}.0.shortcut", x) if f"{key}.0.shortcut.weight" in state else x
+        x = branch(f"{key}.0", x) + shortcut
+        h = branch(f"{key}.1", x)
+        summary = torch.stack([h.max(1).values, h.mean(1)], 1)
+        x = h * torch.sigmoid(conv(f"{key}.1.attention.conv", summary, padding=3)) + x
+        return F.relu(norm(f"{key}.2", x))
+
+    skips = []
+    for i in range(3):
+        skips.append(stage(f"encoders.{i}", x))
+        x = F.max_pool2d(skips[-1], 2)
+    x = stage("bottleneck", x)
+    for i in range(3):
+        weight, bias = state[f"ups.{i}.weight"], state[f"ups.{i}.bias"]
+        x = F.conv_transpose2d(x, weight, bias, stride=2)
+        x = stage(f"decoders.{i}", torch.cat([x, skips.pop()], 1))
+    return conv("head", x)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_rsan_equals_the_network_written_out(training):
+    torch.manual_seed(0)
+    model = rsan().double().train(training)
+    for name, values in model.state_dict().items():
+        if values.dim() == 1 and "num_batches" not in name:
+            nn.init.uniform_(values, 0.5, 1.5)
+    x = torch.rand(2, 3, 48, 40, dtype=torch.float64)
+    torch.manual_seed(1)
+    expected = restated_rsan(model.state_dict(), x, training=training)
+    torch.manual_seed(1)
+    torch.testing.assert_close(model(x), expected)
+
+
+def test_padding_is_zeros_at_the_bottom_and_right():
+    model = rsan(**TINY).eval()
+    x = torch.rand(1, 3, 13, 10)
+    padded = torch.zeros(1, 3, 16, 12)
+    padded[..., :13, :10] = x
+    assert torch.equal(model(x), model(padded)[..., :13, :10])
+
+
+@every_preset
+def test_starts_like_keras(preset):
+    torch.manual_seed(0)
+    model = preset()
+    weight = model.bottleneck.state_dict()[
+        "0.conv2.weight" if preset is not unet else "3.weight"
+    ]  # 128 to 128 channels, 3 x 3
+    limit = (6 / (128 * 9 + 128 * 9)) ** 0.5
+    assert 0.99 * limit < weight.abs().max() <= limit
+    assert weight.std().item() == pytest.approx(limit / 3**0.5, rel=0.01)
+    assert all(
+        not m.bias.any() for m in model.modules() if isinstance(m, nn.Conv2d) and m.bias is not None
+    )
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert {(m.eps, m.momentum) for m in norms} == {(2e-5, 0.1)}
+
+
+def test_attention_starts_from_its_own_rule():
+    torch.manual_seed(0)
+    weights = torch.cat([v.flatten() for k, v in rsan().state_dict().items() if "attention" in k])
+    assert weights.std().item() == pytest.approx((2 / 98) ** 0.5, rel=0.1)  # Glorot's: .116
+
+
+@every_preset
+def test_gradients_reach_every_parameter(preset):
+    torch.manual_seed(0)
+    model = preset(widths=(4, 8))
+    model(torch.randn(2, 3, 18, 15)).square().sum().backward()
+    assert [n for n, w in model.named_parameters() if w.grad is None] == []
+
+
+def test_predict_proba():
+    x = torch.randn(2, 3, 9, 9)
+    one, three = rsan(3, 1, **TINY).eval(), rsan(3, 3, **TINY).eval()
+    assert torch.equal(one.predict_proba(x), one(x).sigmoid())
+    torch.testing.assert_close(three.predict_proba(x).sum(1), torch.ones(2, 9, 9))
+
+
+def test_evaluation_is_deterministic_and_training_is_not():
+    model, x = rsan(**TINY), torch.randn(2, 3, 32, 32)
+    assert not torch.equal(model(x), model(x))
+    model.eval()
+    assert torch.equal(model(x), model(x))
+
+
+def test_rates_reach_the_layers():
+    model = backbone_dropblock(p=0.22, block_size=5, **TINY)
+    drops = {repr(m) for m in model.modules() if type(m).__name__ == "DropBlock2d"}
+    assert len(drops) == 1
+    assert "p=0.22, block_size=(5, 5), gamma='paper', scale='batch'" in drops.pop()
+    assert "DropBlock2d" not in repr(backbone(**TINY)) + repr(unet(**TINY))
+
+
+def test_copies():
+    model, x = rsan(**TINY).eval(), torch.randn(1, 3, 9, 9)
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(copied(x), model(x))
+
+
+def test_compiles_whole_in_training():
+    torch._dynamo.reset()
+    model = rsan(widths=(2, 3))
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    compiled(torch.randn(2, 3, 19, 18)).sum().backward()
+    assert all(w.grad is not None for w in model.parameters())
+
+
+def test_exports_with_any_height_and_width():
+    model = rsan(**TINY).eval()
+    size = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    exported = torch.export.export(model, (torch.rand(1, 3, 37, 42),), dynamic_shapes=(size,))
+    for shape in [(1, 3, 37, 42), (1, 3, 64, 32), (1, 3, 21, 90)]:
+        x = torch.rand(shape)
+        torch.testing.assert_close(exported.module()(x), model(x))
+
+
+@pytest.mark.parametrize(
+    ("error", "arguments", "message"),
+    [
+        (ValueError, {"in_channels": 0}, "in_channels must be at least 1, got 0"),
+        (TypeError, {"out_channels": 1.0}, "out_channels must be an int, got 1.0"),
+        (ValueError, {"widths": (16,)}, r"widths must name two stages or more, got \(16,\)"),
+        (ValueError, {"widths": (16, -1)}, "widths must be at least 1, got -1"),
+        (ValueError, {"up_kernel_size": 1}, "up_kernel_size must be at least 2, got 1"),
+    ],
+)
+def test_bad_arguments(error, arguments, message):
+    with pytest.raises(error, match=f"UNet: {message}"):
+        UNet(**{"block": plain_block, **arguments})
+    with pytest.raises(error, match=message):
+        rsan(**arguments)
+
+
+def test_bad_rates():
+    with pytest.raises(ValueError, match=r"p must lie in \[0, 1\], got 2"):
+        rsan(p=2)
+    with pytest.raises(ValueError, match="block_size must be at least 1, got 0"):
+        backbone_dropblock(block_size=0)
+
+
+def test_bad_inputs():
+    model = UNet(3, 1, block=plain_block)
+    with pytest.raises(ValueError, match=r"UNet: x must have 3 channels, got shape \(1, 1, 8, 8\)"):
+        model(torch.ones(1, 1, 8, 8))
+    with pytest.raises(ValueError, match="UNet: x must have 4 dimensions"):
+        model(torch.ones(3, 8, 8))
+    with pytest.raises(TypeError, match=r"floating tensor, got torch\.uint8"):
+        model(torch.ones(1, 3, 8, 8, dtype=torch.uint8))

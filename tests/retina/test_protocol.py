@@ -1,0 +1,67 @@
+"""The paper's splits."""
+
+from pathlib import Path
+
+import pytest
+
+from torchattn_blocks.retina import CHASE_DB1, DRIVE, FundusFiles, chase_db1, drive
+
+
+def files(*names):
+    return [FundusFiles(name, Path(name), None, None, None) for name in names]
+
+
+def names(part):
+    return [file.name for file in part]
+
+
+def test_drive():
+    split = DRIVE.split(files(*[f"{n:02d}" for n in range(1, 41)]))
+    assert names(split.validation) == ["23", "40"]
+    assert names(split.test) == [f"{n:02d}" for n in range(1, 21)]
+    assert names(split.training) == [f"{n}" for n in range(21, 40) if n != 23]
+
+
+def test_chase_db1():
+    split = CHASE_DB1.split(files(*[f"{n:02d}{eye}" for n in range(1, 15) for eye in "LR"]))
+    assert names(split.validation) == ["09R", "10L"]
+    assert names(split.test) == ["11L", "11R", "12L", "12R", "13L", "13R", "14L", "14R"]
+    assert len(split.training) == 18
+    assert {"09L", "10R"} < set(names(split.training))
+
+
+def test_paper_figures():
+    assert (DRIVE.side, DRIVE.p, DRIVE.recipe.batch_size, DRIVE.recipe.epochs) == (
+        592,
+        0.15,
+        2,
+        200,
+    )
+    assert (CHASE_DB1.side, CHASE_DB1.p) == (1008, 0.22)
+    assert (CHASE_DB1.recipe.batch_size, CHASE_DB1.recipe.epochs) == (1, 150)
+    for protocol, last_fast in ((DRIVE, 149), (CHASE_DB1, 99)):
+        assert protocol.recipe.learning_rate_at(last_fast) == 1e-3
+        assert protocol.recipe.learning_rate_at(last_fast + 1) == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (files(*[f"{n:02d}" for n in range(2, 41)]), "files lacks 01; it has 02, 03"),
+        (files("23", "40", *DRIVE.test), "files lacks photographs to train on"),
+        ([], "it has none"),
+    ],
+)
+def test_incomplete_sets(given, message):
+    with pytest.raises(ValueError, match=message):
+        DRIVE.split(given)
+
+
+def test_real_sets_split(real_data):
+    root = real_data / "DRIVE"
+    assert [len(part) for part in DRIVE.split(drive(root, "training") + drive(root, "test"))] == [
+        18,
+        2,
+        20,
+    ]
+    assert [len(part) for part in CHASE_DB1.split(chase_db1(real_data / "CHASE_DB1"))] == [18, 2, 8]
