@@ -22,10 +22,10 @@ from torch.nn import functional as F
 
 # What painting costs on a CPU, in nanoseconds, measured by benchmarks/painting.py. Only the choice
 # between two ways of drawing the same distribution hangs on these, never a result.
-_NS_PER_SEED = 25.0
-_NS_PER_PAINTED_ELEMENT = 4.0
-_NS_PER_DENSE_ELEMENT = 3.0
-_NS_PER_DENSE_SHIFT = 0.6
+_NS_PER_SEED = 21.0
+_NS_PER_PAINTED_ELEMENT = 5.0
+_NS_PER_DENSE_ELEMENT = 2.2
+_NS_PER_DENSE_SHIFT = 0.25
 
 
 def covering_cells(size: int, block: int) -> NDArray[np.int64]:
