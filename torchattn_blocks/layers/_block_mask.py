@@ -1,8 +1,8 @@
 """Random blocks: how often they fall, where, and how they are written into a tensor.
 
 A `BlockMask` is a description, not an array: nothing is drawn until it is painted, and painting it
-twice gives the same blocks. That is what lets DropBlock keep eight bytes for its backward pass
-instead of a mask.
+twice gives the same blocks. That is what lets DropBlock keep a number for its backward pass and
+not a mask.
 
 Notation, for one axis of a map: a *cell* is a place where a whole block fits, named by the block's
 first element; there are ``size - block + 1`` of them, and each holds a seed with probability gamma,
@@ -44,22 +44,20 @@ def paper_intensity(p: float, size: tuple[int, ...], block: tuple[int, ...]) -> 
 
 @lru_cache(maxsize=4096)
 def exact_intensity(p: float, size: tuple[int, ...], block: tuple[int, ...]) -> float:
-    """Intensity at which the mean keep probability over the map is 1 - p.
+    """Intensity at which the mean fraction dropped over the map is p.
 
-    With n the number of cells that cover a position, it solves ``mean exp(-n t) = 1 - p`` for t.
-    The logarithm of the left side is convex and falls from 0, so that Newton's steps from t = 0
-    approach the one root from the left and never pass it.
+    With n the number of cells that cover a position, it solves ``mean (1 - exp(-n t)) = p`` for t.
+    The left side rises from 0 and bends down, so that Newton's steps from t = 0 approach the one
+    root from the left and never pass it.
     """
     cover, weight = np.ones(1), np.ones(1)
     for axis in zip(size, block, strict=True):
         n, times = np.unique(covering_cells(*axis), return_counts=True)
         cover, weight = np.outer(cover, n).ravel(), np.outer(weight, times / axis[0]).ravel()
-    target, t = math.log1p(-p), 0.0
+    t = 0.0
     while True:
-        # Factoring out the largest term keeps the sum from underflowing at rates close to 1.
-        terms = weight * np.exp(-(cover - cover.min()) * t)
-        excess = float(np.log(terms.sum()) - cover.min() * t) - target
-        step = excess * float(terms.sum() / (terms @ cover))
+        short = p + weight @ np.expm1(-cover * t)
+        step = float(short / (weight @ (cover * np.exp(-cover * t))))
         if step <= 1e-14 * t:
             return t
         t += step

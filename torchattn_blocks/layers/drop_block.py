@@ -324,9 +324,9 @@ def rate_tensor(p: float, owner: str) -> Tensor:
 
 
 def _pair(block_size: int | tuple[int, int], owner: str) -> tuple[int, int]:
-    pair = (block_size, block_size) if isinstance(block_size, int) else tuple(block_size)
+    pair = block_size if isinstance(block_size, tuple | list) else (block_size, block_size)
     if len(pair) != 2:
         raise ValueError(f"{owner}: block_size must be one number or two, got {block_size}")
     for size in pair:
         check_at_least(owner, 1, block_size=size)
-    return pair
+    return (pair[0], pair[1])

@@ -59,7 +59,7 @@ class FundusFiles:
 
         Returns:
             The photograph, image (H, W, 3) and maps (H, W). Where no file gives the field of view,
-            it is :func:`~torchattn_blocks.retina.fov.estimate_fov` of the photograph.
+            it is :func:`~torchattn_blocks.retina.estimate_fov` of the photograph.
 
         Raises:
             FileNotFoundError: If a file has gone since the folder was listed.
@@ -70,7 +70,7 @@ class FundusFiles:
             >>> import tempfile
             >>> from pathlib import Path
             >>> from PIL import Image
-            >>> from torchattn_blocks.retina.datasets import FundusFiles
+            >>> from torchattn_blocks.retina import FundusFiles
             >>> with tempfile.TemporaryDirectory() as folder:
             ...     path = Path(folder, "mine.png")
             ...     Image.new("RGB", (48, 32), "orange").save(path)
@@ -112,7 +112,7 @@ def drive(root: str | Path, split: Literal["training", "test"]) -> list[FundusFi
         >>> import tempfile
         >>> from pathlib import Path
         >>> from PIL import Image
-        >>> from torchattn_blocks.retina.datasets import drive
+        >>> from torchattn_blocks.retina import drive
         >>> with tempfile.TemporaryDirectory() as root:
         ...     for file in ("images/02_test.tif", "mask/02_test_mask.gif"):
         ...         path = Path(root, "test", file)
@@ -159,7 +159,7 @@ def chase_db1(root: str | Path) -> list[FundusFiles]:
         >>> import tempfile
         >>> from pathlib import Path
         >>> from PIL import Image
-        >>> from torchattn_blocks.retina.datasets import chase_db1
+        >>> from torchattn_blocks.retina import chase_db1
         >>> with tempfile.TemporaryDirectory() as root:
         ...     Image.new("RGB", (999, 960), "orange").save(Path(root, "Image_01L.jpg"))
         ...     Image.new("1", (999, 960)).save(Path(root, "Image_01L_1stHO.png"))

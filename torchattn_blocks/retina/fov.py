@@ -39,7 +39,7 @@ def estimate_fov(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
     Example:
         >>> import numpy as np
-        >>> from torchattn_blocks.retina.fov import estimate_fov
+        >>> from torchattn_blocks.retina import estimate_fov
         >>> row, column = np.ogrid[:64, :64]
         >>> disc = (row - 32) ** 2 + (column - 32) ** 2 < 28**2
         >>> photograph = np.where(disc[..., None], (180, 90, 40), (8, 8, 8)).astype(np.uint8)
