@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from torchattn_blocks.retina import DRIVE, drive, markdown_table, pooled_scores
+from torchattn_blocks.retina import (
+    DRIVE,
+    cl_dice,
+    drive,
+    image_scores,
+    markdown_table,
+    pooled_scores,
+)
 
 
 def reference(probability, truth, threshold):
@@ -19,6 +26,8 @@ def reference(probability, truth, threshold):
         "F1": metrics.f1_score(truth, predicted),
         "ACC": metrics.accuracy_score(truth, predicted),
         "AUC": metrics.roc_auc_score(truth, probability),
+        "AP": metrics.average_precision_score(truth, probability),
+        "MCC": metrics.matthews_corrcoef(truth, predicted),
     }
 
 
@@ -73,9 +82,9 @@ def test_a_map_of_zeros_and_ones_has_no_curve():
 @pytest.mark.parametrize(
     ("maps", "labels", "message"),
     [
-        ([], [], "got 0 maps and 0 labels"),
-        ([np.zeros((2, 2))], [], "got 1 maps and 0 labels"),
-        ([np.zeros((2, 2))], [np.zeros((2, 3), bool)], r"map 0 has shape \(2, 2\), .*\(2, 3\)"),
+        ([], [], "got 0 maps, 0 labels"),
+        ([np.zeros((2, 2))], [], "got 1 maps, 0 labels"),
+        ([np.zeros((2, 2))], [np.zeros((2, 3), bool)], r"0 differ: \[\(2, 2\), \(2, 3\)"),
     ],
 )
 def test_bad_arguments(maps, labels, message):
@@ -101,3 +110,64 @@ def test_table():
         "| a      | .5000 | 1.0000 |",
         "| longer | .2500 |      – |",
     ]
+
+
+def made_up(seed, count=3, size=(24, 30)):
+    rng = np.random.default_rng(seed)
+    maps = [rng.integers(1, 1000, size) / 1000 for _ in range(count)]
+    labels = [rng.random(size) < p for p in maps]
+    masks = [rng.random(size) < 0.5 for _ in maps]
+    return maps, labels, masks
+
+
+def test_masks_leave_out_what_lies_outside():
+    maps, labels, masks = made_up(0)
+    inside = pooled_scores(maps, labels, masks=masks)
+    cut = [[x[m][None] for x, m in zip(xs, masks, strict=True)] for xs in (maps, labels)]
+    assert inside == pooled_scores(*cut)
+    for probability, mask in zip(maps, masks, strict=True):
+        probability[~mask] = 0.999
+    assert inside == pooled_scores(maps, labels, masks=masks)
+
+
+@pytest.mark.parametrize("with_masks", [False, True])
+def test_image_scores_are_those_of_each_photograph_alone(with_masks):
+    maps, labels, masks = made_up(1)
+    given_masks = masks if with_masks else None
+    scores = image_scores(maps, labels, threshold=0.6, masks=given_masks)
+    alone = [
+        pooled_scores(
+            *([x] for x in one[:2]), threshold=0.6, masks=[one[2]] if with_masks else None
+        )
+        for one in zip(maps, labels, masks, strict=True)
+    ]
+    for name in alone[0]:
+        values = [row[name] for row in alone]
+        assert scores[name]["mean"] == pytest.approx(np.mean(values))
+        assert scores[name]["std"] == pytest.approx(np.std(values, ddof=1))
+    cut = [m & (p > 0.6) if with_masks else p > 0.6 for p, m in zip(maps, masks, strict=True)]
+    true = [m & t if with_masks else t for t, m in zip(labels, masks, strict=True)]
+    expected = np.mean([cl_dice(v, t) for v, t in zip(cut, true, strict=True)])
+    assert scores["clDice"]["mean"] == pytest.approx(expected)
+
+
+def test_image_scores_leave_out_what_is_undefined():
+    labels = [np.zeros((4, 4), bool), np.eye(4, dtype=bool)]
+    scores = image_scores([np.full((4, 4), 0.7)] * 2, labels)
+    assert scores["SEN"]["mean"] == 1.0
+    assert math.isnan(scores["SEN"]["std"])
+
+
+def test_cl_dice_follows_its_definition():
+    label = np.zeros((20, 40), bool)
+    label[8:13] = True
+    thin = np.zeros_like(label)
+    thin[10] = True
+    assert cl_dice(label, label) == 1
+    assert cl_dice(thin, label) > 0.95  # the width costs nothing ...
+    gap = label.copy()
+    gap[:, 15:25] = False
+    assert 0.8 < cl_dice(gap, label) < 0.95  # ... a gap does
+    assert cl_dice(~label, label) == 0
+    assert cl_dice(np.zeros_like(label), label) == 0
+    assert math.isnan(cl_dice(np.zeros_like(label), np.zeros_like(label)))

@@ -6,7 +6,12 @@ from torchattn_blocks.retina.fundus import Fundus
 from torchattn_blocks.retina.inference import vessel_probability
 from torchattn_blocks.retina.plots import error_map, save_sheet
 from torchattn_blocks.retina.protocol import CHASE_DB1, DRIVE, Protocol, Split
-from torchattn_blocks.retina.scores import markdown_table, pooled_scores
+from torchattn_blocks.retina.scores import (
+    cl_dice,
+    image_scores,
+    markdown_table,
+    pooled_scores,
+)
 from torchattn_blocks.retina.synthetic import synthesize
 from torchattn_blocks.retina.training import EpochLog, Recipe, train
 
@@ -20,9 +25,11 @@ __all__ = [
     "Recipe",
     "Split",
     "chase_db1",
+    "cl_dice",
     "drive",
     "error_map",
     "estimate_fov",
+    "image_scores",
     "markdown_table",
     "pooled_scores",
     "save_sheet",

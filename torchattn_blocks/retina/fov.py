@@ -1,6 +1,5 @@
 """The field of view of a fundus photograph, computed from the photograph itself."""
 
-# mypy: allow-untyped-calls
 # (scikit-image's functions carry no types)
 
 import numpy as np

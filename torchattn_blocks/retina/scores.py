@@ -1,21 +1,29 @@
-"""Scores of vessel maps against an observer's."""
+"""Scores of vessel maps against an observer's, pooled over photographs or one by one."""
 
+import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchmetrics.functional.classification import binary_auroc, binary_stat_scores
+from skimage.morphology import skeletonize
+from torchmetrics.functional.classification import (
+    binary_auroc,
+    binary_average_precision,
+    binary_stat_scores,
+)
 
-NAMES = ("SEN", "SPE", "F1", "ACC", "AUC")
+Maps = Sequence[NDArray[Any]]
 
 
 def pooled_scores(
-    probabilities: Sequence[NDArray[np.floating]],
+    probabilities: Maps,
     labels: Sequence[NDArray[np.bool_]],
     *,
     threshold: float = 0.5,
+    masks: Sequence[NDArray[np.bool_]] | None = None,
 ) -> dict[str, float]:
     """Score all pixels of all photographs together, as the paper does.
 
@@ -24,12 +32,14 @@ def pooled_scores(
             and ones are scored likewise.
         labels: What is true, a map for each photograph of the same shape.
         threshold: A pixel above it is taken for vessel.
+        masks: Where to look, such as fields of view; by default everywhere.
 
     Returns:
-        Sensitivity ``SEN``, specificity ``SPE``, ``F1`` (Dice), accuracy ``ACC`` and ``AUC``, the
-        exact area under the ROC curve. A score that the labels leave undefined (sensitivity
-        without any vessel, say) is NaN, and so is the AUC of a map of zeros and ones, which has no
-        curve.
+        Sensitivity ``SEN``, specificity ``SPE``, ``F1`` (Dice), accuracy ``ACC``, the exact areas
+        under the ROC curve ``AUC`` and, as average precision, under the precision-recall curve
+        ``AP``, and Matthews' correlation ``MCC``. A score that the labels leave undefined
+        (sensitivity without any vessel, say) is NaN, and so are the areas of a map of zeros and
+        ones, which has no curve.
 
     Raises:
         ValueError: If there are no photographs, or shapes differ.
@@ -39,38 +49,90 @@ def pooled_scores(
 
     Example:
         >>> probability = np.array([[0.9, 0.6], [0.4, 0.1]])
-        >>> pooled_scores([probability], [np.array([[True, False], [True, False]])])
-        {'SEN': 0.5, 'SPE': 0.5, 'F1': 0.5, 'ACC': 0.5, 'AUC': 0.75}
+        >>> scores = pooled_scores([probability], [np.array([[True, False], [True, False]])])
+        >>> {name: round(score, 3) for name, score in scores.items()}
+        {'SEN': 0.5, 'SPE': 0.5, 'F1': 0.5, 'ACC': 0.5, 'AUC': 0.75, 'AP': 0.833, 'MCC': 0.0}
     """
-    if len(probabilities) != len(labels) or not labels:
-        raise ValueError(
-            f"pooled_scores: there must be a label for each map and one at least, got "
-            f"{len(probabilities)} maps and {len(labels)} labels"
-        )
-    for i, (probability, label) in enumerate(zip(probabilities, labels, strict=True)):
-        if probability.shape != label.shape:
-            raise ValueError(
-                f"pooled_scores: map {i} has shape {probability.shape}, its label {label.shape}"
-            )
-    score, truth = _flat(probabilities), _flat(labels)
+    _check(probabilities, labels, masks)
+    score, truth = _flat(probabilities, masks), _flat(labels, masks)
     tp, fp, tn, fn, _ = binary_stat_scores(score > threshold, truth).tolist()
-    is_curve = bool(((score > 0) & (score < 1)).any())
-    one_kind = tp + fn == 0 or tn + fp == 0
+    is_curve = bool(((score > 0) & (score < 1)).any()) and tp + fn > 0 and tn + fp > 0
     return {
         "SEN": _ratio(tp, tp + fn),
         "SPE": _ratio(tn, tn + fp),
         "F1": _ratio(2 * tp, 2 * tp + fp + fn),
         "ACC": _ratio(tp + tn, tp + fp + tn + fn),
-        "AUC": float(binary_auroc(score, truth)) if is_curve and not one_kind else np.nan,
+        "AUC": float(binary_auroc(score, truth)) if is_curve else math.nan,
+        "AP": float(binary_average_precision(score, truth.long())) if is_curve else math.nan,
+        "MCC": _ratio(tp * tn - fp * fn, math.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))),
     }
 
 
-def _flat(maps: Sequence[NDArray[Any]]) -> torch.Tensor:
-    return torch.from_numpy(np.concatenate([values.ravel() for values in maps]))
+def image_scores(
+    probabilities: Maps,
+    labels: Sequence[NDArray[np.bool_]],
+    *,
+    threshold: float = 0.5,
+    masks: Sequence[NDArray[np.bool_]] | None = None,
+) -> dict[str, dict[str, float]]:
+    """Score each photograph by itself: mean and sample standard deviation of every score.
+
+    Args:
+        probabilities: As in `pooled_scores`.
+        labels: As in `pooled_scores`.
+        threshold: As in `pooled_scores`.
+        masks: As in `pooled_scores`.
+
+    Returns:
+        ``{score: {"mean": ..., "std": ...}}`` for the scores of `pooled_scores` and `cl_dice`.
+        A photograph that leaves a score undefined is left out of it.
+
+    Raises:
+        ValueError: If there are no photographs, or shapes differ.
+
+    Example:
+        >>> maps = [np.array([[0.9, 0.2]]), np.array([[0.9, 0.7]])]
+        >>> image_scores(maps, [np.array([[True, False]])] * 2)["ACC"]
+        {'mean': 0.75, 'std': 0.3535533905932738}
+    """
+    _check(probabilities, labels, masks)
+    rows = []
+    for i, (probability, label) in enumerate(zip(probabilities, labels, strict=True)):
+        mask = None if masks is None else masks[i]
+        row = pooled_scores(
+            [probability], [label], threshold=threshold, masks=None if mask is None else [mask]
+        )
+        inside = np.ones(label.shape, bool) if mask is None else mask
+        row["clDice"] = cl_dice((probability > threshold) & inside, label & inside)
+        rows.append(row)
+    return {name: _spread([row[name] for row in rows]) for name in rows[0]}
 
 
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else np.nan
+def cl_dice(vessels: NDArray[np.bool_], label: NDArray[np.bool_]) -> float:
+    """Agreement of two vessel maps along centre lines: a broken vessel costs, its width does not.
+
+    The harmonic mean of two fractions: of the skeleton of `vessels` that lies in `label`, and of
+    the skeleton of `label` that lies in `vessels` (Shit et al., "clDice", CVPR 2021, eq. 3).
+
+    Returns:
+        A score between 0 and 1, or NaN where both maps are empty.
+
+    Example:
+        >>> label = np.zeros((9, 20), bool)
+        >>> label[3:6] = True
+        >>> broken = label.copy()
+        >>> broken[:, 8:12] = False
+        >>> cl_dice(label, label), round(cl_dice(broken, label), 2)
+        (1.0, 0.88)
+    """
+    lines, true_lines = skeletonize(vessels), skeletonize(label)
+    right = int((lines & label).sum())
+    found = int((true_lines & vessels).sum())
+    total, true_total = int(lines.sum()), int(true_lines.sum())
+    if total == 0 or true_total == 0:
+        return math.nan if total == true_total else 0.0
+    # The harmonic mean of right / total and found / true_total.
+    return _ratio(2 * right * found, right * true_total + found * total) if right + found else 0.0
 
 
 def markdown_table(rows: Mapping[str, Mapping[str, float]]) -> str:
@@ -82,16 +144,49 @@ def markdown_table(rows: Mapping[str, Mapping[str, float]]) -> str:
         |------|------:|----:|
         | RSAN | .8222 |   – |
     """
-    names = list(next(iter(rows.values())))
-    cells = [["", *names]]
+    cells = [["", *next(iter(rows.values()))]]
     for title, row in rows.items():
-        cells.append(
-            [title, *("–" if np.isnan(v) else f"{v:.4f}".lstrip("0") for v in row.values())]
-        )
-    widths = [max(len(row[i]) for row in cells) for i in range(len(names) + 1)]
+        cells.append([title, *("–" if math.isnan(v) else _cell(v) for v in row.values())])
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "| " + " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) + " |"
         for row in cells
     ]
     rule = f"|{'-' * (widths[0] + 2)}|" + "".join(f"{'-' * (w + 1)}:|" for w in widths[1:])
     return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def _cell(score: float) -> str:
+    """Four digits and no leading zero, as the field's tables have it."""
+    return f"{score:.4f}".replace("0.", ".", 1)
+
+
+def _check(probabilities: Maps, labels: Maps, masks: Maps | None) -> None:
+    counts = [len(probabilities), len(labels), len(labels if masks is None else masks)]
+    if len(set(counts)) > 1 or not labels:
+        raise ValueError(
+            f"scores: there must be a label, and a mask where any is given, for each map, and one "
+            f"map at least; got {counts[0]} maps, {counts[1]} labels, {counts[2]} masks"
+        )
+    for i, of_one in enumerate(zip(probabilities, labels, masks or labels, strict=True)):
+        shapes = [one.shape for one in of_one]
+        if len(set(shapes)) > 1:
+            raise ValueError(f"scores: shapes of map, label and mask {i} differ: {shapes}")
+
+
+def _flat(maps: Maps, masks: Maps | None) -> torch.Tensor:
+    """All pixels, of all maps, that count."""
+    pixels = [m.ravel() if masks is None else m[masks[i]] for i, m in enumerate(maps)]
+    return torch.from_numpy(np.concatenate(pixels))
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else math.nan
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    defined = [value for value in values if not math.isnan(value)]
+    return {
+        "mean": fmean(defined) if defined else math.nan,
+        "std": stdev(defined) if len(defined) > 1 else math.nan,
+    }

@@ -93,7 +93,7 @@ def train(
     """Train `model` in place on whole photographs, on whatever device `accelerate` finds.
 
     Shows a progress bar. After each epoch the state of the training is written to
-    ``folder/checkpoint``, so that it can be stopped at any time and resumed.
+    ``folder/checkpoint-NNNN``, so that it can be stopped at any time and resumed.
 
     Args:
         model: A network from images (N, 3, H, W) to logits (N, 1, H, W).
@@ -127,9 +127,12 @@ def train(
         objective, optimizer, batches, watched
     )
     accelerator.register_for_checkpointing(state)
-    checkpoint = Path(folder, "checkpoint")
-    if resume and checkpoint.exists():
-        accelerator.load_state(str(checkpoint))
+    folder = Path(folder)
+    if checkpoints := _checkpoints(folder):
+        if resume:
+            accelerator.load_state(str(checkpoints[-1]))
+        else:
+            _remove(checkpoints)
     done = len(state.log)
     with tqdm(total=recipe.epochs * len(batches), initial=done * len(batches), unit="step") as bar:
         for epoch in range(done, recipe.epochs):
@@ -151,8 +154,8 @@ def train(
             with torch.no_grad():
                 held_back = [objective(*batch).item() for batch in watched]
             state.log.append(EpochLog(epoch + 1, fmean(losses), fmean(held_back)))
-            _save(accelerator, checkpoint)
-            _write_csv(state.log, Path(folder, "log.csv"))
+            _save(accelerator, folder, epoch + 1)
+            _write_csv(state.log, folder / "log.csv")
     return state.log
 
 
@@ -202,13 +205,22 @@ def _tensors(part: str, photographs: Sequence[Fundus], side: int | None) -> Tens
     return TensorDataset(torch.stack(images), torch.stack(labels))
 
 
-def _save(accelerator: Accelerator, checkpoint: Path) -> None:
-    """Write beside the last checkpoint and swap, so that a stop on the way leaves one whole."""
-    fresh = checkpoint.with_name("checkpoint-new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    accelerator.save_state(str(fresh))
-    shutil.rmtree(checkpoint, ignore_errors=True)
-    fresh.rename(checkpoint)
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob("checkpoint-????"))
+
+
+def _save(accelerator: Accelerator, folder: Path, epoch: int) -> None:
+    """Write a checkpoint that gets its name once it is whole; only then do older ones go."""
+    older, partial = _checkpoints(folder), folder / "checkpoint.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    accelerator.save_state(str(partial))
+    partial.rename(folder / f"checkpoint-{epoch:04d}")
+    _remove(older)
+
+
+def _remove(checkpoints: Sequence[Path]) -> None:
+    for checkpoint in checkpoints:
+        shutil.rmtree(checkpoint)
 
 
 def _write_csv(log: Sequence[EpochLog], path: Path) -> None:
