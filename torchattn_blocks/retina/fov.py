@@ -1,7 +1,5 @@
 """The field of view of a fundus photograph, computed from the photograph itself."""
 
-# (scikit-image's functions carry no types)
-
 import numpy as np
 from numpy.typing import NDArray
 from skimage.filters import threshold_otsu
