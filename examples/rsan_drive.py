@@ -56,12 +56,11 @@ def main() -> None:
     args = parser.parse_args()
     try:
         training, validation, test, recipe, side, settings = experiment(args)
+        torch.manual_seed(args.seed)
+        model = rsan(**settings)
+        train(model, training, validation, recipe, args.out, side=side, resume=args.resume)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-
-    torch.manual_seed(args.seed)
-    model = rsan(**settings)
-    train(model, training, validation, recipe, args.out, side=side, resume=args.resume)
     save_model(model, args.out / "weights.safetensors")
 
     probabilities = [vessel_probability(model, fundus.image, side) for fundus in test]

@@ -26,7 +26,23 @@ def test_sheet(tmp_path):
     save_sheet(tmp_path / "bare.png", replace(fundus, label=None), probability)
     full, bare = (Image.open(tmp_path / f"{name}.png").convert("RGB") for name in ("full", "bare"))
     assert full.width == 2 * bare.width  # four panels, or two
-    assert len(full.getcolors(2**24)) > 50
+    assert full.width > 4 * 70  # a dot for each pixel, and margins
+
+
+def test_sheet_shows_the_errors_at_the_threshold(tmp_path):
+    fundus = synthesize(1, height=80, width=70)
+    orange, blue = (230, 158, 0), (0, 115, 178)
+
+    def shown(probability, threshold):
+        save_sheet(tmp_path / "x.png", fundus, probability, threshold=threshold)
+        image = np.asarray(Image.open(tmp_path / "x.png").convert("RGB")).astype(int)
+        panels = image[:-30]  # without the legend
+        return [bool((abs(panels - colour).max(-1) < 3).any()) for colour in (orange, blue)]
+
+    everything, nothing = np.full(fundus.fov.shape, 0.7), np.full(fundus.fov.shape, 0.3)
+    assert shown(everything, 0.5) == [True, False]
+    assert shown(nothing, 0.5) == [False, True]
+    assert shown(everything, 0.8) == [False, True]
 
 
 def test_refuses_another_shape(tmp_path):

@@ -171,3 +171,36 @@ def test_cl_dice_follows_its_definition():
     assert cl_dice(~label, label) == 0
     assert cl_dice(np.zeros_like(label), label) == 0
     assert math.isnan(cl_dice(np.zeros_like(label), np.zeros_like(label)))
+
+
+def test_second_observers_cl_dice_on_drive(real_data):
+    photographs = [file.read() for file in drive(real_data / "DRIVE", "test")]
+    scores = [cl_dice(f.second, f.label) for f in photographs]
+    assert np.mean(scores) == pytest.approx(0.763, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("error", "probability", "kind", "message"),
+    [
+        (ValueError, np.array([[np.nan, 0.5]]), bool, r"must lie in \[0, 1\], map 0"),
+        (ValueError, np.array([[-3.0, 0.5]]), bool, r"map 0 does not: from -3.0 to 0.5"),
+        (TypeError, np.array([[0.2, 0.5]]), np.uint8, "must be of type bool, got .'uint8'"),
+    ],
+)
+def test_bad_values(error, probability, kind, message):
+    label = np.array([[1, 0]], dtype=kind)
+    with pytest.raises(error, match=message):
+        pooled_scores([probability], [label])
+
+
+def test_bad_masks():
+    maps, labels, masks = made_up(2)
+    with pytest.raises(TypeError, match="must be of type bool"):
+        pooled_scores(maps, labels, masks=[mask.astype(np.uint8) for mask in masks])
+    with pytest.raises(ValueError, match="no pixel to score"):
+        pooled_scores(maps, labels, masks=[np.zeros_like(mask) for mask in masks])
+
+
+def test_table_goes_by_names_and_holds_large_numbers():
+    table = markdown_table({"a": {"x": 80.5, "y": -0.25}, "b": {"y": 0.1, "x": 0.2}})
+    assert table.splitlines()[2:] == ["| a | 80.5000 | -.2500 |", "| b |   .2000 |  .1000 |"]

@@ -2,11 +2,14 @@
 
 import csv
 import itertools
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 
 from torchattn_blocks import rsan
 from torchattn_blocks.retina import (
@@ -17,7 +20,10 @@ from torchattn_blocks.retina import (
     train,
     vessel_probability,
 )
+from torchattn_blocks.retina.tensors import image_tensor
 from torchattn_blocks.retina.training import _CrossEntropy
+
+_training = sys.modules[_CrossEntropy.__module__]
 
 FAST = Recipe(epochs=3, batch_size=2, precision="no")
 
@@ -80,6 +86,103 @@ def test_resuming_ends_as_an_uninterrupted_run(tmp_path, photographs, monkeypatc
     assert resumed_log == log
 
 
+def test_the_order_changes_by_epoch_and_is_resumed(tmp_path, monkeypatch):
+    photographs = [synthesize(seed, height=64, width=64) for seed in range(7)]
+    forward, seen = _CrossEntropy.forward, []
+
+    def spy(self, images, labels):
+        if self.training:
+            seen.extend(images.sum((1, 2, 3)).tolist())
+        return forward(self, images, labels)
+
+    monkeypatch.setattr(_CrossEntropy, "forward", spy)
+    train(small_rsan(), photographs[:6], photographs[6:], FAST, tmp_path / "whole")
+    epochs = [seen[:6], seen[6:12], seen[12:]]
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+    assert len({tuple(sorted(epoch)) for epoch in epochs}) == 1
+
+    seen.clear()
+    save, calls = _training._save, itertools.count(1)
+
+    def save_and_stop(*arguments):
+        save(*arguments)
+        if next(calls) == 2:
+            raise PowerCutError
+
+    monkeypatch.setattr(_training, "_save", save_and_stop)
+    with pytest.raises(PowerCutError):
+        train(small_rsan(), photographs[:6], photographs[6:], FAST, tmp_path / "part")
+    train(small_rsan(), photographs[:6], photographs[6:], FAST, tmp_path / "part", resume=True)
+    assert [seen[:6], seen[6:12], seen[12:]] == epochs
+
+
+def test_the_rate_that_falls_is_the_one_that_trains(tmp_path, photographs):
+    fallen, _ = run(tmp_path / "a", photographs, replace(FAST, first_part=0.0))
+    low, _ = run(tmp_path / "b", photographs, replace(FAST, learning_rate=1e-4, first_part=1.0))
+    high, _ = run(tmp_path / "c", photographs, replace(FAST, first_part=1.0))
+    assert equal(fallen, low)
+    assert not equal(fallen, high)
+
+
+def test_validation_loss_is_of_its_photographs_in_evaluation(tmp_path, photographs):
+    model, log = run(tmp_path, photographs, replace(FAST, epochs=1))
+    model.eval()
+    losses = []
+    for fundus in photographs[4:]:
+        target = torch.from_numpy(fundus.label).float()[None, None]
+        logits = model(image_tensor(fundus.image)[None])
+        losses.append(torch.nn.functional.binary_cross_entropy_with_logits(logits, target).item())
+    assert log[0].validation_loss == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+def test_two_precisions_in_one_process(tmp_path, photographs):
+    exact, _ = run(tmp_path / "a", photographs)
+    mixed, _ = run(tmp_path / "b", photographs, replace(FAST, precision="bf16"))
+    assert not equal(exact, mixed)
+    assert {w.dtype for w in mixed.parameters()} == {torch.float32}
+
+
+def test_one_whole_checkpoint_is_left_and_other_files_are_not_touched(tmp_path, photographs):
+    (tmp_path / "checkpoint-best").mkdir()
+    run(tmp_path, photographs)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["checkpoint-3", "checkpoint-best", "log.csv", "recipe.json"]
+    run(tmp_path, photographs, resume=True)
+
+
+def test_a_cut_while_a_checkpoint_is_written_leaves_the_last(tmp_path, photographs, monkeypatch):
+    whole, _ = run(tmp_path / "whole", photographs)
+    save_state, calls = Accelerator.save_state, itertools.count(1)
+
+    def cut(self, folder):
+        save_state(self, folder)
+        if next(calls) == 3:
+            (Path(folder) / "model.safetensors").write_bytes(b"half")
+            raise PowerCutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Accelerator, "save_state", cut)
+        with pytest.raises(PowerCutError):
+            run(tmp_path / "part", photographs)
+    assert (tmp_path / "part" / "checkpoint-2").is_dir()
+    resumed, _ = run(tmp_path / "part", photographs, resume=True)
+    assert equal(resumed, whole)
+
+
+def test_a_run_is_not_overwritten(tmp_path, photographs):
+    run(tmp_path, photographs)
+    with pytest.raises(ValueError, match="holds a run: resume it, or give another folder"):
+        run(tmp_path, photographs)
+    assert (tmp_path / "checkpoint-3").is_dir()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_mode_is_left_as_it_was(tmp_path, photographs, training):
+    model = small_rsan().train(training)
+    train(model, photographs[:2], photographs[:1], replace(FAST, epochs=1), tmp_path)
+    assert model.training == training
+
+
 def test_resuming_a_finished_run_trains_no_further(tmp_path, photographs):
     model, log = run(tmp_path, photographs)
     again, log_again = run(tmp_path, photographs, resume=True)
@@ -125,8 +228,13 @@ def test_refuses_photographs_without_labels(tmp_path, photographs):
 
 def test_refuses_to_resume_another_recipe(tmp_path, photographs):
     run(tmp_path, photographs, replace(FAST, epochs=1))
-    with pytest.raises(ValueError, match=r"checkpoint is of another recipe.*'epochs': 1"):
+    with pytest.raises(ValueError, match=r"holds a run of another recipe.*'epochs': 1"):
         run(tmp_path, photographs, FAST, resume=True)
+
+
+def test_refuses_a_side_below_a_photographs(tmp_path, photographs):
+    with pytest.raises(ValueError, match=r"side .* got 60; synthetic-0000 of training .*64"):
+        run(tmp_path, photographs, side=60)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +244,7 @@ def test_refuses_to_resume_another_recipe(tmp_path, photographs):
         ("batch_size", -1, "batch_size must be at least 1, got -1"),
         ("learning_rate", 0.0, "learning_rate must be above 0, got 0.0"),
         ("learning_rate", np.nan, "learning_rate must be above 0, got nan"),
+        ("seed", -1, r"seed must lie in \[0, 2\*\*32\), got -1"),
         ("first_part", 1.5, r"first_part must lie in \[0, 1\], got 1.5"),
         ("precision", "fp16", "precision must be .* got 'fp16'"),
     ],

@@ -1,4 +1,4 @@
-"""The four networks of the paper's comparison.
+"""The networks of the paper's comparison: its own three, and a plain U-Net.
 
 Guo et al., "Residual spatial attention network for retinal vessel segmentation", 2020 (arXiv
 2009.08829), section 3 and tables 1-2. Widths, normalisation and initial weights are those of the

@@ -228,8 +228,8 @@ def _decode(path: Path, mode: Literal["RGB", "L"]) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
             return np.array(image.convert(mode))  # a copy: np.asarray's array could not be written
-    except FileNotFoundError:
-        raise
+    except (FileNotFoundError, IsADirectoryError, PermissionError, MemoryError):
+        raise  # these say themselves what is wrong, and another copy would not help
     except Exception as cause:  # OSError, TypeError, DecompressionBombError and more
         raise ValueError(
             f"{path}: cannot be decoded ({cause}). Unpack it from the archive again."

@@ -23,6 +23,7 @@ def error_map(
     the rest black.
 
     Example:
+        >>> import numpy as np
         >>> error_map(np.array([[0.9, 0.1]]), np.array([[True, False]]))[0].tolist()
         [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
     """
@@ -51,6 +52,15 @@ def save_sheet(
 
     Raises:
         ValueError: If the map has another shape than the photograph.
+
+    Example:
+        >>> import tempfile
+        >>> from torchattn_blocks.retina import save_sheet, synthesize
+        >>> fundus = synthesize(0, height=64, width=64)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_sheet(Path(folder, "sheet.png"), fundus, fundus.label.astype(float))
+        ...     [path.name for path in Path(folder).iterdir()]
+        ['sheet.png']
     """
     if probability.shape != fundus.fov.shape:
         raise ValueError(
@@ -64,16 +74,17 @@ def save_sheet(
     if fundus.label is not None:
         panels["first observer"] = fundus.label
         panels["errors"] = error_map(probability, fundus.label, threshold)
-    height, width = fundus.fov.shape
+    # An inch of paper for each 100 pixels, and 100 dots an inch: a pixel is a dot.
+    height, width = (side / 100 for side in fundus.fov.shape)
     figure = Figure(
-        figsize=(4 * len(panels), 4 * height / width + 0.4), layout="constrained", dpi=120
+        figsize=(len(panels) * (width + 0.2), height + 0.8), layout="constrained", dpi=100
     )
     for axes, (title, panel) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-        axes.imshow(panel, cmap="gray", vmin=0, vmax=1)
+        axes.imshow(panel, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.set_title(title)
         axes.set_axis_off()
     if fundus.label is not None:
         colours = {"found": _FOUND, "false": _FALSE, "missed": _MISSED}
         patches = [Patch(facecolor=c, edgecolor="black", label=k) for k, c in colours.items()]
-        axes.legend(handles=patches, loc="lower right", fontsize="small")
+        figure.legend(handles=patches, loc="outside lower right", ncols=3, fontsize="small")
     figure.savefig(path)

@@ -1,6 +1,7 @@
 """Scores of vessel maps against an observer's, pooled over photographs or one by one."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
@@ -42,12 +43,14 @@ def pooled_scores(
         ones, which has no curve.
 
     Raises:
-        ValueError: If there are no photographs, or shapes differ.
+        TypeError: If a label or a mask is not of type bool.
+        ValueError: If there are no photographs, shapes differ, or a value lies outside [0, 1].
 
     Note:
         Torchmetrics reports 0 where a score is undefined, and an area for zeros and ones.
 
     Example:
+        >>> import numpy as np
         >>> probability = np.array([[0.9, 0.6], [0.4, 0.1]])
         >>> scores = pooled_scores([probability], [np.array([[True, False], [True, False]])])
         >>> {name: round(score, 3) for name, score in scores.items()}
@@ -55,6 +58,8 @@ def pooled_scores(
     """
     _check(probabilities, labels, masks)
     score, truth = _flat(probabilities, masks), _flat(labels, masks)
+    if score.numel() == 0:
+        raise ValueError("scores: there is no pixel to score: maps or masks are empty")
     tp, fp, tn, fn, _ = binary_stat_scores(score > threshold, truth).tolist()
     is_curve = bool(((score > 0) & (score < 1)).any()) and tp + fn > 0 and tn + fp > 0
     return {
@@ -88,9 +93,11 @@ def image_scores(
         A photograph that leaves a score undefined is left out of it.
 
     Raises:
-        ValueError: If there are no photographs, or shapes differ.
+        TypeError: As in `pooled_scores`.
+        ValueError: As in `pooled_scores`.
 
     Example:
+        >>> import numpy as np
         >>> maps = [np.array([[0.9, 0.2]]), np.array([[0.9, 0.7]])]
         >>> image_scores(maps, [np.array([[True, False]])] * 2)["ACC"]
         {'mean': 0.75, 'std': 0.3535533905932738}
@@ -118,6 +125,7 @@ def cl_dice(vessels: NDArray[np.bool_], label: NDArray[np.bool_]) -> float:
         A score between 0 and 1, or NaN where both maps are empty.
 
     Example:
+        >>> import numpy as np
         >>> label = np.zeros((9, 20), bool)
         >>> label[3:6] = True
         >>> broken = label.copy()
@@ -144,9 +152,11 @@ def markdown_table(rows: Mapping[str, Mapping[str, float]]) -> str:
         |------|------:|----:|
         | RSAN | .8222 |   – |
     """
-    cells = [["", *next(iter(rows.values()))]]
-    for title, row in rows.items():
-        cells.append([title, *("–" if math.isnan(v) else _cell(v) for v in row.values())])
+    names = list(next(iter(rows.values())))
+    cells = [
+        ["", *names],
+        *([title, *(_cell(row[n]) for n in names)] for title, row in rows.items()),
+    ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "| " + " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) + " |"
@@ -158,18 +168,28 @@ def markdown_table(rows: Mapping[str, Mapping[str, float]]) -> str:
 
 def _cell(score: float) -> str:
     """Four digits and no leading zero, as the field's tables have it."""
-    return f"{score:.4f}".replace("0.", ".", 1)
+    return "–" if math.isnan(score) else re.sub(r"^(-?)0\.", r"\1.", f"{score:.4f}")
 
 
 def _check(probabilities: Maps, labels: Maps, masks: Maps | None) -> None:
-    counts = [len(probabilities), len(labels), len(labels if masks is None else masks)]
-    if len(set(counts)) > 1 or not labels:
+    masks = labels if masks is None else masks
+    counts = [len(probabilities), len(labels), len(masks)]
+    if len(set(counts)) > 1 or counts[0] == 0:
         raise ValueError(
             f"scores: there must be a label, and a mask where any is given, for each map, and one "
             f"map at least; got {counts[0]} maps, {counts[1]} labels, {counts[2]} masks"
         )
-    for i, of_one in enumerate(zip(probabilities, labels, masks or labels, strict=True)):
-        shapes = [one.shape for one in of_one]
+    for i, (probability, *maps) in enumerate(zip(probabilities, labels, masks, strict=True)):
+        if any(m.dtype != np.bool_ for m in maps):
+            raise TypeError(
+                f"scores: labels and masks must be of type bool, got {[str(m.dtype) for m in maps]}"
+            )
+        if not ((probability >= 0) & (probability <= 1)).all():  # false for NaN too
+            raise ValueError(
+                f"scores: probabilities must lie in [0, 1], map {i} does not: "
+                f"from {probability.min()} to {probability.max()}"
+            )
+        shapes = [m.shape for m in (probability, *maps)]
         if len(set(shapes)) > 1:
             raise ValueError(f"scores: shapes of map, label and mask {i} differ: {shapes}")
 

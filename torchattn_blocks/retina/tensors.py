@@ -17,20 +17,30 @@ def image_tensor(image: NDArray[np.uint8], side: int | None = None) -> Tensor:
     Returns:
         Values between 0 and 1, shape (3, H, W) or (3, side, side).
 
+    Raises:
+        ValueError: If the image is not of shape (H, W, 3) with values of type uint8, or is larger
+            than `side`.
+
     Example:
+        >>> import numpy as np
         >>> image_tensor(np.full((2, 3, 3), 255, np.uint8), side=4)[0]
         tensor([[0., 0., 0., 0.],
                 [1., 1., 1., 0.],
                 [1., 1., 1., 0.],
                 [0., 0., 0., 0.]])
     """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(
+            "image_tensor: image must be of shape (H, W, 3) and type uint8, "
+            f"got shape {image.shape} and type {image.dtype}"
+        )
     tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
     return pad_evenly(tensor, side)
 
 
 def map_tensor(values: NDArray[np.bool_], side: int | None = None) -> Tensor:
     """Turn a map of shape (H, W) into a target: zeros and ones of shape (1, H, W), padded alike."""
-    return pad_evenly(torch.from_numpy(values).float()[None], side)
+    return pad_evenly(torch.from_numpy(np.ascontiguousarray(values)).float()[None], side)
 
 
 def pad_evenly(x: Tensor, side: int | None) -> Tensor:
