@@ -33,17 +33,20 @@ from torchattn_blocks.retina import (
 
 def experiment(args: argparse.Namespace) -> tuple:
     """Photographs to train on, to validate and to test, and how: recipe, side, RSAN's arguments."""
+    chosen = {"seed": args.seed}
+    if args.epochs is not None:
+        chosen["epochs"] = args.epochs
     if args.data is None:
+        recipe, side = replace(Recipe(epochs=25, learning_rate=1e-2), **chosen), None
         photographs = [synthesize(seed, height=256, width=248) for seed in range(22)]
         parts = photographs[:16], photographs[16:18], photographs[18:]
-        recipe, side = Recipe(epochs=25, learning_rate=1e-2), None
         settings = {"widths": (8, 16, 32, 64)}
     else:
+        recipe, side = replace(DRIVE.recipe, **chosen), DRIVE.side
         split = DRIVE.split(drive(args.data, "training") + drive(args.data, "test"))
         parts = ([files.read() for files in part] for part in split)
-        recipe, side, settings = DRIVE.recipe, DRIVE.side, {"p": DRIVE.p}
-    epochs = recipe.epochs if args.epochs is None else args.epochs
-    return *parts, replace(recipe, epochs=epochs, seed=args.seed), side, settings
+        settings = {"p": DRIVE.p}
+    return *parts, recipe, side, settings
 
 
 def main() -> None:

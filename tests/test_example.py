@@ -1,28 +1,127 @@
-"""The example as a user runs it; `.ci/run` runs it whole."""
+"""The example as a user runs it; `.ci/run` runs it at full size."""
 
+import importlib.util
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from safetensors.torch import load_file
+
+from torchattn_blocks import rsan
+from torchattn_blocks.retina import synthesize, vessel_probability
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "rsan_drive.py"
 
 
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, EXAMPLE, *map(str, arguments)], capture_output=True, text=True, check=False
+@pytest.fixture
+def example(monkeypatch):
+    """The example as a module, its DRIVE cut down to photographs of 70 x 64 padded to 72."""
+    spec = importlib.util.spec_from_file_location("rsan_drive", EXAMPLE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    recipe = replace(module.DRIVE.recipe, precision="no")
+    monkeypatch.setattr(module, "DRIVE", replace(module.DRIVE, side=72, recipe=recipe))
+    return module
+
+
+@pytest.fixture(scope="module")
+def made_up_drive(tmp_path_factory):
+    """Synthetic photographs 1 to 40 laid out as DRIVE's archive is, with all labels."""
+    root = tmp_path_factory.mktemp("DRIVE")
+
+    def write(path, pixels):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+
+    for n in range(1, 41):
+        part = "test" if n <= 20 else "training"
+        fundus = synthesize(n, height=70, width=64)
+        write(root / part / "images" / f"{n:02d}_{part}.tif", fundus.image)
+        write(root / part / "mask" / f"{n:02d}_{part}_mask.gif", fundus.fov.astype(np.uint8) * 255)
+        write(root / part / "1st_manual" / f"{n:02d}_manual1.gif", _grey(fundus.label))
+        if part == "test":
+            write(root / part / "2nd_manual" / f"{n:02d}_manual2.gif", _grey(fundus.second))
+    return root
+
+
+def _grey(label):
+    return label.astype(np.uint8) * 255
+
+
+def run(example, monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["rsan_drive.py", *map(str, arguments)])
+    example.main()
+    return capsys.readouterr().out
+
+
+def numbers(table):
+    rows = [
+        [c.strip() for c in line.split("|")[1:-1]] for line in table.splitlines() if "|" in line
+    ]
+    return {row[0]: dict(zip(rows[0][1:], row[1:], strict=True)) for row in rows[2:]}
+
+
+def test_on_a_copy_of_drive(example, made_up_drive, tmp_path, monkeypatch, capsys):
+    seen = {}
+
+    def spy(model, training, validation, recipe, folder, **options):
+        seen.update(
+            names=[[f.name for f in part] for part in (training, validation)], recipe=recipe
+        )
+        seen.update(options, rates={m.p for m in model.modules() if hasattr(m, "p")})
+        return train(model, training, validation, recipe, folder, **options)
+
+    train = example.train
+    monkeypatch.setattr(example, "train", spy)
+    arguments = ["--data", made_up_drive, "--epochs", 1, "--seed", 3, "--out", tmp_path]
+    rows = numbers(run(example, monkeypatch, capsys, *arguments))
+    assert [len(names) for names in seen["names"]] == [18, 2]
+    assert seen["names"][1] == ["23", "40"]
+    assert (seen["recipe"].epochs, seen["recipe"].seed) == (1, 3)
+    assert (seen["side"], seen["resume"], seen["rates"]) == (72, False, {0.15})
+    assert sorted(p.stem for p in tmp_path.glob("*.png")) == [f"{n:02d}" for n in range(1, 21)]
+
+    model = rsan()
+    model.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    test = [synthesize(n, height=70, width=64) for n in range(1, 21)]
+    found = np.array([vessel_probability(model, f.image, side=72) > 0.5 for f in test])
+    truth, second = (np.array([getattr(f, key) for f in test]) for key in ("label", "second"))
+    assert float(rows["RSAN"]["ACC"]) == pytest.approx((found == truth).mean(), abs=6e-5)
+    assert float(rows["second observer"]["ACC"]) == pytest.approx(
+        (second == truth).mean(), abs=6e-5
     )
 
+    with pytest.raises(SystemExit):
+        run(example, monkeypatch, capsys, *arguments)  # it would overwrite the run
+    assert "holds a run" in capsys.readouterr().err
+    assert numbers(run(example, monkeypatch, capsys, *arguments, "--resume")) == rows
 
-def test_trains_scores_and_draws(tmp_path):
-    done = run("--epochs", 1, "--out", tmp_path)
+
+def test_without_test_labels_it_draws_and_says_so(
+    example, made_up_drive, tmp_path, monkeypatch, capsys
+):
+    bare = tmp_path / "DRIVE"
+    bare.mkdir()
+    (bare / "training").symlink_to(made_up_drive / "training")
+    (bare / "test").mkdir()
+    for kind in ("images", "mask"):
+        (bare / "test" / kind).symlink_to(made_up_drive / "test" / kind)
+    out = run(
+        example, monkeypatch, capsys, "--data", bare, "--epochs", 1, "--out", tmp_path / "out"
+    )
+    assert "No scores: this copy of DRIVE has no vessel maps of its test photographs." in out
+    assert len(list((tmp_path / "out").glob("*.png"))) == 20
+
+
+def test_as_a_program_on_synthetic_photographs(tmp_path):
+    done = _program("--epochs", "1", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
-    titles = [line.split("|")[1].strip() for line in done.stdout.splitlines() if "|" in line]
-    assert titles[0] == ""
-    assert titles[2:] == ["RSAN", "second observer"]
+    assert list(numbers(done.stdout)) == ["RSAN", "second observer"]
     assert len(list(tmp_path.glob("synthetic-*.png"))) == 4
-    assert (tmp_path / "weights.safetensors").stat().st_size > 100_000
     assert "epoch 1/1" in done.stderr
 
 
@@ -31,10 +130,18 @@ def test_trains_scores_and_draws(tmp_path):
     [
         (["--data", "nowhere"], "nowhere/training/images: there is no such folder"),
         (["--epochs", "0"], "epochs must be at least 1, got 0"),
+        (["--seed", "-1"], "seed must lie in [0, 2**32), got -1"),
         (["--epochs", "many"], "invalid int value: 'many'"),
     ],
 )
-def test_wrong_arguments(tmp_path, arguments, message):
-    done = run(*arguments, "--out", tmp_path)
-    assert done.returncode != 0
+def test_wrong_arguments_are_one_clear_line(tmp_path, arguments, message):
+    done = _program(*arguments, "--out", tmp_path)
+    assert done.returncode == 2
     assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def _program(*arguments):
+    return subprocess.run(
+        [sys.executable, EXAMPLE, *arguments], capture_output=True, text=True, check=False
+    )

@@ -300,7 +300,7 @@ def synthesize(seed: int, *, height: int = 584, width: int = 565) -> Fundus:
     bounds = {"seed": (seed, 0), "height": (height, MIN_SIDE), "width": (width, MIN_SIDE)}
     for name, (value, bound) in bounds.items():
         if index(value) < bound:
-            raise ValueError(f"{name} must be at least {bound}, got {value}")
+            raise ValueError(f"synthesize: {name} must be at least {bound}, got {value}")
     rng = np.random.default_rng(seed)
     view = _View((height, width))
     fov = view.distance(np.zeros(2)) <= 1
