@@ -375,6 +375,21 @@ def test_bad_inputs(error, x, message, training):
         DropBlock2d().train(training)(x)
 
 
+@pytest.mark.parametrize("gamma", ["exact", "paper"])
+@pytest.mark.parametrize("p", [5e-324, 1e-9, 1 - 1e-9, 1 - 2**-53])
+def test_extreme_rates(gamma, p):
+    for scale in ("constant", "batch"):
+        y = drop_block2d(torch.ones(1, 1, 3, 3), p, 3, gamma=gamma, scale=scale)
+        assert y.isfinite().all()
+        assert bool(y.any()) == (p < 0.5)
+
+
+@pytest.mark.parametrize("p", [-0.5, 1.5, math.nan])
+def test_rate_tensors_out_of_bounds(p):
+    with pytest.raises(ValueError, match=r"drop_block2d: p must lie in \[0, 1\]"):
+        drop_block2d(torch.ones(1, 1, 4, 4), torch.tensor(p))
+
+
 @pytest.mark.parametrize("p", [torch.tensor([0.1]), torch.tensor(1)])
 def test_bad_rate_tensors(p):
     with pytest.raises(TypeError, match="0-d floating CPU tensor"):

@@ -39,7 +39,8 @@ def covering_cells(size: int, block: int) -> NDArray[np.int64]:
 def paper_intensity(p: float, size: tuple[int, ...], block: tuple[int, ...]) -> float:
     """Intensity of equation 1 of Ghiasi, Lin & Le (2018): p / block area, border-corrected."""
     cells = math.prod(s - b + 1 for s, b in zip(size, block, strict=True))
-    return -math.log1p(-p / math.prod(block) * math.prod(size) / cells)
+    gamma = p / math.prod(block) * math.prod(size) / cells
+    return -math.log1p(-min(gamma, 1 - 2**-53))  # at most p, but for rounding
 
 
 @lru_cache(maxsize=4096)

@@ -92,14 +92,14 @@ def drop_block2d(
     check_choice("drop_block2d", INTENSITY, gamma=gamma)
     check_choice("drop_block2d", _SCALE, scale=scale)
     block = _pair(block_size, "drop_block2d")
+    compiling = torch.compiler.is_compiling()
     if not isinstance(p, Tensor):
         p = rate_tensor(p, "drop_block2d")
-    elif p.dim() != 0 or p.device.type not in ("cpu", "meta") or not p.is_floating_point():
+    elif p.dim() != 0 or p.device.type != "cpu" or not p.is_floating_point():
         raise TypeError(f"drop_block2d: p must be a float or a 0-d floating CPU tensor, got {p!r}")
-    if not training:
-        return x
-    compiling = torch.compiler.is_compiling()
-    if not compiling and float(p) == 0:
+    elif not compiling:
+        rate_tensor(float(p), "drop_block2d")  # only for its check of the value
+    if not training or (not compiling and float(p) == 0):
         return x
     # torch's generator draws the mask's seed inside the graph: compiled code and activation
     # checkpointing then replay it as they replay any random operation.
@@ -304,7 +304,7 @@ def _position_scale(x: Tensor, mask: BlockMask, p: float) -> Tensor:
             f"at every position; p={p:g} with blocks of {mask.block[2:]} on maps of "
             f"{mask.shape[2:]} leaves {1 / largest:.2g} at the most covered one: lower p"
         )
-    return torch.from_numpy(np.exp(mask.intensity * cover)).to(x)
+    return torch.from_numpy(np.exp(mask.intensity * cover)).to(x.dtype).to(x.device)
 
 
 _SCALE: dict[str, Callable[[Tensor, BlockMask, float], float | Tensor]] = {
