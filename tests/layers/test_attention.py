@@ -57,6 +57,7 @@ def test_starts_from_he_normal():
     torch.manual_seed(0)
     weights = torch.cat([SpatialAttention().conv.weight.flatten() for _ in range(300)])
     assert weights.std().item() == pytest.approx(math.sqrt(2 / 98), rel=0.02)
+    assert not SpatialAttention(bias=True).conv.bias.any()
     assert weights.abs().max() < 2.3 * math.sqrt(2 / 98)
 
 

@@ -136,3 +136,38 @@ def test_draws_the_cheaper_way():
     assert few._is_sparse()
     assert not many._is_sparse()
     assert _block_mask._NS_PER_SEED > 0
+
+
+def test_few_blocks_are_painted_without_a_mask(monkeypatch):
+    monkeypatch.setattr(BlockMask, "_dense", None)  # not callable
+    assert painted(BlockMask((2, 16, 64, 64), (1, 1, 7, 7), 0.003, 0)).any()
+
+
+@BOTH_WAYS
+def test_the_number_of_seeds_varies_as_independent_cells_do(sparse, monkeypatch):
+    """Binomial: mean and variance over 600 draws within 6 standard errors."""
+    choose(monkeypatch, sparse)
+    cells, intensity, draws = 2000, 0.05, 600
+    counts = [float(painted(BlockMask((cells,), (1,), intensity, s)).sum()) for s in range(draws)]
+    gamma = 1 - math.exp(-intensity)
+    variance = cells * gamma * (1 - gamma)
+    assert abs(np.mean(counts) - cells * gamma) < 6 * math.sqrt(variance / draws)
+    assert abs(np.var(counts) / variance - 1) < 6 * math.sqrt(2 / draws)
+
+
+@BOTH_WAYS
+def test_every_cell_is_hit_as_often(sparse, monkeypatch):
+    choose(monkeypatch, sparse)
+    draws, intensity = 3000, 0.4
+    hits = sum(painted(BlockMask((2, 3), (1, 1), intensity, seed)) for seed in range(draws))
+    gamma = 1 - math.exp(-intensity)
+    deviation = math.sqrt(gamma * (1 - gamma) / draws)
+    assert ((hits / draws - gamma).abs() < 6 * deviation).all()
+
+
+@BOTH_WAYS
+def test_rates_between_two_bytes_are_met(sparse, monkeypatch):
+    choose(monkeypatch, sparse)
+    cells, gamma = 1_000_000, 0.5 / 256
+    hits = painted(BlockMask((cells,), (1,), -math.log1p(-gamma), 1)).sum()
+    assert abs(hits - cells * gamma) < 6 * math.sqrt(cells * gamma)

@@ -394,3 +394,45 @@ def test_rate_tensors_out_of_bounds(p):
 def test_bad_rate_tensors(p):
     with pytest.raises(TypeError, match="0-d floating CPU tensor"):
         drop_block2d(torch.ones(1, 1, 4, 4), p)
+
+
+def test_height_of_a_block_comes_first():
+    y = drop_block2d(torch.ones(1, 4, 9, 9), 0.5, (1, 9))
+    assert ((y == 0).all(3) | (y != 0).all(3)).all()  # whole rows
+    assert not (y == 0).all()
+
+
+@in_place_too
+def test_module_hands_all_its_arguments_on(inplace):
+    options = {"gamma": "paper", "scale": "batch", "channelwise": False, "inplace": inplace}
+    x = torch.ones(2, 5, 20, 20)
+    torch.manual_seed(1)
+    expected = drop_block2d(x.clone(), 0.3, (2, 5), **options)
+    torch.manual_seed(1)
+    y = DropBlock2d(0.3, (2, 5), **options)(x)
+    assert torch.equal(y, expected)
+    assert (y.data_ptr() == x.data_ptr()) == inplace
+
+
+def test_inplace_is_noticed_by_autograd():
+    y = torch.randn(1, 1, 9, 9, requires_grad=True).sigmoid()  # its backward needs its output
+    drop_block2d(y, 0.5, 3, inplace=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+    with pytest.raises(RuntimeError, match="leaf Variable"):
+        drop_block2d(torch.ones(1, 1, 9, 9, requires_grad=True), 0.5, 3, inplace=True)
+
+
+def test_masks_come_from_a_number_of_63_bits():
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        for _ in range(20):
+            drop_block2d(torch.ones(1, 1, 9, 9, requires_grad=True), 0.2, 3)
+    seeds = {int(t) for t in saved if t.dtype == torch.int64}
+    assert len(seeds) == 20
+    assert max(seeds) > 2**60
+
+
+def test_block_size_is_no_truth_value():
+    with pytest.raises(TypeError, match="block_size must be an int, got True"):
+        DropBlock2d(block_size=True)

@@ -31,6 +31,8 @@ def test_parameter_counts():
     assert count(rsan(up_kernel_size=3)) == 1_051_029
     assert count(backbone()) == count(backbone_dropblock()) == 996_583
     assert count(rsan()) - count(backbone()) == 7 * 98
+    for preset in (unet, backbone, backbone_dropblock):
+        assert count(preset(up_kernel_size=3)) - count(preset()) == 1_051_029 - 997_269
 
 
 @every_preset
@@ -125,6 +127,9 @@ def test_starts_like_keras(preset):
     assert all(
         not m.bias.any() for m in model.modules() if isinstance(m, nn.Conv2d) and m.bias is not None
     )
+    ups = model.ups[0].weight  # 128 to 64 channels, 2 x 2
+    assert ups.abs().max() <= (6 / (128 * 4 + 64 * 4)) ** 0.5
+    assert ups.std().item() == pytest.approx((2 / (128 * 4 + 64 * 4)) ** 0.5, rel=0.02)
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     assert {(m.eps, m.momentum) for m in norms} == {(2e-5, 0.1)}
 
@@ -161,7 +166,10 @@ def test_rates_reach_the_layers():
     model = backbone_dropblock(p=0.22, block_size=5, **TINY)
     drops = {repr(m) for m in model.modules() if type(m).__name__ == "DropBlock2d"}
     assert len(drops) == 1
-    assert "p=0.22, block_size=(5, 5), gamma='paper', scale='batch'" in drops.pop()
+    assert (
+        "p=0.22, block_size=(5, 5), gamma='paper', scale='batch', channelwise=True, inplace=True"
+        in drops.pop()
+    )
     assert "DropBlock2d" not in repr(backbone(**TINY)) + repr(unet(**TINY))
 
 
