@@ -80,7 +80,9 @@ class UNet(nn.Module):
         """Logits of shape (N, out_channels, H, W) for images of shape (N, in_channels, H, W)."""
         check_map(x, "UNet", self.in_channels)
         step = 2 ** len(self.encoders)
-        right, bottom = -x.shape[3] % step, -x.shape[2] % step
+        # (size + step - 1) // step * step is the next multiple. The remainder of -size would be
+        # shorter; torch.compile fails on it where sizes are dynamic.
+        bottom, right = ((size + step - 1) // step * step - size for size in x.shape[2:])
         # Padded and cropped whatever the size, and not sliced, so that an exported graph holds
         # for all sizes: a slice would be guarded to change the size.
         x = F.pad(x, (0, right, 0, bottom))
