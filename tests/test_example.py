@@ -9,10 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors.torch import load_file
 
-from torchattn_blocks import rsan
-from torchattn_blocks.retina import synthesize, vessel_probability
+from torchattn_blocks.retina import load_pretrained, synthesize, vessel_probability
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "rsan_drive.py"
 
@@ -23,8 +21,8 @@ def example(monkeypatch):
     spec = importlib.util.spec_from_file_location("rsan_drive", EXAMPLE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    recipe = replace(module.DRIVE.recipe, precision="no")
-    monkeypatch.setattr(module, "DRIVE", replace(module.DRIVE, side=72, recipe=recipe))
+    recipe = replace(module.DRIVE.recipe, precision="no", side=72)
+    monkeypatch.setattr(module, "DRIVE", replace(module.DRIVE, recipe=recipe))
     return module
 
 
@@ -82,13 +80,12 @@ def test_on_a_copy_of_drive(example, made_up_drive, tmp_path, monkeypatch, capsy
     assert [len(names) for names in seen["names"]] == [18, 2]
     assert seen["names"][1] == ["23", "40"]
     assert (seen["recipe"].epochs, seen["recipe"].seed) == (1, 3)
-    assert (seen["side"], seen["resume"], seen["rates"]) == (72, False, {0.15})
+    assert (seen["resume"], seen["rates"]) == (False, {0.15})
     assert sorted(p.stem for p in tmp_path.glob("*.png")) == [f"{n:02d}" for n in range(1, 21)]
 
-    model = rsan()
-    model.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    model = load_pretrained(tmp_path / "last.safetensors").model
     test = [synthesize(n, height=70, width=64) for n in range(1, 21)]
-    found = np.array([vessel_probability(model, f.image, side=72) > 0.5 for f in test])
+    found = np.array([vessel_probability(model, f.image, 72) > 0.5 for f in test])
     truth, second = (np.array([getattr(f, key) for f in test]) for key in ("label", "second"))
     assert float(rows["RSAN"]["ACC"]) == pytest.approx((found == truth).mean(), abs=6e-5)
     assert float(rows["second observer"]["ACC"]) == pytest.approx(
@@ -122,6 +119,8 @@ def test_as_a_program_on_synthetic_photographs(tmp_path):
     assert done.returncode == 0, done.stderr
     assert list(numbers(done.stdout)) == ["RSAN", "second observer"]
     assert len(list(tmp_path.glob("synthetic-*.png"))) == 4
+    with Image.open(tmp_path / "retina.png") as picture:
+        assert picture.width > 2 * picture.height * 0.9  # photograph and map, side by side
     assert "epoch 1/1" in done.stderr
 
 

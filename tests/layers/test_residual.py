@@ -95,6 +95,17 @@ def test_input_is_untouched_and_gradients_reach_every_parameter(block):
     assert [n for n, w in block.named_parameters() if w.grad is None or not w.grad.any()] == []
 
 
+@pytest.mark.parametrize("block", [PreActResidual, RSAB])
+def test_the_shortcut_takes_the_input_itself_even_where_nothing_normalises(block):
+    layer = block(3, drop=None, norm=lambda c: nn.Identity())
+    nn.init.zeros_(layer.conv2.weight)
+    nn.init.zeros_(layer.conv2.bias)
+    x = torch.randn(2, 3, 9, 8)
+    before = x.clone()
+    assert torch.equal(layer(x), before)
+    assert torch.equal(x, before)
+
+
 def test_state_dict_keys_are_the_recorded_ones():
     keys = {key.rsplit(".", 1)[0] for key in RSAB(3).state_dict()}
     assert keys == {"norm1", "conv1", "norm2", "conv2", "attention.conv"}

@@ -228,3 +228,16 @@ def test_bad_inputs():
         model(torch.ones(3, 8, 8))
     with pytest.raises(TypeError, match=r"floating tensor, got torch\.uint8"):
         model(torch.ones(1, 3, 8, 8, dtype=torch.uint8))
+
+
+def test_a_block_of_the_callers_keeps_its_initial_weights():
+    def stage(in_channels, out_channels):
+        conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        nn.init.constant_(conv.weight, 0.5)
+        nn.init.constant_(conv.bias, 0.25)
+        return conv
+
+    model = UNet(3, 1, widths=(4, 8), block=stage)
+    for conv in (*model.encoders, model.bottleneck, *model.decoders):
+        assert (conv.weight == 0.5).all()
+        assert (conv.bias == 0.25).all()

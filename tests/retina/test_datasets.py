@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from torchattn_blocks.retina.datasets import FundusFiles, chase_db1, drive
+from torchattn_blocks.retina.datasets import chase_db1, drive
+from torchattn_blocks.retina.files import FundusFiles
 from torchattn_blocks.retina.fov import estimate_fov
 
 HEIGHT, WIDTH = 12, 16
@@ -480,3 +481,12 @@ def test_the_real_chase_db1(real_data):
         assert fundus.fov.shape == (960, 999)
         both = (fundus.label & fundus.second).sum() / (fundus.label | fundus.second).sum()
         assert both > 0.4  # two observers of one photograph; of two photographs, about .05
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_a_picture_of_more_than_8_bits_is_refused_and_not_cut_off(tmp_path, dtype):
+    path = tmp_path / "deep.tif"
+    Image.fromarray(np.full((HEIGHT, WIDTH), 300, dtype)).save(path)
+    files = FundusFiles("deep", path, label=None, fov=None, second=None)
+    with pytest.raises(ValueError, match=r"deep\.tif: .*more than 8 bits a channel"):
+        files.read()

@@ -45,6 +45,30 @@ def test_refuses_a_model_with_more_maps():
         vessel_probability(nn.Conv2d(3, 3, 1), np.zeros((9, 11, 3), np.uint8))
 
 
-def test_refuses_a_side_below_the_photographs():
-    with pytest.raises(ValueError, match="side must be at least 11, got 10"):
-        vessel_probability(Red(), np.zeros((9, 11, 3), np.uint8), 10)
+@pytest.mark.parametrize("flips", [False, True])
+@pytest.mark.parametrize(("height", "width"), [(50, 61), (12, 90), (33, 32)])
+def test_a_photograph_above_the_side_is_seen_in_tiles_of_it(height, width, flips):
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    model, shapes = Red(), set()
+    model.register_forward_pre_hook(lambda module, x: shapes.add(x[0].shape))
+    probability = vessel_probability(model, image, 32, flips=flips)
+    assert shapes == {(1, 3, 32, 32)}
+    expected = 1 / (1 + np.exp(-4 / 255 * image[..., 0]))
+    np.testing.assert_allclose(probability, expected, rtol=1e-4)
+
+
+class Right(Red):
+    """Logits that grow to the right and to the bottom, whatever the photograph."""
+
+    def forward(self, x):
+        logits = torch.arange(x.shape[3]) + 10.0 * torch.arange(x.shape[2])[:, None]
+        return logits.expand(1, 1, -1, -1) * self.scale / 40
+
+
+def test_flips_average_over_the_mirror_images_turned_back():
+    image = np.zeros((5, 7, 3), np.uint8)
+    one = vessel_probability(Right(), image)
+    averaged = vessel_probability(Right(), image, flips=True)
+    mirrored = [one, one[::-1], one[:, ::-1], one[::-1, ::-1]]
+    np.testing.assert_allclose(averaged, np.mean(mirrored, axis=0), rtol=1e-5)
+    assert not np.allclose(one, averaged)

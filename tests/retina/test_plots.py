@@ -1,12 +1,16 @@
-"""Sheets of pictures."""
+"""Sheets of pictures, and curves of scores and losses."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
+from sklearn import metrics
 
-from torchattn_blocks.retina import error_map, save_sheet, synthesize
+from torchattn_blocks.retina import EpochLog, error_map, save_sheet, synthesize
+from torchattn_blocks.retina.plots import save_score_curves, save_training_curves
 
 
 def test_each_kind_of_pixel_has_its_colour():
@@ -49,3 +53,121 @@ def test_refuses_another_shape(tmp_path):
     fundus = synthesize(1, height=80, width=70)
     with pytest.raises(ValueError, match=r"shape \(80, 70\), got \(70, 80\)"):
         save_sheet(tmp_path / "x.png", fundus, np.zeros((70, 80)))
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What a function draws: for each panel, the points of each line by its label."""
+
+    def draw(function, *arguments, **options):
+        figures = []
+        with monkeypatch.context() as patch:
+            patch.setattr(Figure, "savefig", lambda figure, path: figures.append(figure))
+            function("unused.png", *arguments, **options)
+        [figure] = figures
+        return [
+            {line.get_label(): line.get_xydata() for line in axes.lines} for axes in figure.axes
+        ]
+
+    return draw
+
+
+def made_up(seed, size, levels):
+    rng = np.random.default_rng(seed)
+    probability = rng.integers(1, levels, size) / levels
+    return probability, rng.random(size) < probability**2, rng.random(size) < 0.3
+
+
+@pytest.mark.parametrize("levels", [5, 1000])  # few levels: many ties
+@pytest.mark.parametrize("masked", [False, True])
+def test_score_curves_are_scikit_learns(drawn, levels, masked):
+    maps, labels, seconds = zip(*(made_up(s, (9, 11), levels) for s in (0, 1)), strict=True)
+    masks = [np.arange(99).reshape(9, 11) % 3 > 0] * 2
+    roc, recall = drawn(
+        save_score_curves, maps, labels, seconds=seconds, masks=masks if masked else None
+    )
+    inside = np.stack(masks) if masked else np.ones((2, 9, 11), bool)
+    score, truth, second = (np.stack(kind)[inside] for kind in (maps, labels, seconds))
+    false_rate, sensitivity, _ = metrics.roc_curve(truth, score, drop_intermediate=False)
+    area = metrics.roc_auc_score(truth, score)
+    assert list(roc) == [f"network, AUC {area:.4f}", "threshold 0.5", "second observer"]
+    assert next(iter(roc.values())) == pytest.approx(np.c_[false_rate, sensitivity])
+    precision, sensitivity, _ = metrics.precision_recall_curve(truth, score)
+    area = metrics.average_precision_score(truth, score)
+    assert list(recall) == [f"network, AP {area:.4f}", "threshold 0.5", "second observer"]
+    assert next(iter(recall.values())) == pytest.approx(np.c_[sensitivity, precision][::-1])
+    for label, vessels in (("threshold 0.5", score > 0.5), ("second observer", second)):
+        found = metrics.recall_score(truth, vessels)
+        false = 1 - metrics.recall_score(~truth, ~vessels)
+        assert roc[label] == pytest.approx(np.array([[false, found]]))
+        right = metrics.precision_score(truth, vessels)
+        assert recall[label] == pytest.approx(np.array([[found, right]]))
+
+
+def test_score_curves_of_many_pixels_are_thinned_where_it_does_not_show(drawn):
+    probability, label, _ = made_up(2, (400, 500), 10**6)
+    roc, recall = (
+        next(iter(panel.values())) for panel in drawn(save_score_curves, [probability], [label])
+    )
+    assert len(roc) == len(recall) <= 2000
+    assert roc[0].tolist() == [0, 0]
+    assert roc[-1].tolist() == [1, 1]
+    assert np.diff(roc, axis=0).sum(1).max() < 0.0012  # even steps, nowhere a corner cut
+    area = metrics.roc_auc_score(label.ravel(), probability.ravel())
+    assert metrics.auc(*roc.T) == pytest.approx(area, abs=1e-5)
+    area = metrics.average_precision_score(label.ravel(), probability.ravel())
+    assert metrics.auc(*recall.T) == pytest.approx(area, abs=1e-3)
+
+
+def test_score_curves_without_second_observer_or_anything_found(drawn):
+    label = np.array([[True, False]])
+    roc, recall = drawn(save_score_curves, [np.array([[0.4, 0.1]])], [label])
+    assert list(roc) == ["network, AUC 1.0000", "threshold 0.5"]
+    assert roc["threshold 0.5"].tolist() == [[0, 0]]
+    assert recall["threshold 0.5"].tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("probability", "label"),
+    [([0.4, 0.1], [False, False]), ([0.4, 0.1], [True, True]), ([1.0, 0.0], [True, False])],
+)
+def test_score_curves_refuse_what_has_none(tmp_path, probability, label):
+    with pytest.raises(ValueError, match="labels must hold vessel and background"):
+        save_score_curves(tmp_path / "x.png", [np.array([probability])], [np.array([label])])
+
+
+def test_score_curves_refuse_second_maps_that_do_not_fit(tmp_path):
+    probability, label, second = made_up(3, (6, 7), 100)
+    for error, seconds in ((TypeError, [second * 1.0]), (ValueError, [second.T]), (ValueError, [])):
+        with pytest.raises(error, match="scores: "):
+            save_score_curves(tmp_path / "x.png", [probability], [label], seconds=seconds)
+
+
+def test_training_curves_mark_the_least_validation_loss(drawn):
+    log = [EpochLog(1, 0.3, 0.35), EpochLog(2, 0.2, 0.25), EpochLog(3, 0.1, 0.28)]
+    [panel] = drawn(save_training_curves, log)
+    assert panel["training"].tolist() == [[1, 0.3], [2, 0.2], [3, 0.1]]
+    assert panel["validation"].tolist() == [[1, 0.35], [2, 0.25], [3, 0.28]]
+    assert panel["least: 0.25, epoch 2"].tolist() == [[2, 0.25]]
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        [EpochLog(1, 0.3, 0.4)],
+        [EpochLog(1, 0.3, 0.4), EpochLog(2, math.nan, math.nan)],  # diverged
+        [EpochLog(epoch, 1 / epoch, 1e-3) for epoch in range(1, 300)],
+    ],
+)
+def test_curves_become_pictures(tmp_path, log):
+    probability, label, _ = made_up(4, (20, 20), 100)
+    save_training_curves(tmp_path / "losses.png", log)
+    save_score_curves(tmp_path / "scores.png", [probability], [label])
+    for name in ("losses", "scores"):
+        picture = np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB")).astype(int)
+        assert (abs(picture - (0, 115, 178)).max(-1) < 3).any()  # the blue line
+
+
+def test_training_curves_need_an_epoch(tmp_path):
+    with pytest.raises(ValueError, match="log must hold at least 1 epoch, got 0"):
+        save_training_curves(tmp_path / "x.png", [])

@@ -31,13 +31,13 @@ def test_chase_db1():
 
 
 def test_paper_figures():
-    assert (DRIVE.side, DRIVE.p, DRIVE.recipe.batch_size, DRIVE.recipe.epochs) == (
+    assert (DRIVE.recipe.side, DRIVE.p, DRIVE.recipe.batch_size, DRIVE.recipe.epochs) == (
         592,
         0.15,
         2,
         200,
     )
-    assert (CHASE_DB1.side, CHASE_DB1.p) == (1008, 0.22)
+    assert (CHASE_DB1.recipe.side, CHASE_DB1.p) == (1008, 0.22)
     assert (CHASE_DB1.recipe.batch_size, CHASE_DB1.recipe.epochs) == (1, 150)
     for protocol, last_fast in ((DRIVE, 149), (CHASE_DB1, 99)):
         assert protocol.recipe.learning_rate_at(last_fast) == 1e-3

@@ -3,7 +3,7 @@
 import csv
 import itertools
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +13,22 @@ from accelerate import Accelerator
 
 from torchattn_blocks import rsan
 from torchattn_blocks.retina import (
+    Augmentation,
     EpochLog,
+    Network,
     Recipe,
+    fov_diameter,
+    load_pretrained,
     pooled_scores,
     synthesize,
     train,
     vessel_probability,
 )
 from torchattn_blocks.retina.tensors import image_tensor
-from torchattn_blocks.retina.training import _CrossEntropy
+from torchattn_blocks.retina.training import _CrossEntropy, progress
 
 _training = sys.modules[_CrossEntropy.__module__]
+_time_limit = sys.modules[_training.TimeLimit.__module__]
 
 FAST = Recipe(epochs=3, batch_size=2, precision="no")
 
@@ -106,7 +111,7 @@ def test_the_order_changes_by_epoch_and_is_resumed(tmp_path, monkeypatch):
 
     def save_and_stop(*arguments):
         save(*arguments)
-        if next(calls) == 2:
+        if next(calls) == 3:  # that of the beginning, and two epochs'
             raise PowerCutError
 
     monkeypatch.setattr(_training, "_save", save_and_stop)
@@ -156,7 +161,7 @@ def test_a_cut_while_a_checkpoint_is_written_leaves_the_last(tmp_path, photograp
 
     def cut(self, folder):
         save_state(self, folder)
-        if next(calls) == 3:
+        if next(calls) == 4:  # that of the beginning, and the third epoch's
             (Path(folder) / "model.safetensors").write_bytes(b"half")
             raise PowerCutError
 
@@ -190,6 +195,121 @@ def test_resuming_a_finished_run_trains_no_further(tmp_path, photographs):
     assert log == log_again
 
 
+class FakeClock:
+    """Time that passes only where a test lets it."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr(_time_limit, "monotonic", lambda: self.now)
+        forward = _CrossEntropy.forward
+
+        def slow_forward(module, images, labels):
+            self.now += 10.0
+            return forward(module, images, labels)
+
+        monkeypatch.setattr(_CrossEntropy, "forward", slow_forward)
+
+
+@pytest.mark.parametrize(
+    ("max_time", "epochs"),
+    [
+        (1000.0, 3),  # an epoch takes 40 s: two steps, two photographs of validation
+        (88.0 + 0.1, 2),  # 40 s more are foreseen to take 48
+        (88.0 - 0.1, 1),
+        (40.0, 1),
+        (25.0, 0),  # within the first epoch, whose length nobody knows
+        (15.0, 0),
+        (1e-3, 0),
+    ],
+)
+def test_max_time_stops_at_a_whole_epoch(tmp_path, photographs, monkeypatch, max_time, epochs):
+    whole, log = run(tmp_path / "whole", photographs)
+    with monkeypatch.context() as patch:
+        clock = FakeClock(patch)
+        part, part_log = run(tmp_path / "part", photographs, max_time=max_time)
+    assert part_log == log[:epochs]
+    # Steps are foreseen too, but not how long the first step and the first validation take.
+    assert clock.now <= max(max_time, 10.0 if epochs else 20.0)
+    assert progress(tmp_path / "part") == (epochs, 3)
+    if epochs == 0:
+        assert equal(part, small_rsan())
+    resumed, resumed_log = run(tmp_path / "part", photographs, resume=True)
+    assert equal(resumed, whole)
+    assert resumed_log == log
+
+
+def test_max_time_must_be_positive(tmp_path, photographs):
+    with pytest.raises(ValueError, match="max_time must be above 0 seconds, got 0"):
+        run(tmp_path, photographs, max_time=0)
+
+
+def test_progress_of_no_run(tmp_path):
+    assert progress(tmp_path) == (0, 0)
+
+
+def test_last_and_best_weights_are_kept(tmp_path, photographs, monkeypatch):
+    states, losses = [], iter([0.5, 0.5, 0.25, 0.25, 0.375, 0.375])
+    save, forward = _training.save_weights, _CrossEntropy.forward
+
+    def spy(path, model, settings):
+        states.append({k: v.clone() for k, v in model.state_dict().items()})
+        save(path, model, settings)
+
+    monkeypatch.setattr(_training, "save_weights", spy)
+    monkeypatch.setattr(
+        _CrossEntropy,
+        "forward",
+        lambda self, *x: forward(self, *x) if self.training else torch.tensor(next(losses)),
+    )
+    network = Network(widths=(8, 16))
+    run(tmp_path, photographs, network=network, dataset="none")
+    last, best = (load_pretrained(tmp_path / f"{kind}.safetensors") for kind in ("last", "best"))
+    # Saved: last 1, best 1, last 2, best 2, last 3.
+    assert len(states) == 5
+    assert all(torch.equal(v, states[4][k]) for k, v in last.model.state_dict().items())
+    assert all(torch.equal(v, states[2][k]) for k, v in best.model.state_dict().items())
+    assert (last.settings.about["epoch"], best.settings.about["epoch"]) == (3, 2)
+    assert best.settings.about["validation_loss"] == 0.25
+    assert best.settings.about["dataset"] == "none"
+    assert best.settings.about["recipe"] == asdict(FAST)
+    assert (best.settings.network, best.settings.side) == (network, None)
+    diameters = sorted(fov_diameter(fundus.fov) for fundus in photographs[:4])
+    assert diameters[0] <= best.settings.fov_diameter <= diameters[-1]
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_photographs_are_changed_anew_in_each_epoch_and_so_resumed(tmp_path, monkeypatch):
+    photographs = [synthesize(seed, height=64, width=72) for seed in range(4)]
+    recipe = replace(FAST, side=80, augmentation=Augmentation(rotate=True, flip=True, gamma=0.2))
+    forward, seen = _CrossEntropy.forward, []
+
+    def spy(self, images, labels):
+        if self.training:
+            seen.extend(zip(images.clone(), labels.clone(), strict=True))
+        return forward(self, images, labels)
+
+    monkeypatch.setattr(_CrossEntropy, "forward", spy)
+    whole, _ = run(tmp_path / "whole", photographs * 2, recipe)
+    shapes = {tuple(image.any(0).nonzero().amax(0).tolist()) for image, _ in seen}
+    assert len(shapes) > 1  # upright and lying ones
+    assert len({round(image.sum().item(), 2) for image, _ in seen}) == len(seen) == 12
+    # Vessels are darker than what is around them, wherever they have been moved to.
+    for image, label in seen:
+        green = image[1]
+        assert green[label[0] > 0].mean() < green[(label[0] == 0) & (green > 0.1)].mean()
+    monkeypatch.undo()
+    run(tmp_path / "part", photographs * 2, replace(recipe), max_time=1e-3)
+    resumed, _ = run(tmp_path / "part", photographs * 2, recipe, resume=True)
+    assert equal(resumed, whole)
+
+
+def test_rotation_needs_squares(tmp_path):
+    lying = [synthesize(seed, height=64, width=72) for seed in range(2)]
+    recipe = replace(FAST, augmentation=Augmentation(rotate=True))
+    with pytest.raises(ValueError, match=r"rotated must be square, .* a side .* got \(64, 72\)"):
+        train(small_rsan(), lying, lying, recipe, tmp_path)
+
+
 def test_log_is_written(tmp_path, photographs):
     _, log = run(tmp_path, photographs)
     with (tmp_path / "log.csv").open() as file:
@@ -213,7 +333,7 @@ def test_the_model_is_left_as_it_was_but_for_its_weights(tmp_path, photographs):
 
 def test_sizes_that_differ_are_padded_to_one(tmp_path):
     given = [synthesize(0, height=64, width=66), synthesize(1, height=70, width=64)]
-    train(small_rsan(), given, given[:1], replace(FAST, epochs=1), tmp_path, side=72)
+    train(small_rsan(), given, given[:1], replace(FAST, epochs=1, side=72), tmp_path)
     with pytest.raises(ValueError, match=r"training must hold photographs of one size.*64, 66"):
         train(small_rsan(), given, given[:1], FAST, tmp_path)
 
@@ -222,7 +342,7 @@ def test_refuses_photographs_without_labels(tmp_path, photographs):
     bare = [replace(photographs[0], label=None)]
     with pytest.raises(ValueError, match="photograph synthetic-0000 of validation has no label"):
         train(small_rsan(), photographs, bare, FAST, tmp_path)
-    with pytest.raises(ValueError, match="training must hold photographs of one size, got none"):
+    with pytest.raises(ValueError, match=r"training must hold photographs of one .* got none"):
         train(small_rsan(), [], photographs, FAST, tmp_path)
 
 
@@ -234,7 +354,7 @@ def test_refuses_to_resume_another_recipe(tmp_path, photographs):
 
 def test_refuses_a_side_below_a_photographs(tmp_path, photographs):
     with pytest.raises(ValueError, match=r"side .* got 60; synthetic-0000 of training .*64"):
-        run(tmp_path, photographs, side=60)
+        run(tmp_path, photographs, replace(FAST, side=60))
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,6 @@ def paper_drop_block(p: float = 0.15, block_size: int = 7) -> DropBlock2d:
     return DropBlock2d(p, block_size, gamma="paper", scale="batch", inplace=True)
 
 
-def _relu() -> nn.Module:
-    return nn.ReLU(inplace=True)  # behind a normalisation, whose backward needs only its input
-
-
 def _spatial_attention(channels: int) -> nn.Module:
     return SpatialAttention()
 
@@ -41,7 +37,8 @@ class PreActResidual(nn.Module):
         drop: Makes what stands behind each convolution, called without arguments; the default is
             the paper's DropBlock (p = 0.15, blocks of 7, active in training only). None: nothing.
         norm: Makes a normalisation, called with a number of channels.
-        activation: Makes an activation, called without arguments.
+        activation: Makes an activation, called without arguments; in place only where `norm`
+            returns a new tensor.
 
     Shape:
         (N, in_channels, H, W) in, (N, out_channels, H, W) out.
@@ -69,7 +66,7 @@ class PreActResidual(nn.Module):
         *,
         drop: Callable[[], nn.Module] | None = paper_drop_block,
         norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
-        activation: Callable[[], nn.Module] = _relu,
+        activation: Callable[[], nn.Module] = nn.ReLU,
     ) -> None:
         super().__init__()
         out_channels = in_channels if out_channels is None else out_channels
@@ -136,7 +133,7 @@ class RSAB(PreActResidual):
         attention: Callable[[int], nn.Module] = _spatial_attention,
         drop: Callable[[], nn.Module] | None = paper_drop_block,
         norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
-        activation: Callable[[], nn.Module] = _relu,
+        activation: Callable[[], nn.Module] = nn.ReLU,
     ) -> None:
         super().__init__(channels, drop=drop, norm=norm, activation=activation)
         self.attention = attention(channels)

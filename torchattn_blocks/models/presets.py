@@ -13,10 +13,12 @@ from torch import nn
 
 from torchattn_blocks.layers.residual import RSAB, PreActResidual, paper_drop_block
 
+from ._init import init_like_keras
 from .unet import UNet
 
 _WIDTHS = (16, 32, 64, 128)
 _norm = partial(nn.BatchNorm2d, eps=2e-5)
+_relu = partial(nn.ReLU, inplace=True)  # behind _norm, whose backward needs only its input
 
 
 def unet(
@@ -40,13 +42,7 @@ def unet(
         >>> unet()(torch.randn(1, 3, 40, 40)).shape
         torch.Size([1, 1, 40, 40])
     """
-    return UNet(
-        in_channels,
-        out_channels,
-        widths=widths,
-        block=_plain_stage,
-        up_kernel_size=up_kernel_size,
-    )
+    return _keras_unet(in_channels, out_channels, widths, up_kernel_size, _plain_stage)
 
 
 def backbone(
@@ -148,23 +144,35 @@ def _residual_unet(
 ) -> UNet:
     def stage(in_channels: int, out_channels: int) -> nn.Module:
         return nn.Sequential(
-            PreActResidual(in_channels, out_channels, drop=drop, norm=_norm),
-            second(out_channels, drop=drop, norm=_norm),
+            PreActResidual(in_channels, out_channels, drop=drop, norm=_norm, activation=_relu),
+            second(out_channels, drop=drop, norm=_norm, activation=_relu),
             _norm(out_channels),
-            nn.ReLU(inplace=True),
+            _relu(),
         )
 
-    return UNet(
-        in_channels, out_channels, widths=widths, block=stage, up_kernel_size=up_kernel_size
-    )
+    return _keras_unet(in_channels, out_channels, widths, up_kernel_size, stage)
 
 
 def _plain_stage(in_channels: int, out_channels: int) -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 3, padding=1),
         _norm(out_channels),
-        nn.ReLU(inplace=True),
+        _relu(),
         nn.Conv2d(out_channels, out_channels, 3, padding=1),
         _norm(out_channels),
-        nn.ReLU(inplace=True),
+        _relu(),
     )
+
+
+def _keras_unet(
+    in_channels: int,
+    out_channels: int,
+    widths: Sequence[int],
+    up_kernel_size: int,
+    block: Callable[[int, int], nn.Module],
+) -> UNet:
+    model = UNet(
+        in_channels, out_channels, widths=widths, block=block, up_kernel_size=up_kernel_size
+    )
+    init_like_keras(model)
+    return model

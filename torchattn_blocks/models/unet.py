@@ -13,8 +13,6 @@ from torch.nn import functional as F
 
 from torchattn_blocks.layers._check import check_at_least, check_map
 
-from ._init import init_like_keras
-
 
 class UNet(nn.Module):
     """A U-shaped network for segmentation, built around a stage block of the caller's.
@@ -28,7 +26,7 @@ class UNet(nn.Module):
         out_channels: Channels of the logits: 1 for two classes, else one for each class.
         widths: Channels of each stage from the first down to the bottleneck, two or more.
         block: Makes a stage, called with its numbers of input and output channels; it must keep
-            height and width.
+            height and width. Its initial weights stay as it makes them.
         up_kernel_size: Kernel of the transposed convolutions, 2 or more.
 
     Shape:
@@ -74,7 +72,6 @@ class UNet(nn.Module):
         )
         self.decoders = nn.ModuleList(block(2 * width, width) for width in encoder_widths[::-1])
         self.head = nn.Conv2d(encoder_widths[0], out_channels, 1)
-        init_like_keras(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of shape (N, out_channels, H, W) for images of shape (N, in_channels, H, W)."""

@@ -65,3 +65,23 @@ def estimate_fov(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
     # A hole is a dark component that does not touch the frame: a vessel, the fovea, a lesion.
     fov: NDArray[np.bool_] = largest | clear_border(~largest)
     return fov
+
+
+def fov_diameter(fov: NDArray[np.bool_]) -> int:
+    """The longer side, in pixels, of the box around a field of view of shape (H, W).
+
+    That is the disc's diameter where the frame crops the disc on two sides at most.
+
+    Raises:
+        ValueError: If the field of view holds no pixel.
+
+    Example:
+        >>> import numpy as np
+        >>> row, column = np.ogrid[:64, :80]
+        >>> fov_diameter((row - 32) ** 2 + (column - 40) ** 2 <= 35**2)  # cropped above and below
+        71
+    """
+    if not fov.any():
+        raise ValueError("fov_diameter: fov must hold a pixel, got none")
+    spans = [np.flatnonzero(fov.any(axis=axis)) for axis in (0, 1)]
+    return max(int(span[-1] - span[0]) + 1 for span in spans)

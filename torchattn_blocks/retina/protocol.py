@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from torchattn_blocks.retina.datasets import FundusFiles
-from torchattn_blocks.retina.training import Recipe
+from torchattn_blocks.retina.files import FundusFiles
+from torchattn_blocks.retina.recipe import Recipe
 
 
 class Split(NamedTuple):
@@ -26,15 +26,13 @@ class Protocol:
     Attributes:
         validation: Names of the photographs held back from training.
         test: Names of the photographs that are scored.
-        side: Photographs are padded evenly with zeros to squares of this many pixels, and the maps
-            cropped back before they are scored.
         p: The rate of DropBlock, ``1 - keep_prob``; its blocks have a side of 7.
-        recipe: How the network is trained. The weights of the last epoch are scored.
+        recipe: How the network is trained. The weights of the last epoch are scored, on photographs
+            padded as in training, the maps cropped back before.
     """
 
     validation: tuple[str, ...]
     test: tuple[str, ...]
-    side: int
     p: float
     recipe: Recipe
 
@@ -72,17 +70,15 @@ class Protocol:
 DRIVE = Protocol(
     validation=("23", "40"),
     test=tuple(f"{n:02d}" for n in range(1, 21)),
-    side=592,
     p=0.15,
-    recipe=Recipe(epochs=200, batch_size=2, first_part=150 / 200),
+    recipe=Recipe(epochs=200, batch_size=2, first_part=150 / 200, side=592),
 )
 """18 photographs to train on, 2 to validate, the 20 of ``test/`` to score."""
 
 CHASE_DB1 = Protocol(
     validation=("09R", "10L"),
     test=tuple(f"{n}{eye}" for n in range(11, 15) for eye in "LR"),
-    side=1008,
     p=0.22,
-    recipe=Recipe(epochs=150, batch_size=1, first_part=100 / 150),
+    recipe=Recipe(epochs=150, batch_size=1, first_part=100 / 150, side=1008),
 )
 """18 photographs to train on, 2 to validate (they share patients with training), 8 to score."""

@@ -56,8 +56,8 @@ def pooled_scores(
         >>> {name: round(score, 3) for name, score in scores.items()}
         {'SEN': 0.5, 'SPE': 0.5, 'F1': 0.5, 'ACC': 0.5, 'AUC': 0.75, 'AP': 0.833, 'MCC': 0.0}
     """
-    _check(probabilities, labels, masks)
-    score, truth = _flat(probabilities, masks), _flat(labels, masks)
+    check_maps(probabilities, labels, masks)
+    score, truth = pooled_pixels(probabilities, masks), pooled_pixels(labels, masks)
     if score.numel() == 0:
         raise ValueError("scores: there is no pixel to score: maps or masks are empty")
     tp, fp, tn, fn, _ = binary_stat_scores(score > threshold, truth).tolist()
@@ -102,7 +102,7 @@ def image_scores(
         >>> image_scores(maps, [np.array([[True, False]])] * 2)["ACC"]
         {'mean': 0.75, 'std': 0.3535533905932738}
     """
-    _check(probabilities, labels, masks)
+    check_maps(probabilities, labels, masks)
     rows = []
     for i, (probability, label) in enumerate(zip(probabilities, labels, strict=True)):
         mask = None if masks is None else masks[i]
@@ -112,7 +112,7 @@ def image_scores(
         inside = np.ones(label.shape, bool) if mask is None else mask
         row["clDice"] = cl_dice((probability > threshold) & inside, label & inside)
         rows.append(row)
-    return {name: _spread([row[name] for row in rows]) for name in rows[0]}
+    return {name: spread([row[name] for row in rows]) for name in rows[0]}
 
 
 def cl_dice(vessels: NDArray[np.bool_], label: NDArray[np.bool_]) -> float:
@@ -171,7 +171,8 @@ def _cell(score: float) -> str:
     return "–" if math.isnan(score) else re.sub(r"^(-?)0\.", r"\1.", f"{score:.4f}")
 
 
-def _check(probabilities: Maps, labels: Maps, masks: Maps | None) -> None:
+def check_maps(probabilities: Maps, labels: Maps, masks: Maps | None) -> None:
+    """Raise an error unless these can be scored, as `pooled_scores` says."""
     masks = labels if masks is None else masks
     counts = [len(probabilities), len(labels), len(masks)]
     if len(set(counts)) > 1 or counts[0] == 0:
@@ -194,7 +195,7 @@ def _check(probabilities: Maps, labels: Maps, masks: Maps | None) -> None:
             raise ValueError(f"scores: shapes of map, label and mask {i} differ: {shapes}")
 
 
-def _flat(maps: Maps, masks: Maps | None) -> torch.Tensor:
+def pooled_pixels(maps: Maps, masks: Maps | None) -> torch.Tensor:
     """All pixels, of all maps, that count."""
     pixels = [m.ravel() if masks is None else m[masks[i]] for i, m in enumerate(maps)]
     return torch.from_numpy(np.concatenate(pixels))
@@ -204,7 +205,8 @@ def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else math.nan
 
 
-def _spread(values: Sequence[float]) -> dict[str, float]:
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Mean and sample standard deviation of those values that are defined."""
     defined = [value for value in values if not math.isnan(value)]
     return {
         "mean": fmean(defined) if defined else math.nan,

@@ -4,83 +4,29 @@ import csv
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
-from statistics import fmean
-from typing import Literal, NamedTuple
+from statistics import fmean, median
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, set_seed
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from torchattn_blocks.retina.allocator import keep_freed_memory
+from torchattn_blocks.retina.augmentation import Augmentation
+from torchattn_blocks.retina.fov import fov_diameter
 from torchattn_blocks.retina.fundus import Fundus
+from torchattn_blocks.retina.network import Network
+from torchattn_blocks.retina.recipe import Recipe
 from torchattn_blocks.retina.tensors import image_tensor, map_tensor
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained: Adam on binary cross entropy, the rate falling once.
-
-    Attributes:
-        epochs: Passes over the training photographs.
-        batch_size: Photographs in a step.
-        learning_rate: Adam's rate at first.
-        first_part: The fraction of the epochs after which the rate falls to a tenth.
-        seed: Fixes the order of the photographs and what DropBlock drops.
-        precision: ``"bf16"`` for mixed precision or ``"no"``; ``"auto"`` takes bfloat16 where the
-            machine computes in it.
-
-    Raises:
-        ValueError: If a value is out of bounds.
-
-    Example:
-        >>> recipe = Recipe(epochs=200, first_part=0.75)
-        >>> recipe.learning_rate_at(149), recipe.learning_rate_at(150)
-        (0.001, 0.0001)
-    """
-
-    epochs: int = 200
-    batch_size: int = 2
-    learning_rate: float = 1e-3
-    first_part: float = 0.75
-    seed: int = 0
-    precision: Literal["auto", "bf16", "no"] = "auto"
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be trained."""
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"Recipe: {name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"Recipe: seed must lie in [0, 2**32), got {self.seed}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"Recipe: learning_rate must be above 0, got {self.learning_rate}")
-        if not 0 <= self.first_part <= 1:
-            raise ValueError(f"Recipe: first_part must lie in [0, 1], got {self.first_part}")
-        if self.precision not in ("auto", "bf16", "no"):
-            raise ValueError(
-                f'Recipe: precision must be "auto", "bf16" or "no", got {self.precision!r}'
-            )
-
-    def learning_rate_at(self, epoch: int) -> float:
-        """The rate in an epoch, counted from 0."""
-        falls = epoch >= round(self.first_part * self.epochs)
-        return self.learning_rate / 10 if falls else self.learning_rate
-
-    def resolved_precision(self) -> str:
-        """The precision to compute in: `precision`, decided where it is ``"auto"``."""
-        if self.precision != "auto":
-            return self.precision
-        if torch.cuda.is_available():
-            native = torch.cuda.is_bf16_supported(including_emulation=False)
-        else:
-            native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        return "bf16" if native else "no"
+from torchattn_blocks.retina.time_limit import OutOfTimeError, TimeLimit
+from torchattn_blocks.retina.weights import Settings, save_weights
 
 
 class EpochLog(NamedTuple):
@@ -98,8 +44,10 @@ def train(
     recipe: Recipe,
     folder: str | Path,
     *,
-    side: int | None = None,
+    network: Network | None = None,
+    dataset: str = "",
     resume: bool = False,
+    max_time: float | None = None,
 ) -> list[EpochLog]:
     """Train `model` in place on whole photographs, on whatever device `accelerate` finds.
 
@@ -111,20 +59,24 @@ def train(
     Args:
         model: A network from images (N, 3, H, W) to logits (N, 1, H, W). It is left on the device
             and in the mode, training or evaluation, that it was trained on and given in.
-        training: Photographs with labels, all of one size unless `side` is given.
+        training: Photographs with labels, all of one size unless the recipe pads them.
         validation: Photographs on which to watch the loss; they change nothing.
         recipe: How to train.
         folder: Where to write checkpoints, ``recipe.json`` and ``log.csv``.
-        side: Pad photographs evenly to squares of this many pixels.
+        network: Which network `model` is. If given, ``last.safetensors`` and, of the epoch with the
+            least validation loss, ``best.safetensors`` are kept in `folder`, for `load_pretrained`.
+        dataset: The name of the data, for these files to say.
         resume: Go on from the last checkpoint in `folder`, where there is one.
+        max_time: Return after this many seconds at most, with what whole epochs fit into them; a
+            later call resumes.
 
     Returns:
-        A log entry for each epoch.
+        A log entry for each epoch so far: `recipe.epochs` of them once the training is at its end.
 
     Raises:
-        ValueError: If there is no photograph, one has no label or is larger than `side`, or sizes
-            differ; if `folder` holds a run that is not to be resumed or is of another recipe; if
-            started as several processes.
+        ValueError: If there is no photograph, one has no label or is larger than the recipe's side,
+            or sizes differ; if `folder` holds a run that is not to be resumed or is of another
+            recipe; if started as several processes.
 
     Example:
         >>> import tempfile
@@ -137,10 +89,12 @@ def train(
         >>> [entry.epoch for entry in log]
         [1, 2]
     """
-    examples, watched_examples = (
-        _tensors(part, photographs, side)
-        for part, photographs in (("training", training), ("validation", validation))
+    limit = TimeLimit(max_time)
+    examples = _Examples("training", training, recipe)
+    watched_examples = _Examples(
+        "validation", validation, replace(recipe, augmentation=Augmentation())
     )
+    diameter = median(fov_diameter(fundus.fov) for fundus in training)
     folder = Path(folder)
     checkpoint = _open_folder(folder, recipe, resume)
     keep_freed_memory()
@@ -161,31 +115,51 @@ def train(
         DataLoader(watched_examples),
     )
     log: list[EpochLog] = []
-    if checkpoint is not None:
+    if checkpoint is None:
+        _save(accelerator, folder, log)
+    else:
         accelerator.load_state(str(checkpoint))
         log = [EpochLog(*entry) for entry in json.loads((checkpoint / "log.json").read_text())]
+
+    def step(images: Tensor, labels: Tensor) -> float:
+        loss = objective(images, labels)
+        accelerator.backward(loss)
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.item()
+
+    @torch.no_grad()
+    def validate() -> float:
+        objective.eval()
+        return fmean(objective(*batch).item() for batch in watched)
+
     done, steps = len(log), len(batches)
-    with tqdm(total=recipe.epochs * steps, initial=done * steps, unit="step") as bar:
-        for epoch in range(done, recipe.epochs):
-            bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}")
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate_at(epoch)
-            batches.set_epoch(epoch)
-            objective.train()
-            losses = []
-            for images, labels in batches:
-                loss = objective(images, labels)
-                accelerator.backward(loss)
-                optimizer.step()
-                optimizer.zero_grad()
-                losses += [loss.item()] * len(images)
-                bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
-                bar.update()
-            objective.eval()
-            with torch.no_grad():
-                held_back = [objective(*batch).item() for batch in watched]
-            log.append(EpochLog(epoch + 1, fmean(losses), fmean(held_back)))
-            _save(accelerator, folder, log)
+    try:
+        with tqdm(total=recipe.epochs * steps, initial=done * steps, unit="step") as bar:
+            for epoch in range(done, recipe.epochs):
+                bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}")
+                with limit.timed("epoch"):
+                    for group in optimizer.param_groups:
+                        group["lr"] = recipe.learning_rate_at(epoch)
+                    batches.set_epoch(epoch)
+                    examples.epoch = epoch
+                    objective.train()
+                    losses: list[float] = []
+                    for images, labels in batches:
+                        with limit.timed("step"):
+                            loss = step(images, labels)
+                        losses += [loss] * len(images)
+                        bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+                        bar.update()
+                    with limit.timed("validation"):
+                        log.append(EpochLog(epoch + 1, fmean(losses), validate()))
+                        if network is not None:
+                            about = {"dataset": dataset, "recipe": asdict(recipe)}
+                            settings = Settings(network, diameter, recipe.side, about)
+                            _save_weights(model, settings, folder, log)
+                        _save(accelerator, folder, log)
+    except OutOfTimeError:
+        accelerator.load_state(str(_checkpoints(folder)[-1]))  # back to the last whole epoch
     model.train(was_training)
     return log
 
@@ -207,24 +181,50 @@ class _CrossEntropy(nn.Module):
         return F.binary_cross_entropy_with_logits(logits.float(), labels)
 
 
-def _tensors(part: str, photographs: Sequence[Fundus], side: int | None) -> TensorDataset:
-    images, labels = [], []
+class _Examples(Dataset[tuple[Tensor, Tensor]]):
+    """Photographs as a network takes them, changed anew in every epoch, by epoch and place alone.
+
+    That makes a resumed run see what an uninterrupted one sees.
+    """
+
+    def __init__(self, part: str, photographs: Sequence[Fundus], recipe: Recipe) -> None:
+        self.photographs = photographs
+        self.recipe = recipe
+        self.epoch = 0
+        _check(part, photographs, recipe)
+
+    def __len__(self) -> int:
+        return len(self.photographs)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        entropy = np.random.SeedSequence([self.recipe.seed, self.epoch, index])
+        seed = int(entropy.generate_state(1)[0])
+        fundus = self.recipe.augmentation(self.photographs[index], seed)
+        assert fundus.label is not None  # for the type checker: _check has looked
+        side = self.recipe.side
+        return image_tensor(fundus.image, side), map_tensor(fundus.label, side)
+
+
+def _check(part: str, photographs: Sequence[Fundus], recipe: Recipe) -> None:
     for fundus in photographs:
         if fundus.label is None:
             raise ValueError(f"train: photograph {fundus.name} of {part} has no label")
-        if side is not None and side < max(fundus.label.shape):
+        if recipe.side is not None and recipe.side < max(fundus.label.shape):
             raise ValueError(
-                f"train: side must be at least that of every photograph, got {side}; "
+                f"train: side must be at least that of every photograph, got {recipe.side}; "
                 f"{fundus.name} of {part} has shape {fundus.label.shape}"
             )
-        images.append(image_tensor(fundus.image, side))
-        labels.append(map_tensor(fundus.label, side))
-    sizes = {tuple(image.shape[1:]) for image in images}
-    if len(sizes) != 1:
+    sizes = {fundus.fov.shape for fundus in photographs}
+    if not sizes or (recipe.side is None and len(sizes) > 1):
         raise ValueError(
-            f"train: {part} must hold photographs of one size, got {sorted(sizes) or 'none'}"
+            f"train: {part} must hold photographs of one size, or the recipe give a side to pad "
+            f"them to; got {sorted(sizes) or 'none'}"
         )
-    return TensorDataset(torch.stack(images), torch.stack(labels))
+    if recipe.side is None and recipe.augmentation.rotate and len(set(*sizes)) > 1:
+        raise ValueError(
+            "train: photographs that are rotated must be square, or the recipe give a side to pad "
+            f"them to; got {sizes.pop()}"
+        )
 
 
 def _open_folder(folder: Path, recipe: Recipe, resume: bool) -> Path | None:
@@ -246,6 +246,28 @@ def _checkpoints(folder: Path) -> list[Path]:
     """Whole checkpoints, the last epoch's at the end."""
     found = [path for path in folder.glob("checkpoint-*") if path.name[11:].isdecimal()]
     return sorted(found, key=lambda path: int(path.name[11:]))
+
+
+def progress(folder: str | Path) -> tuple[int, int]:
+    """Epochs done, and epochs in all, of the run in a folder; zeros where there is none."""
+    checkpoints = _checkpoints(Path(folder))
+    if not checkpoints:
+        return 0, 0
+    recipe = json.loads(Path(folder, "recipe.json").read_text())
+    return int(checkpoints[-1].name[11:]), recipe["epochs"]
+
+
+def _save_weights(
+    model: nn.Module, settings: Settings, folder: Path, log: Sequence[EpochLog]
+) -> None:
+    """Write the weights as the last and, if no epoch had less validation loss, as the best.
+
+    Before the checkpoint, so that what a power cut may leave undone is done again on resuming.
+    """
+    settings = replace(settings, about={**settings.about, **log[-1]._asdict()})
+    save_weights(folder / "last.safetensors", model, settings)
+    if log[-1] == min(log, key=lambda entry: entry.validation_loss):
+        save_weights(folder / "best.safetensors", model, settings)
 
 
 def _save(accelerator: Accelerator, folder: Path, log: Sequence[EpochLog]) -> None:

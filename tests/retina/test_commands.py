@@ -1,0 +1,264 @@
+"""The command line, as its users meet it."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from torchattn_blocks.retina import __main__ as program
+from torchattn_blocks.retina import load_pretrained, pooled_scores, segment
+from torchattn_blocks.retina.folder import folder
+
+SMALL = ["--dataset", "folder", "--widths", "4", "8", "--epochs", "3", "--precision", "no"]
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run a command in this process: what it printed, or raise SystemExit as the program does."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # or training would start the process anew
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["retina", *map(str, arguments)])
+        program.main()
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def one_evaluation(monkeypatch):
+    """Studies score each piece in one way alone: each costs the start of a program."""
+    evaluations = {"last": ("last.safetensors",)}
+    monkeypatch.setattr("torchattn_blocks.retina.study.EVALUATIONS", evaluations)
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """Eight small photographs as `synthesize` writes them: two of them for the test."""
+    root = tmp_path_factory.mktemp("photographs")
+    arguments = ["synthesize", "--out", root, "--count", 10, "--height", 64, "--width", 72]
+    done = _program(*arguments)
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(photographs, tmp_path_factory):
+    """A run of the command `train`, as a program of its own."""
+    out = tmp_path_factory.mktemp("run")
+    done = _program("train", "--data", photographs, *SMALL, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "epoch 3/3" in done.stderr
+    return out
+
+
+def _program(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "torchattn_blocks.retina", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_synthesize_writes_what_folder_reads(photographs):
+    files = folder(photographs)
+    assert len(files) == 10
+    assert files[0].read().label.any()
+    assert len({files.read().image.tobytes() for files in files}) == 10
+
+
+def test_train_leaves_weights_log_and_curves(trained):
+    names = {path.name for path in trained.iterdir()}
+    assert names >= {"best.safetensors", "last.safetensors", "log.csv", "curves.png", "recipe.json"}
+    with (trained / "log.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
+    settings = load_pretrained(trained / "last.safetensors").settings
+    assert settings.network.widths == (4, 8)
+    assert settings.side == 72
+    assert settings.about["dataset"] == "folder"
+    assert settings.about["recipe"]["epochs"] == 3
+    assert 55 < settings.fov_diameter < 64
+
+
+def test_a_run_cut_by_max_time_goes_on_to_the_same_weights(command, photographs, trained, tmp_path):
+    arguments = ["train", "--data", photographs, *SMALL, "--out", tmp_path]
+    out = command(*arguments, "--max-time", "0:00:00")
+    assert "Stopped in time, after epoch 0 of 3: --resume goes on." in out
+    assert "Trained for 3 epochs" in command(*arguments, "--resume")
+    weights, whole = (load_pretrained(p / "last.safetensors").model for p in (tmp_path, trained))
+    whole = whole.state_dict()
+    assert all(torch.equal(v, whole[k]) for k, v in weights.state_dict().items())
+
+
+def test_train_options_reach_the_training(command, photographs, tmp_path):
+    options = ["--augment", "--seed", 5, "--model", "backbone_dropblock", "--p", 0.4]
+    options += ["--block-size", 3, "--epochs", 1]
+    command("train", "--data", photographs, *SMALL, *options, "--out", tmp_path)
+    settings = load_pretrained(tmp_path / "best.safetensors").settings
+    assert (settings.network.model, settings.network.p) == ("backbone_dropblock", 0.4)
+    assert settings.network.block_size == 3
+    recipe = settings.about["recipe"]
+    assert (recipe["seed"], recipe["epochs"]) == (5, 1)
+    assert recipe["augmentation"] == {
+        "flip": True,
+        "rotate": True,
+        "brightness": 0.1,
+        "gamma": 0.1,
+    }
+
+
+@pytest.mark.parametrize("flips", [False, True])
+def test_evaluate_reports_the_scores_of_its_weights(command, photographs, trained, tmp_path, flips):
+    weights = trained / "last.safetensors"
+    arguments = ["--data", photographs, "--dataset", "folder", "--weights", weights]
+    out = command("evaluate", *arguments, "--out", tmp_path, *(["--flips"] if flips else []))
+    report = json.loads((tmp_path / "report.json").read_text())
+    test = [files.read() for files in folder(photographs)[4::5]]
+    assert report["photographs"] == [fundus.name for fundus in test]
+    network = load_pretrained(weights)
+    maps = [segment(f.image, network, fov=f.fov, flips=flips) for f in test]
+    expected = pooled_scores(maps, [f.label for f in test], masks=[f.fov for f in test])
+    assert report["fov"]["pooled"]["AUC"] == pytest.approx(expected["AUC"], abs=1e-5)
+    assert report["flips"] is flips
+    assert report["weights"]["about"]["epoch"] == 3
+    assert report["chosen"]["threshold"] != report["threshold"]
+    assert out.startswith((tmp_path / "tables.md").read_text()[:20])
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"report.json", "tables.md", "curves.png", *(f"{f.name}.png" for f in test)}
+
+
+def test_evaluate_without_labels_says_what_is_missing(command, photographs, trained, tmp_path):
+    for part in ("training", "test"):
+        (tmp_path / part / "images").mkdir(parents=True)
+    for path in (photographs / "images").iterdir():
+        part = "test" if path.stem.endswith("9") else "training"
+        (tmp_path / part / "images" / path.name).symlink_to(path)
+        if part == "training":
+            (tmp_path / part / "labels").mkdir(exist_ok=True)
+            (tmp_path / part / "labels" / path.name).symlink_to(photographs / "labels" / path.name)
+    arguments = ["--data", tmp_path, "--dataset", "folder", "--out", tmp_path / "out"]
+    with pytest.raises(SystemExit, match=r"vessel maps of the first observer.*test/synthetic-0009"):
+        command("evaluate", *arguments, "--weights", trained / "last.safetensors")
+    assert not (tmp_path / "out").exists()
+
+
+def test_segment_draws_at_the_photographs_own_size(command, photographs, trained, tmp_path):
+    given = [photographs / "images" / f"synthetic-000{n}.png" for n in (1, 2)]
+    large = tmp_path / "large.png"
+    Image.open(given[0]).resize((200, 180)).save(large)
+    weights = ["--weights", trained / "last.safetensors"]
+    out = command("segment", *given, large, *weights, "--out", tmp_path, "--threshold", "0.4")
+    assert out.split() == [str(tmp_path / f"{p.stem}-overlay.png") for p in (*given, large)]
+    for path, size in ((given[0], (72, 64)), (large, (200, 180))):
+        kinds = ("probability", "vessels", "overlay")
+        probability, vessels, overlay = (
+            np.array(Image.open(tmp_path / f"{path.stem}-{kind}.png")) for kind in kinds
+        )
+        assert probability.shape == vessels.shape == size[::-1]
+        assert probability.dtype == vessels.dtype == np.uint8
+        assert set(np.unique(vessels)) <= {0, 255}
+        # 102 is .4 of 255: rounding may put a pixel of just above it there.
+        assert (probability[vessels > 0] >= 102).all()
+        assert (probability[vessels == 0] <= 102).all()
+        photograph = np.array(Image.open(path).convert("RGB"))
+        changed = (overlay != photograph).any(2)
+        assert np.array_equal(changed, vessels > 0)
+
+
+@pytest.mark.usefixtures("one_evaluation")
+def test_study_does_what_is_left_and_tabulates(command, photographs, tmp_path):
+    grid = ["study", "--folder", photographs, "--models", "backbone", "--seeds", 0, 1]
+    slug = "widths=4 8,epochs=3,precision=no"
+    options = ["--options", slug, "--out", tmp_path, "--jobs", 2]
+    assert command(*grid, *options, "--max-time", "0:00:00") == ""
+    out = command(*grid, *options)
+    assert "### folder, whole photograph" in out
+    assert "### folder, field of view" in out
+    reports = [
+        tmp_path / "folder" / "backbone" / slug / f"seed-{seed}" / "last" / "report.json"
+        for seed in (0, 1)
+    ]
+    scores = [json.loads(path.read_text())["whole"]["pooled"]["AUC"] for path in reports]
+    assert scores[0] != scores[1]
+    row = next(r for r in out.splitlines() if f"backbone, {slug}, last (2 seeds)" in r)
+    cells = [cell.strip() for cell in row.split("|")]
+    assert float(cells[6]) == pytest.approx(np.mean(scores), abs=6e-5)  # AUC
+    times = [path.stat().st_mtime_ns for path in reports]
+    log = reports[0].parents[1] / "log.txt"
+    length = log.stat().st_size
+    assert command(*grid, *options) == out
+    assert [path.stat().st_mtime_ns for path in reports] == times
+    assert log.stat().st_size == length
+
+
+@pytest.mark.usefixtures("one_evaluation")
+def test_a_failing_piece_of_a_study_is_named_and_the_others_done(command, photographs, tmp_path):
+    grid = ["study", "--folder", photographs, "--models", "backbone", "--out", tmp_path]
+    good = "widths=4 8,epochs=1"
+    with pytest.raises(SystemExit) as stop:
+        command(*grid, "--options", "epochs=0", good)
+    message = str(stop.value)
+    log = tmp_path / "folder" / "backbone" / "epochs=0" / "seed-0" / "log.txt"
+    assert f"{log}: train ended with exit status" in message
+    assert "epochs must be at least 1, got 0" in log.read_text()
+    assert message.count("ended with") == 1
+    assert len(list(tmp_path.glob("*/*/*/seed-0/last/report.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--data", "nowhere"], r"nowhere/training/images: there is no such folder"),
+        (["train", "--data", "DATA", *SMALL, "--epochs", "0"], "epochs must be at least 1, got 0"),
+        (["train", "--data", "DATA", *SMALL, "--max-time", "9 min"], "hours:minutes:seconds"),
+        (["train", "--data", "DATA", *SMALL, "--p", "1.5"], r"p must .*1\.5"),
+        (["evaluate", "--data", "DATA", "--weights", "nobody"], "nobody: there is no such weights"),
+        (["segment", "nowhere.png", "--weights", "WEIGHTS"], r"nowhere\.png"),
+        (["segment", "--weights", "WEIGHTS"], "give one photograph at least"),
+        (["segment", "a/x.png", "b/x.jpg", "--weights", "WEIGHTS"], "differ in their names, got x"),
+        (["segment", "x.png", "--weights", "WEIGHTS", "--threshold", "2"], r"\[0, 1\], got 2"),
+        (["synthesize", "--out", "OUT", "--count", "0"], "--count must be at least 1, got 0"),
+        (["study", "--models", "rsan"], "give the folder of a data set"),
+        (["study", "--drive", "nowhere"], "nowhere: there is no such folder"),
+        (["study", "--folder", "DATA", "--options", "a/b"], "options must be paper, or such as"),
+        (["study", "--folder", "DATA", "--jobs", "0", "--out", "OUT"], "jobs must be at least 1"),
+    ],
+)
+def test_what_is_wrong_is_one_clear_error(
+    command, photographs, trained, tmp_path, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    names = {"DATA": photographs, "WEIGHTS": trained / "last.safetensors", "OUT": tmp_path / "o"}
+    with pytest.raises(SystemExit, match=rf"error: [\s\S]*{message}"):
+        command(*(names.get(a, a) for a in arguments))
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "segment", "synthesize", "study"])
+def test_help_explains_every_argument(command, capsys, name):
+    with pytest.raises(SystemExit) as stop:
+        command(name, "--help")
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert program.COMMANDS[name].__doc__.split()[0] in shown
+    for field in program.COMMANDS[name].__dataclass_fields__:
+        assert field.replace("_", "-") in shown.lower()
+
+
+def test_training_starts_anew_with_threads_that_sleep(monkeypatch, photographs, tmp_path):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    started = []
+    monkeypatch.setattr(program.os, "execv", lambda *arguments: started.append(arguments))
+    monkeypatch.setattr(program.Train, "__call__", lambda self: None)
+    monkeypatch.setattr(sys, "argv", ["retina", "train", "--data", "x"])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "retina", "train", "--data", "x"])
+    program.main()
+    assert started == [(sys.executable, [sys.executable, "-m", "retina", "train", "--data", "x"])]
+    assert program.os.environ["OMP_WAIT_POLICY"] == "passive"
+    program.main()
+    assert len(started) == 1

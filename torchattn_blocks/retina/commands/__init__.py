@@ -1,0 +1,1 @@
+"""What ``python -m torchattn_blocks.retina`` does: a file and a dataclass for each command."""

@@ -1,0 +1,11 @@
+"""Where commands compute."""
+
+import torch
+
+from torchattn_blocks.retina.weights import Trained
+
+
+def to_accelerator(trained: Trained) -> Trained:
+    """Move a network to the machine's accelerator, where there is one."""
+    device = torch.accelerator.current_accelerator(check_available=True)
+    return trained if device is None else trained._replace(model=trained.model.to(device))

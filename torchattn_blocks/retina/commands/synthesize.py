@@ -1,0 +1,39 @@
+"""The command that makes photographs up."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from torchattn_blocks.retina.folder import save_folder
+from torchattn_blocks.retina.synthetic import synthesize
+
+
+@dataclass(frozen=True)
+class Synthesize:
+    """Write synthetic fundus photographs with exact vessel maps and fields of view.
+
+    A folder of images/, labels/ and masks/, which the other commands read with --dataset folder.
+    """
+
+    out: Path
+    """Folder to write to."""
+    count: int = 20
+    """How many."""
+    seed: int = 0
+    """Of the first; each next one has the next seed."""
+    height: int = 584
+    """Of a photograph, in pixels; as DRIVE's by default."""
+    width: int = 565
+    """Of a photograph, in pixels."""
+
+    def __call__(self) -> None:
+        """Run the command."""
+        if self.count < 1:
+            raise ValueError(f"--count must be at least 1, got {self.count}")
+        seeds = tqdm(range(self.seed, self.seed + self.count), unit="photograph")
+        save_folder(
+            self.out,
+            (synthesize(seed, height=self.height, width=self.width) for seed in seeds),
+        )
+        print(f"{self.count} photographs are in {self.out}")

@@ -1,0 +1,240 @@
+"""The report of an evaluation: every view of the scores that comparisons between papers mix up."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchattn_blocks.retina.fundus import Fundus
+from torchattn_blocks.retina.scores import (
+    Maps,
+    check_maps,
+    image_scores,
+    markdown_table,
+    pooled_pixels,
+    pooled_scores,
+)
+
+_THRESHOLD = 0.5  # what the field's tables are made at
+_VIEWS = {"whole": "Whole photographs", "fov": "Within the field of view"}
+
+
+def best_threshold(
+    probabilities: Maps,
+    labels: Sequence[NDArray[np.bool_]],
+    *,
+    masks: Sequence[NDArray[np.bool_]] | None = None,
+) -> float:
+    """Choose the threshold with the highest pooled F1 among .01, .02 and so on to .99.
+
+    Choose on photographs for training or validation: a threshold chosen on the test photographs
+    flatters their scores.
+
+    Args:
+        probabilities: A map for each photograph, values between 0 and 1.
+        labels: What is true, a map for each photograph of the same shape.
+        masks: Where to look, such as fields of view; by default everywhere.
+
+    Returns:
+        The threshold, to be used as in `pooled_scores`: a pixel above it is taken for vessel. Of
+        equally good ones, it is the one nearest .5, and of two equally near, the lower.
+
+    Raises:
+        TypeError: If a label or a mask is not of type bool.
+        ValueError: If there are no photographs, shapes differ, a value lies outside [0, 1], or no
+            pixel that counts is vessel.
+
+    Example:
+        >>> import numpy as np
+        >>> from torchattn_blocks.retina.evaluation import best_threshold
+        >>> best_threshold([np.array([[0.1, 0.32, 0.4]])], [np.array([[False, False, True]])])
+        0.39
+    """
+    check_maps(probabilities, labels, masks)
+    score, truth = (pooled_pixels(maps, masks).numpy() for maps in (probabilities, labels))
+    if not truth.any():
+        raise ValueError(
+            "best_threshold: labels must hold a vessel pixel (inside the masks), got 0"
+        )
+    # In the maps' own precision, as `>` compares them with a threshold: float32's .3 is not above.
+    grid = (np.arange(1, 100) / 100).astype(np.result_type(score, np.float16))
+    passed = np.searchsorted(grid, score)  # how many thresholds a pixel is above
+    # Above each threshold: pixels, and pixels of vessel.
+    found, true = (
+        np.bincount(counts, minlength=100)[:0:-1].cumsum()[::-1]
+        for counts in (passed, passed[truth])
+    )
+    f1 = 2 * true / (found + truth.sum())  # 2 tp / (2 tp + fp + fn)
+    best = np.flatnonzero(f1 == f1.max()) + 1
+    return int(min(best, key=lambda percent: abs(percent - 50))) / 100
+
+
+def evaluation(
+    photographs: Sequence[Fundus],
+    probabilities: Maps,
+    *,
+    chosen_threshold: float | None = None,
+) -> dict[str, Any]:
+    """Score vessel maps on whole photographs and within the field of view, pooled and one by one.
+
+    Args:
+        photographs: Photographs with labels.
+        probabilities: A map for each of them, values between 0 and 1.
+        chosen_threshold: A second threshold beside .5, chosen on other photographs
+            (:func:`best_threshold`).
+
+    Returns:
+        Plain data, for :func:`save_report` and :func:`evaluation_tables`: under ``"photographs"``
+        their names, under ``"threshold"`` .5, and under ``"whole"`` and ``"fov"`` what
+        `pooled_scores` (``"pooled"``) and `image_scores` (``"per_image"``) give at that threshold.
+        Where a threshold was chosen, ``"chosen"`` holds it and its own ``"whole"`` and ``"fov"``;
+        where all photographs have a second observer's map, ``"second_observer"`` holds its two.
+
+    Raises:
+        TypeError: If a label, a field of view or a second observer's map is not of type bool.
+        ValueError: If there are no photographs or one has no label, a map is missing or has another
+            shape than its photograph, or a value or the chosen threshold lies outside [0, 1].
+
+    Example:
+        >>> from torchattn_blocks.retina import synthesize
+        >>> from torchattn_blocks.retina.evaluation import evaluation
+        >>> fundus = synthesize(0, height=64, width=64)
+        >>> report = evaluation([fundus], [fundus.label * 0.8 + 0.1])
+        >>> report["threshold"], report["fov"]["pooled"]["F1"]
+        (0.5, 1.0)
+    """
+    if bare := [fundus.name for fundus in photographs if fundus.label is None]:
+        raise ValueError(
+            "evaluation: scores need the vessel maps of the first observer, which these "
+            f"photographs lack: {', '.join(bare)}"
+        )
+    if chosen_threshold is not None and not 0 <= chosen_threshold <= 1:
+        raise ValueError(f"evaluation: chosen_threshold must lie in [0, 1], got {chosen_threshold}")
+    labels = [fundus.label for fundus in photographs if fundus.label is not None]
+    seconds = [fundus.second for fundus in photographs if fundus.second is not None]
+    fovs = [fundus.fov for fundus in photographs]
+
+    def views(maps: Maps, threshold: float) -> dict[str, Any]:
+        return {
+            view: {
+                "pooled": pooled_scores(maps, labels, threshold=threshold, masks=masks),
+                "per_image": image_scores(maps, labels, threshold=threshold, masks=masks),
+            }
+            for view, masks in zip(_VIEWS, (None, fovs), strict=True)
+        }
+
+    report: dict[str, Any] = {
+        "photographs": [fundus.name for fundus in photographs],
+        "threshold": _THRESHOLD,
+        **views(probabilities, _THRESHOLD),
+    }
+    if chosen_threshold is not None:
+        report["chosen"] = {
+            "threshold": chosen_threshold,
+            **views(probabilities, chosen_threshold),
+        }
+    if len(seconds) == len(photographs):
+        report["second_observer"] = views(seconds, _THRESHOLD)
+    return report
+
+
+def evaluation_tables(report: dict[str, Any]) -> str:
+    """Lay a report out as Markdown: a table for each view, a row for network and second observer.
+
+    Args:
+        report: What :func:`evaluation` gave, or what was read from a file of :func:`save_report`.
+
+    Returns:
+        Four tables, each below a heading. In those of scores photograph by photograph, a row of
+        means has the sample standard deviations below it.
+
+    Example:
+        >>> from torchattn_blocks.retina import synthesize
+        >>> from torchattn_blocks.retina.evaluation import evaluation, evaluation_tables
+        >>> fundus = synthesize(0, height=64, width=64)
+        >>> report = evaluation([fundus], [fundus.label * 0.8 + 0.1])
+        >>> for line in evaluation_tables(report).splitlines()[2:6]:
+        ...     print(line)
+        |                 |    SEN |    SPE |     F1 |    ACC |    AUC |     AP |    MCC |
+        |-----------------|-------:|-------:|-------:|-------:|-------:|-------:|-------:|
+        | network at .5   | 1.0000 | 1.0000 | 1.0000 | 1.0000 | 1.0000 | 1.0000 | 1.0000 |
+        | second observer |  .9415 |  .9982 |  .9499 |  .9958 |      – |      – |  .9477 |
+    """
+    systems = {f"network at {_short(report['threshold'])}": report}
+    if "chosen" in report:
+        chosen = report["chosen"]
+        systems[f"network at the chosen {_short(chosen['threshold'])}"] = chosen
+    if "second_observer" in report:
+        systems["second observer"] = report["second_observer"]
+    tables = []
+    for view, where in _VIEWS.items():
+        pooled, each = {}, {}
+        for title, system in systems.items():
+            pooled[title] = as_numbers(system[view]["pooled"])
+            scores = system[view]["per_image"]
+            each[title] = as_numbers({name: score["mean"] for name, score in scores.items()})
+            each[f"± of {title}"] = as_numbers(
+                {name: score["std"] for name, score in scores.items()}
+            )
+        tables += [
+            f"### {where}, all pixels pooled\n\n{markdown_table(pooled)}",
+            f"### {where}, mean and standard deviation over photographs\n\n{markdown_table(each)}",
+        ]
+    return "\n\n".join(tables)
+
+
+def save_report(path: str | Path, report: dict[str, Any]) -> None:
+    """Write a report as strict JSON: six significant digits, and null for what is undefined.
+
+    Args:
+        path: Where to. The file appears when it is whole: an interrupted call leaves none, or the
+            one that was there.
+        report: What :func:`evaluation` gave, and anything else of numbers, texts, lists and
+            dictionaries.
+
+    Raises:
+        TypeError: If JSON cannot hold a value.
+        ValueError: If a number is infinite.
+
+    Example:
+        >>> import tempfile
+        >>> from torchattn_blocks.retina.evaluation import save_report
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "report.json")
+        ...     save_report(path, {"F1": 0.82221379, "AUC": float("nan")})
+        ...     print(path.read_text())
+        {
+          "F1": 0.822214,
+          "AUC": null
+        }
+        <BLANKLINE>
+    """
+    path = Path(path)
+    text = json.dumps(_plain(report), indent=2, allow_nan=False) + "\n"
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _plain(value: Any) -> Any:
+    """The value as strict JSON has it."""
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, float):
+        return None if math.isnan(value) else float(f"{value:.6g}")
+    return value
+
+
+def as_numbers(scores: dict[str, float | None]) -> dict[str, float]:
+    """Scores that may have been read from a file, where what is undefined is null."""
+    return {name: math.nan if score is None else score for name, score in scores.items()}
+
+
+def _short(threshold: float) -> str:
+    return f"{threshold:g}".replace("0.", ".")

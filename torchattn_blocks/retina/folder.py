@@ -1,0 +1,297 @@
+"""Photographs in folders of one's own: ``images/``, ``labels/`` and ``masks/``, side by side."""
+
+import re
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from torchattn_blocks.retina.files import (
+    EXTENSION,
+    FundusFiles,
+    find_files,
+    match_files,
+    opened_image,
+    require_files,
+)
+from torchattn_blocks.retina.fundus import Fundus
+from torchattn_blocks.retina.protocol import Protocol
+from torchattn_blocks.retina.recipe import Recipe
+
+_LAYOUT = """\
+The root must hold, itself or in folders at any depth, such as training/ and test/,
+  images/  NAME.png, or .jpg, .tif, .gif, .bmp, .ppm: the colour photographs
+  labels/  NAME.png, or NAME_label.png or the like: vessels bright on dark; may be left out
+  masks/   NAME.png, or NAME_mask.png or the like: fields of view; may be left out"""
+_PICTURE = r"([^.].*)" + EXTENSION  # its stem; a leading dot hides a file
+_MULTIPLE = 8  # of the side: the paper's networks halve it three times
+
+
+def folder(root: str | Path) -> list[FundusFiles]:
+    """List the photographs of any tree of folders ``images/``, ``labels/`` and ``masks/``.
+
+    A photograph lies in a folder ``images/``, in the root or at any depth; its vessel map and its
+    field of view lie in ``labels/`` and ``masks/`` beside that folder. They have the photograph's
+    stem, as ``07.png`` has of ``07.jpg``, or else the stem and a suffix that starts with ``_``,
+    ``-`` or a dot, as ``07_manual1.gif``. Beside some ``images/``, either of the two may be missing
+    altogether. Hidden files and folders and what is no image are left aside; links to folders are
+    followed, but no folder is entered twice.
+
+    Args:
+        root: The folder at the top.
+
+    Returns:
+        The files of each photograph, sorted by name. The name is the stem, after the path from the
+        root to the folder that holds ``images/``: ``"07"`` in the root, ``"test/07"`` in ``test/``.
+
+    Raises:
+        FileNotFoundError: If the root is missing or holds no folder ``images/`` or no photograph,
+            or a photograph lacks a map that others beside it have.
+        ValueError: If a map has no photograph, or might be of several, or a photograph might have
+            several maps, or two files of a folder have one stem.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> from torchattn_blocks.retina.folder import folder
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for file in ("images/07.jpg", "labels/07_manual.png"):
+        ...         path = Path(root, "test", file)
+        ...         path.parent.mkdir(parents=True)
+        ...         Image.new("L", (48, 32)).save(path)
+        ...     [files] = folder(root)
+        >>> files.name, files.label.name, files.fov
+        ('test/07', '07_manual.png', None)
+    """
+    root = Path(root)
+    places = list(_places(root))
+    require_files(places, "folder images/", root, _LAYOUT)
+    files = [
+        # The name tells where the photograph lies, for elsewhere there may be another of its stem.
+        replace(file, name=(place.relative_to(root) / file.name).as_posix())
+        for place in places
+        for file in _list(place)
+    ]
+    require_files(files, "photograph", root, _LAYOUT)
+    return sorted(files, key=lambda file: file.name)
+
+
+def save_folder(root: str | Path, photographs: Iterable[Fundus]) -> None:
+    """Write photographs, without loss, as a tree that :func:`folder` lists under the same names.
+
+    A photograph is written to ``images/NAME.png``, its vessel map, where it has one, to
+    ``labels/NAME.png`` and its field of view to ``masks/NAME.png``, the maps in 0 and 255; one
+    named ``"test/07"`` to ``test/images/07.png`` and so on. A second observer's map is not written.
+
+    Args:
+        root: The folder to write to; it is made where there is none.
+        photographs: What to write, one after the other: they need not be in memory at once.
+
+    Raises:
+        FileExistsError: If a file is there already. It is left as it is.
+        ValueError: If a name is no name of a file, an array is of another type or shape than
+            :class:`Fundus` says, or of photographs for one folder some have labels and some none.
+
+    Example:
+        >>> import tempfile
+        >>> from torchattn_blocks.retina import synthesize
+        >>> from torchattn_blocks.retina.folder import folder, save_folder
+        >>> fundus = synthesize(0, height=64, width=64)
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     save_folder(root, [fundus])
+        ...     [files] = folder(root)
+        ...     again = files.read()
+        >>> again.name == fundus.name, bool((again.label == fundus.label).all())
+        (True, True)
+    """
+    labelled: dict[Path, bool] = {}
+    for fundus in photographs:
+        *above, stem = _split_name(fundus.name)
+        place = Path(root, *above)
+        has_label = fundus.label is not None
+        if labelled.setdefault(place, has_label) != has_label:
+            raise ValueError(
+                f"save_folder: photograph {fundus.name} has {'a' if has_label else 'no'} label, "
+                f"other than those before it in {place}. Write them to different folders."
+            )
+        pictures = {place / kind / f"{stem}.png": array for kind, array in _pictures(fundus)}
+        for path in pictures:  # all before the first is written
+            if path.exists():
+                raise FileExistsError(
+                    f"{path}: there is such a file already. Take it away, or write elsewhere."
+                )
+        for path, array in pictures.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(path)
+
+
+def folder_protocol(files: Sequence[FundusFiles]) -> Protocol:
+    """Choose which photographs of a tree of folders train, validate and test, by their names.
+
+    A photograph below a folder ``test/`` is for the test, one below ``validation/`` or ``val/`` for
+    validation. Where there is no folder for the test, every fifth of the other photographs, by
+    order of names, is for it; where there is none for validation, every tenth of those that then
+    remain; of fewer than five or ten, the last.
+
+    Args:
+        files: The photographs, as :func:`folder` lists them.
+
+    Returns:
+        The protocol, with DropBlock at the paper's rate for DRIVE. Its recipe pads to the longest
+        side of any photograph, rounded up to a multiple of 8.
+
+    Raises:
+        FileNotFoundError: If a photograph has gone since the folder was listed.
+        ValueError: If no photograph remains to train on, as of fewer than three; one to train or
+            to validate on has no label; two have one name; or one cannot be decoded.
+
+    Example:
+        >>> import tempfile
+        >>> from torchattn_blocks.retina import synthesize
+        >>> from torchattn_blocks.retina.folder import folder, folder_protocol, save_folder
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     save_folder(root, (synthesize(seed, height=64, width=66) for seed in range(6)))
+        ...     protocol = folder_protocol(folder(root))
+        >>> protocol.validation, protocol.test, protocol.recipe.side
+        (('synthetic-0005',), ('synthetic-0004',), 72)
+    """
+    times = Counter(file.name for file in files)
+    if twice := [name for name in sorted(times) if times[name] > 1]:
+        raise ValueError(
+            f"folder_protocol: files must have different names, got {', '.join(twice)} more than "
+            "once. List them from one root."
+        )
+    parts: dict[str, list[FundusFiles]] = {"training": [], "validation": [], "test": []}
+    for file in sorted(files, key=lambda file: file.name):
+        parts[_part(file.name)].append(file)
+    training, validation, test = parts.values()
+    if not test:
+        training, test = _hold_out(training, 5)
+    if not validation:
+        training, validation = _hold_out(training, 10)
+    if not training:
+        raise ValueError(
+            "folder_protocol: files must hold a photograph each to train, to validate and to test, "
+            f"got {len(files)} in all, and none to train on outside test/ and validation/. "
+            "Add photographs."
+        )
+    if bare := [file.name for file in (*training, *validation) if file.label is None]:
+        raise ValueError(
+            "folder_protocol: photographs to train and to validate on must have labels, which "
+            f"{', '.join(bare)} lack. Add them, or move the photographs below a folder test/."
+        )
+    side = -(-max(_longest_side(file.image) for file in files) // _MULTIPLE) * _MULTIPLE
+    return Protocol(
+        validation=tuple(file.name for file in validation),
+        test=tuple(file.name for file in test),
+        p=0.15,
+        recipe=Recipe(side=side),
+    )
+
+
+def _places(root: Path) -> Iterator[Path]:
+    """Folders that hold a folder images/, each once, however many links lead to it."""
+    pending, seen = deque([root]), set[Path]()
+    while pending:
+        place = pending.popleft()
+        if (real := place.resolve()) in seen:
+            continue
+        seen.add(real)
+        if (place / "images").is_dir():
+            yield place
+        for path in sorted(place.iterdir()) if place.is_dir() else ():
+            if path.is_dir() and not path.name.startswith("."):
+                # Links wait until all else was seen: a folder goes by its own name if it has one.
+                (pending.append if path.is_symlink() else pending.appendleft)(path)
+
+
+def _list(place: Path) -> list[FundusFiles]:
+    """The photographs of one folder images/, by stem, with their maps from the folders beside."""
+    images, labels, masks = (
+        find_files(place / kind, _PICTURE, identifier=str) for kind in ("images", "labels", "masks")
+    )
+    return match_files(images, _by_photograph(labels, images), _by_photograph(masks, images), {})
+
+
+def _by_photograph(maps: dict[str, Path], images: dict[str, Path]) -> dict[str, Path]:
+    """Maps by the stem of their photograph instead of their own; by their own if there is none."""
+    exact = maps.keys() & images.keys()
+    found = {stem: maps[stem] for stem in exact}
+    for stem, path in maps.items():
+        starts = (stem[: suffix.start()] for suffix in re.finditer(r"[_.-]", stem))
+        owners = [start for start in starts if start in images]
+        bare = [owner for owner in owners if owner not in exact]
+        if stem in exact or (owners and not bare):
+            continue  # each photograph it might be of has a map of its very stem
+        if len(bare) > 1:
+            raise ValueError(
+                f"{path}: might be of {' or of '.join(str(images[owner]) for owner in bare)}. "
+                "Give it the stem of its photograph."
+            )
+        owner = bare[0] if bare else stem
+        if owner in found:
+            raise ValueError(
+                f"{path}: {found[owner]} might be of {images[owner]} too. Keep one, or give one "
+                "the stem of the photograph."
+            )
+        found[owner] = path
+    return found
+
+
+def _split_name(name: str) -> list[str]:
+    """The folders and the stem that a photograph's name is made of."""
+    parts = name.split("/")
+    # Nothing that leads out of the root, that `folder` takes for hidden, or that a system forbids.
+    if not name.isprintable() or not all(re.fullmatch(r"[^.\\:][^\\:]*", part) for part in parts):
+        raise ValueError(
+            "save_folder: a photograph's name must be names of files, joined by /, that start with "
+            rf"no dot and hold no \ and no colon, got {name!r}. Rename the photograph."
+        )
+    return parts
+
+
+def _pictures(fundus: Fundus) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """The pictures of a photograph, each after the name of the folder where it belongs."""
+    size = fundus.image.shape[:2]
+    if fundus.image.shape != (*size, 3) or fundus.image.dtype != np.uint8:
+        raise ValueError(
+            f"save_folder: image of {fundus.name} must be of shape (H, W, 3) and type uint8, "
+            f"got shape {fundus.image.shape} and type {fundus.image.dtype}"
+        )
+    yield "images", fundus.image
+    for kind, name, values in (("labels", "label", fundus.label), ("masks", "fov", fundus.fov)):
+        if values is None:
+            continue
+        if values.shape != size or values.dtype != np.bool_:
+            raise ValueError(
+                f"save_folder: {name} of {fundus.name} must be of shape {size} and type bool, "
+                f"got shape {values.shape} and type {values.dtype}"
+            )
+        yield kind, np.where(values, np.uint8(255), np.uint8(0))
+
+
+def _part(name: str) -> str:
+    """Which part the folders in a photograph's name put it into."""
+    above = PurePosixPath(name).parent.parts
+    if "test" in above:
+        return "test"
+    return "validation" if "validation" in above or "val" in above else "training"
+
+
+def _hold_out(files: list[FundusFiles], nth: int) -> tuple[list[FundusFiles], list[FundusFiles]]:
+    """Part files into those that stay and every nth one; of fewer than n, the last."""
+    nth = min(nth, len(files)) or 1
+    held = slice(nth - 1, None, nth)
+    stay = files.copy()
+    del stay[held]
+    return stay, files[held]
+
+
+def _longest_side(path: Path) -> int:
+    with opened_image(path) as image:  # decodes the header only
+        return max(image.size)
