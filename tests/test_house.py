@@ -29,9 +29,10 @@ PUBLIC = {
 
 # Each room of the house and the rooms it may import; `__init__` is the top of the package.
 MAY_IMPORT = {
-    "layers": {"layers"},
+    "_init": {"_init"},
+    "layers": {"layers", "_init"},
     "functional": {"layers"},
-    "models": {"layers", "functional", "models"},
+    "models": {"layers", "functional", "models", "_init"},
     "surgery": {"layers", "surgery"},
     "__init__": {"layers", "functional", "models", "surgery", "__init__"},
     "retina": {"__init__", "functional", "retina"},

@@ -1,5 +1,6 @@
 """The mask sampler: the geometry against naive loops, the statistics against their formulas."""
 
+import hashlib
 import itertools
 import math
 
@@ -9,15 +10,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchattn_blocks.layers import _block_mask
-from torchattn_blocks.layers._block_mask import (
-    BlockMask,
+from torchattn_blocks.layers._block_mask import BlockMask, exact_intensity, paper_intensity
+from torchattn_blocks.layers._paint_cpu import (
     covered_elements,
-    exact_intensity,
-    paper_intensity,
+    paint_,
+    paint_dense_,
+    paint_sparse_,
+    paints_sparse,
 )
 
-BOTH_WAYS = pytest.mark.parametrize("sparse", [True, False], ids=["sparse", "dense"])
+BOTH_WAYS = pytest.mark.parametrize("painter", [paint_sparse_, paint_dense_])
 
 
 @st.composite
@@ -35,65 +37,56 @@ def cover(size, block):
     return count
 
 
-def painted(mask):
-    return mask.fill_(torch.zeros(mask.shape), 1.0)
-
-
-def choose(monkeypatch, sparse):
-    monkeypatch.setattr(BlockMask, "_is_sparse", lambda self: sparse)
+def painted(mask, painter=paint_):
+    return painter(mask, torch.zeros(mask.shape), 1.0)
 
 
 @BOTH_WAYS
 @settings(max_examples=60)
 @given(box=boxes(), intensity=st.floats(0.01, 2), seed=st.integers(0, 2**63 - 1))
-def test_paints_what_a_naive_loop_paints_from_the_same_seeds(sparse, box, intensity, seed):
+def test_paints_what_a_naive_loop_paints_from_the_same_seeds(painter, box, intensity, seed):
     shape, block = box
     mask = BlockMask(shape, block, intensity, seed)
     # The same number draws the same seeds for blocks of one element on a map of the cells.
     alone = BlockMask(mask.cells, (1,) * len(shape), intensity, seed)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        choose(monkeypatch, sparse)
-        expected = torch.zeros(shape)
-        for cell in painted(alone).nonzero().tolist():
-            expected[tuple(slice(c, c + b) for c, b in zip(cell, block, strict=True))] = 1
-        assert torch.equal(painted(mask), expected)
+    expected = torch.zeros(shape)
+    for cell in painted(alone, painter).nonzero().tolist():
+        expected[tuple(slice(c, c + b) for c, b in zip(cell, block, strict=True))] = 1
+    assert torch.equal(painted(mask, painter), expected)
 
 
 @BOTH_WAYS
-def test_the_same_in_every_memory_format(sparse, monkeypatch):
-    choose(monkeypatch, sparse)
+def test_the_same_in_every_memory_format(painter):
     mask = BlockMask((2, 3, 8, 6), (1, 1, 3, 2), 0.1, 5)
-    expected = painted(mask)
+    expected = painted(mask, painter)
     channels_last = torch.zeros(mask.shape).contiguous(memory_format=torch.channels_last)
-    assert torch.equal(mask.fill_(channels_last, 1.0), expected)
+    assert torch.equal(painter(mask, channels_last, 1.0), expected)
     inside = torch.zeros(4, 6, 10, 9)[1:3, ::2, 1:9, 2:8]
-    assert torch.equal(mask.fill_(inside, 1.0), expected)
+    assert torch.equal(painter(mask, inside, 1.0), expected)
 
 
 def test_a_slice_is_painted_and_nothing_beside_it():
     whole = torch.zeros(4, 6, 10, 9)
     mask = BlockMask((2, 3, 8, 6), (1, 1, 3, 2), 0.3, 5)
-    mask.fill_(whole[1:3, ::2, 1:9, 2:8], 1.0)
+    paint_(mask, whole[1:3, ::2, 1:9, 2:8], 1.0)
     assert whole.sum() == painted(mask).sum() > 0
 
 
 @BOTH_WAYS
-def test_every_position_is_kept_as_often_as_the_cells_over_it_say(sparse, monkeypatch):
+def test_every_position_is_kept_as_often_as_the_cells_over_it_say(painter):
     """40 positions and 6 standard deviations each: a false alarm once in ten million seeds."""
-    choose(monkeypatch, sparse)
     planes, size, block, intensity = 100_000, (5, 8), (2, 3), 0.09
-    drawn = painted(BlockMask((planes, *size), (1, *block), intensity, seed=11)).numpy()
+    drawn = painted(BlockMask((planes, *size), (1, *block), intensity, seed=11), painter).numpy()
     keep = np.exp(-intensity * cover(size, block))
     deviation = np.sqrt(keep * (1 - keep) / planes)
     assert (np.abs((1 - drawn).mean(0) - keep) < 6 * deviation).all()
 
 
 @BOTH_WAYS
-def test_neighbouring_seeds_are_independent(sparse, monkeypatch):
+def test_neighbouring_seeds_are_independent(painter):
     """Both of two adjacent cells are hit with probability gamma squared, within 6 deviations."""
-    choose(monkeypatch, sparse)
     planes, intensity = 200_000, 0.3
-    drawn = painted(BlockMask((planes, 2), (1, 1), intensity, seed=12)).numpy()
+    drawn = painted(BlockMask((planes, 2), (1, 1), intensity, seed=12), painter).numpy()
     gamma = 1 - math.exp(-intensity)
     for value, expected in ((drawn[:, 0] * drawn[:, 1], gamma**2), (drawn, gamma)):
         deviation = math.sqrt(expected * (1 - expected) / value.size)
@@ -130,25 +123,47 @@ def test_counts_what_it_paints():
     assert covered_elements(mask, torch.device("cpu")) == int(painted(mask).sum()) > 0
 
 
-def test_draws_the_cheaper_way():
-    few = BlockMask((2, 16, 64, 64), (1, 1, 7, 7), 0.003, 0)
-    many = BlockMask((2, 16, 64, 64), (1, 1, 1, 1), 0.7, 0)
-    assert few._is_sparse()
-    assert not many._is_sparse()
-    assert _block_mask._NS_PER_SEED > 0
+FEW = BlockMask((2, 16, 64, 64), (1, 1, 7, 7), 0.003, 0)
+MANY = BlockMask((2, 16, 64, 64), (1, 1, 1, 1), 0.7, 0)
 
 
-def test_few_blocks_are_painted_without_a_mask(monkeypatch):
-    monkeypatch.setattr(BlockMask, "_dense", None)  # not callable
-    assert painted(BlockMask((2, 16, 64, 64), (1, 1, 7, 7), 0.003, 0)).any()
+@pytest.mark.parametrize(
+    ("mask", "painter"), [(FEW, paint_sparse_), (MANY, paint_dense_)], ids=["few", "many"]
+)
+def test_paints_the_cheaper_way(mask, painter):
+    assert paints_sparse(mask) == (painter is paint_sparse_)
+    assert torch.equal(painted(mask), painted(mask, painter))
+
+
+GOLDEN = {
+    "(1, 1, 7, 7) 16 sparse": "474a7c8c0e99",
+    "(1, 1, 7, 7) 40 sparse": "a014d1230893",
+    "(1, 3, 2, 5) 16 sparse": "04f2dadc3149",
+    "(1, 3, 2, 5) 40 sparse": "bffc9ae1d376",
+    "(1, 1, 1, 1) 16 dense": "a63274c6061e",
+    "(1, 1, 1, 1) 40 dense": "7b147c8f9fb0",
+}
+
+
+def test_a_seed_means_one_mask_on_every_cpu():
+    """Golden: changing how masks are drawn, or which painter draws, changes users' experiments."""
+    found = {}
+    for block, intensity in [((1, 1, 7, 7), 0.003), ((1, 3, 2, 5), 0.05), ((1, 1, 1, 1), 0.1)]:
+        for size in (16, 40):
+            mask = BlockMask((2, 3, size, size), block, intensity, 12345)
+            pixels = painted(mask).to(torch.uint8).numpy().tobytes()
+            way = "sparse" if paints_sparse(mask) else "dense"
+            found[f"{block} {size} {way}"] = hashlib.sha256(pixels).hexdigest()[:12]
+    assert found == GOLDEN
 
 
 @BOTH_WAYS
-def test_the_number_of_seeds_varies_as_independent_cells_do(sparse, monkeypatch):
+def test_the_number_of_seeds_varies_as_independent_cells_do(painter):
     """Binomial: mean and variance over 600 draws within 6 standard errors."""
-    choose(monkeypatch, sparse)
     cells, intensity, draws = 2000, 0.05, 600
-    counts = [float(painted(BlockMask((cells,), (1,), intensity, s)).sum()) for s in range(draws)]
+    counts = [
+        float(painted(BlockMask((cells,), (1,), intensity, s), painter).sum()) for s in range(draws)
+    ]
     gamma = 1 - math.exp(-intensity)
     variance = cells * gamma * (1 - gamma)
     assert abs(np.mean(counts) - cells * gamma) < 6 * math.sqrt(variance / draws)
@@ -156,18 +171,18 @@ def test_the_number_of_seeds_varies_as_independent_cells_do(sparse, monkeypatch)
 
 
 @BOTH_WAYS
-def test_every_cell_is_hit_as_often(sparse, monkeypatch):
-    choose(monkeypatch, sparse)
+def test_every_cell_is_hit_as_often(painter):
     draws, intensity = 3000, 0.4
-    hits = sum(painted(BlockMask((2, 3), (1, 1), intensity, seed)) for seed in range(draws))
+    hits = sum(
+        painted(BlockMask((2, 3), (1, 1), intensity, seed), painter) for seed in range(draws)
+    )
     gamma = 1 - math.exp(-intensity)
     deviation = math.sqrt(gamma * (1 - gamma) / draws)
     assert ((hits / draws - gamma).abs() < 6 * deviation).all()
 
 
 @BOTH_WAYS
-def test_rates_between_two_bytes_are_met(sparse, monkeypatch):
-    choose(monkeypatch, sparse)
+def test_rates_between_two_bytes_are_met(painter):
     cells, gamma = 1_000_000, 0.5 / 256
-    hits = painted(BlockMask((cells,), (1,), -math.log1p(-gamma), 1)).sum()
+    hits = painted(BlockMask((cells,), (1,), -math.log1p(-gamma), 1), painter).sum()
     assert abs(hits - cells * gamma) < 6 * math.sqrt(cells * gamma)

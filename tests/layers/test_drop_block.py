@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from torchattn_blocks import DropBlock2d
 from torchattn_blocks.functional import drop_block2d
-from torchattn_blocks.layers.drop_block import _drop_block
+from torchattn_blocks.layers._drop_block_op import drop_block_operator
 
 SCALES = ("constant", "batch", "position")
 every_scale = pytest.mark.parametrize("scale", SCALES)
@@ -262,7 +262,7 @@ def test_holds_a_number_for_backward_and_no_mask():
     saved = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
         drop_block2d(torch.ones(2, 4, 50, 50, requires_grad=True), 0.2, 5, scale="position")
-    assert sum(t.untyped_storage().nbytes() for t in saved) == 16  # the number and the rate
+    assert sum(t.untyped_storage().nbytes() for t in saved) == 8
 
 
 def test_a_rate_changed_before_backward_does_not_change_its_mask():
@@ -304,7 +304,7 @@ def test_meta_tensors():
 def test_operator_passes_torchs_own_check(scale, channelwise):
     x = torch.randn(2, 3, 9, 8, requires_grad=True)
     seed, p = torch.tensor(5), torch.tensor(0.3, dtype=torch.float64)
-    torch.library.opcheck(_drop_block, (x, seed, p, (2, 3), "exact", scale, channelwise))
+    torch.library.opcheck(drop_block_operator, (x, seed, p, (2, 3), "exact", scale, channelwise))
 
 
 @in_place_too
@@ -343,8 +343,8 @@ def test_compiles_with_inductor():
         (ValueError, {"p": -0.1}, r"p must lie in \[0, 1\], got -0.1"),
         (ValueError, {"p": 1.5}, r"p must lie in \[0, 1\], got 1.5"),
         (ValueError, {"p": math.nan}, r"p must lie in \[0, 1\], got nan"),
-        (TypeError, {"p": "0.1"}, "p must be a number, got '0.1'"),
-        (TypeError, {"p": True}, "p must be a number, got True"),
+        (TypeError, {"p": "0.1"}, "p must be a number or a 0-d floating tensor, got '0.1'"),
+        (TypeError, {"p": True}, "p must be a number or a 0-d floating tensor, got True"),
         (ValueError, {"block_size": 0}, "block_size must be at least 1, got 0"),
         (ValueError, {"block_size": (3, -1)}, "block_size must be at least 1, got -1"),
         (ValueError, {"block_size": (3, 3, 3)}, "block_size must be one number or two"),
@@ -369,10 +369,10 @@ def test_bad_arguments(error, arguments, message):
         (TypeError, np.ones((1, 1, 4, 4)), "floating tensor, got ndarray"),
     ],
 )
-@pytest.mark.parametrize("training", [True, False])
-def test_bad_inputs(error, x, message, training):
+def test_bad_inputs(error, x, message):
     with pytest.raises(error, match=message):
-        DropBlock2d().train(training)(x)
+        DropBlock2d()(x)
+    assert DropBlock2d().eval()(x) is x  # as torch's dropouts: a quantised tensor passes, say
 
 
 @pytest.mark.parametrize("gamma", ["exact", "paper"])
@@ -392,7 +392,7 @@ def test_rate_tensors_out_of_bounds(p):
 
 @pytest.mark.parametrize("p", [torch.tensor([0.1]), torch.tensor(1)])
 def test_bad_rate_tensors(p):
-    with pytest.raises(TypeError, match="0-d floating CPU tensor"):
+    with pytest.raises(TypeError, match="0-d floating tensor"):
         drop_block2d(torch.ones(1, 1, 4, 4), p)
 
 

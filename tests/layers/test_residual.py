@@ -116,9 +116,10 @@ def test_state_dict_keys_are_the_recorded_ones():
 @pytest.mark.parametrize("block", [PreActResidual, RSAB])
 def test_bad_arguments(block):
     name = block.__name__
-    with pytest.raises(ValueError, match=f"{name}: in_channels must be at least 1, got 0"):
+    channels = "channels" if block is RSAB else "in_channels"
+    with pytest.raises(ValueError, match=f"{name}: {channels} must be at least 1, got 0"):
         block(0)
-    with pytest.raises(TypeError, match=f"{name}: in_channels must be an int, got 3.0"):
+    with pytest.raises(TypeError, match=f"{name}: {channels} must be an int, got 3.0"):
         block(3.0)
     with pytest.raises(
         ValueError, match=rf"{name}: x must have 3 channels, got shape \(1, 4, 8, 8\)"

@@ -1,7 +1,9 @@
 """The U and the four presets: sizes, counts, and RSAN against the network written out plainly."""
 
 import copy
+import json
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -33,6 +35,14 @@ def test_parameter_counts():
     assert count(rsan()) - count(backbone()) == 7 * 98
     for preset in (unet, backbone, backbone_dropblock):
         assert count(preset(up_kernel_size=3)) - count(preset()) == 1_051_029 - 997_269
+
+
+@every_preset
+def test_state_dict_keys_and_shapes_are_the_recorded_ones(preset):
+    """Public: trained weights depend on them."""
+    recorded = json.loads(Path(__file__).with_name("state_dict_keys.json").read_text())
+    found = {key: list(value.shape) for key, value in preset().state_dict().items()}
+    assert found == recorded[preset.__name__]
 
 
 @every_preset
@@ -167,7 +177,7 @@ def test_rates_reach_the_layers():
     drops = {repr(m) for m in model.modules() if type(m).__name__ == "DropBlock2d"}
     assert len(drops) == 1
     assert (
-        "p=0.22, block_size=(5, 5), gamma='paper', scale='batch', channelwise=True, inplace=True"
+        "p=0.22, block_size=(5, 5), gamma='paper', scale='batch', channelwise=True, inplace=False"
         in drops.pop()
     )
     assert "DropBlock2d" not in repr(backbone(**TINY)) + repr(unet(**TINY))

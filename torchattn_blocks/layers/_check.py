@@ -2,11 +2,18 @@
 
 from collections.abc import Iterable
 
+import numpy as np
+import torch
 from torch import Tensor
 
 
-def check_map(x: Tensor, owner: str, channels: int | None = None) -> None:
-    """Raise unless `x` is a floating tensor of shape (N, C, H, W), C being `channels` if given."""
+def check_map(x: object, owner: str, channels: int | None = None) -> None:
+    """Raise unless `x` is a floating tensor of shape (N, C, H, W), C being `channels` if given.
+
+    What stands for a tensor while a graph is recorded (an FX proxy) passes: it has no shape yet.
+    """
+    if hasattr(x, "__torch_function__") and not isinstance(x, Tensor):
+        return
     if not isinstance(x, Tensor) or not x.is_floating_point():
         kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise TypeError(f"{owner}: x must be a floating tensor, got {kind}")
@@ -17,9 +24,9 @@ def check_map(x: Tensor, owner: str, channels: int | None = None) -> None:
 
 
 def check_at_least(owner: str, least: int, **numbers: int) -> None:
-    """Raise unless every one of `numbers` is an int of at least `least`."""
+    """Raise unless every one of `numbers` is an int, NumPy's and symbolic ones too, of `least`."""
     for name, number in numbers.items():
-        if not isinstance(number, int) or isinstance(number, bool):
+        if not isinstance(number, int | np.integer | torch.SymInt) or isinstance(number, bool):
             raise TypeError(f"{owner}: {name} must be an int, got {number!r}")
         if number < least:
             raise ValueError(f"{owner}: {name} must be at least {least}, got {number}")

@@ -4,12 +4,12 @@ Woo, Park, Lee & Kweon, "CBAM: Convolutional block attention module", ECCV 2018,
 Guo et al., "Residual spatial attention network for retinal vessel segmentation", 2020, eq. 2-4.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
+from .._init import he_normal_, start_with
 from ._check import check_at_least, check_map
 
 
@@ -35,23 +35,21 @@ def spatial_attention(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
         >>> spatial_attention(x, torch.zeros(1, 2, 7, 7)).unique()
         tensor([0.5000])
     """
-    return x * _attention_map(x, weight, bias, "spatial_attention")
-
-
-def _attention_map(x: Tensor, weight: Tensor, bias: Tensor | None, owner: str) -> Tensor:
-    check_map(x, owner)
-    if weight.dim() != 4 or weight.shape[:2] != (1, 2) or not _is_odd_square(weight):
+    if has_torch_function_unary(x):  # an FX proxy records the call
+        return handle_torch_function(spatial_attention, (x,), x, weight, bias)
+    check_map(x, "spatial_attention")
+    height, width = weight.shape[2:] if weight.dim() == 4 else (0, 0)
+    if weight.shape[:2] != (1, 2) or height != width or height % 2 == 0:
         raise ValueError(
-            f"{owner}: weight must have shape (1, 2, k, k) with k odd, got {tuple(weight.shape)}"
+            "spatial_attention: weight must have shape (1, 2, k, k) with k odd, got "
+            f"{tuple(weight.shape)}"
         )
-    # (N, C, H, W) -> (N, 2, H, W) -> (N, 1, H, W)
-    summary = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], 1)
-    return F.conv2d(summary, weight, bias, padding=weight.shape[-1] // 2).sigmoid()
+    return x * F.conv2d(_summary(x), weight, bias, padding=height // 2).sigmoid()
 
 
-def _is_odd_square(weight: Tensor) -> bool:
-    height, width = weight.shape[2:]
-    return height == width and height % 2 == 1
+def _summary(x: Tensor) -> Tensor:
+    """Maximum and mean over channels, (N, C, H, W) -> (N, 2, H, W)."""
+    return torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], 1)
 
 
 class SpatialAttention(nn.Module):
@@ -92,21 +90,13 @@ class SpatialAttention(nn.Module):
         check_at_least("SpatialAttention", 1, kernel_size=kernel_size)
         if kernel_size % 2 == 0:
             raise ValueError(f"SpatialAttention: kernel_size must be odd, got {kernel_size}")
-        self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=bias)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Start from ``he_normal``: a normal of variance 2 / fan-in, cut at two deviations."""
-        # Cutting a normal at two deviations leaves .8796 of its standard deviation.
-        fan_in = self.conv.weight[0].numel()
-        std = math.sqrt(2 / fan_in) / 0.87962566103423978
-        nn.init.trunc_normal_(self.conv.weight, std=std, a=-2 * std, b=2 * std)
-        if self.conv.bias is not None:
-            nn.init.zeros_(self.conv.bias)
+        conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=bias)
+        self.conv = start_with(he_normal_, conv)
 
     def attention_map(self, x: Tensor) -> Tensor:
         """The weights, shape (N, 1, H, W), that `forward` multiplies `x` by."""
-        return _attention_map(x, self.conv.weight, self.conv.bias, "SpatialAttention")
+        check_map(x, "SpatialAttention")
+        return self.conv(_summary(x)).sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply `x` by its attention map."""

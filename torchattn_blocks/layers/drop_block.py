@@ -3,24 +3,20 @@
 Ghiasi, Lin & Le, "DropBlock: A regularization method for convolutional networks", NeurIPS 2018.
 """
 
-import math
-from collections.abc import Callable, Sequence
-from functools import reduce
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx
+from torch.nn.modules.dropout import _DropoutNd
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
-from ._block_mask import INTENSITY, BlockMask, covered_elements, covering_cells
+from ._block_mask import INTENSITY
 from ._check import check_at_least, check_choice, check_map
+from ._drop_block_op import SCALE, drop_blocks
 
 Gamma = Literal["exact", "paper"]
 Scale = Literal["constant", "batch", "position"]
-
-# A position kept so rarely that it must be multiplied by more than this carries its mean in fewer
-# than one draw in a thousand: noise in any dtype, and soon an overflow in float16.
-_LARGEST_POSITION_SCALE = 1024.0
 
 
 def drop_block2d(
@@ -43,9 +39,8 @@ def drop_block2d(
 
     Args:
         x: Maps of shape (N, C, H, W), of any floating dtype and memory format.
-        p: Fraction of the elements to drop, 0 to 1; a 0-d CPU tensor is taken as it is, so that it
-            can change under `torch.compile` without recompiling. The paper's ``keep_prob`` is
-            ``1 - p``.
+        p: Fraction of the elements to drop, 0 to 1, or a 0-d tensor of it, which can change under
+            `torch.compile` without recompiling. The paper's ``keep_prob`` is ``1 - p``.
         block_size: Height and width of a block, or one number for both; clipped to the map.
         training: Whether to drop at all.
         gamma: How the probability of a seed follows from `p`. ``"exact"`` solves for the one at
@@ -68,8 +63,9 @@ def drop_block2d(
 
     Raises:
         TypeError: If `x` is not a floating tensor, or another argument has the wrong type.
-        ValueError: If `x` has not four dimensions or another argument is out of bounds; if, with
-            ``scale="position"``, a position would be scaled up more than 1024 times.
+        ValueError: If `x` has not four dimensions or another argument is out of bounds; if `p`
+            requires a gradient; if, with ``scale="position"``, a position would be scaled up more
+            than 1024 times. Outside training `x` is not looked at.
 
     Note:
         Peers: torchvision and timm implement ``gamma="paper", scale="batch"`` (torchvision counts
@@ -88,33 +84,35 @@ def drop_block2d(
         >>> drop_block2d(x, p=0.5, block_size=2, training=False) is x
         True
     """
-    check_map(x, "drop_block2d")
+    options: dict[str, Any] = {"gamma": gamma, "scale": scale, "channelwise": channelwise}
+    if has_torch_function_unary(x):  # an FX proxy records the call; so may a subclass of Tensor
+        options.update(inplace=inplace, generator=generator)
+        return handle_torch_function(drop_block2d, (x,), x, p, block_size, training, **options)
     check_choice("drop_block2d", INTENSITY, gamma=gamma)
-    check_choice("drop_block2d", _SCALE, scale=scale)
+    check_choice("drop_block2d", SCALE, scale=scale)
     block = _pair(block_size, "drop_block2d")
     compiling = torch.compiler.is_compiling()
-    if not isinstance(p, Tensor):
-        p = rate_tensor(p, "drop_block2d")
-    elif p.dim() != 0 or p.device.type != "cpu" or not p.is_floating_point():
-        raise TypeError(f"drop_block2d: p must be a float or a 0-d floating CPU tensor, got {p!r}")
-    elif not compiling:
-        rate_tensor(float(p), "drop_block2d")  # only for its check of the value
-    if not training or (not compiling and float(p) == 0):
+    if isinstance(p, Tensor) and p.requires_grad:
+        raise ValueError("drop_block2d: p must not require a gradient: the mask has none for it")
+    if not compiling:
+        p = check_rate(p, "drop_block2d")
+    elif not isinstance(p, Tensor):
+        p = torch.tensor(check_rate(p, "drop_block2d"), dtype=torch.float64, device="cpu")
+    if not training or (not compiling and p == 0):
         return x
+    check_map(x, "drop_block2d")
     # torch's generator draws the mask's seed inside the graph: compiled code and activation
     # checkpointing then replay it as they replay any random operation.
     device = "cpu" if generator is None else generator.device
     seed = torch.randint(2**63 - 1, (), generator=generator, device=device)
-    arguments = (x, seed, p, block, gamma, scale, channelwise)
-    if inplace and not compiling:
-        return _DropBlockInPlace.apply(*arguments)  # type: ignore[no-untyped-call]
-    return _drop_block(*arguments)
+    return drop_blocks(x, seed, p, block, **options, inplace=inplace)
 
 
-class DropBlock2d(nn.Module):
+class DropBlock2d(_DropoutNd):  # by that base, tools that look for dropout find it
     """Zero random rectangles of a map in training and scale up what is kept.
 
-    Has no parameters and adds nothing to a state dict. In evaluation it returns its input.
+    Has no parameters and adds nothing to a state dict. In evaluation it returns its input. It is an
+    instance of torch's base class of dropouts, so that tools which switch dropout switch it too.
 
     Args:
         p: Fraction of the elements to drop, 0 to 1: ``1 - keep_prob`` of the paper. It can be read
@@ -159,35 +157,51 @@ inplace=False)
         channelwise: bool = True,
         inplace: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(inplace=inplace)
         check_choice("DropBlock2d", INTENSITY, gamma=gamma)
-        check_choice("DropBlock2d", _SCALE, scale=scale)
+        check_choice("DropBlock2d", SCALE, scale=scale)
         self.p = p
         self.block_size = _pair(block_size, "DropBlock2d")
         self.gamma: Gamma = gamma
         self.scale: Scale = scale
         self.channelwise = channelwise
-        self.inplace = inplace
 
     @property
     def p(self) -> float:
         """Fraction of the elements to drop."""
-        return float(self._p)
+        return self._p
 
     @p.setter
-    def p(self, p: float) -> None:
-        # A tensor, so that torch.compile takes it for an input and not for a constant; a plain
-        # attribute, because a buffer would be rounded by .half() and stand in the state dict; a new
-        # one each time, because a backward pass may still hold the last.
-        self._p = rate_tensor(p, "DropBlock2d")
+    def p(self, p: float | Tensor) -> None:
+        self._p = check_rate(p, "DropBlock2d")
+        # For compiled code, which takes a tensor for an input and a float for a constant. It is a
+        # plain attribute: a buffer would be rounded by .half() and stand in the state dict. It is a
+        # new one each time: a backward pass may still hold the last. By way of NumPy, because that
+        # gives an ordinary tensor in every mode that tensors can be made in, but for inference.
+        with torch.inference_mode(False):
+            self._p_tensor = torch.from_numpy(np.array(self._p))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_p_tensor"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.p = self._p
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop blocks of `x`, or return it unchanged in evaluation."""
+        if isinstance(recorded := cast(Any, x), fx.Proxy):
+            tracer = cast(Any, recorded.tracer)
+            if tracer.root is not self:
+                # A module of the traced graph, as torch's own dropout is: its mode can be switched.
+                path = tracer.path_of_module(self)
+                return cast(Tensor, tracer.create_proxy("call_module", path, (x,), {}))
+        if not self.training:
+            return x
         return drop_block2d(
             x,
-            self._p,
+            self._p_tensor if torch.compiler.is_compiling() else self._p,
             self.block_size,
-            self.training,
             gamma=self.gamma,
             scale=self.scale,
             channelwise=self.channelwise,
@@ -202,131 +216,27 @@ inplace=False)
         )
 
 
-# The operator. It is linear in x and multiplies each element by a number that does not depend on x:
-# its own transpose, so that the backward pass is the same operator with the same arguments, and so
-# is the backward pass of that.
+def paper_drop_block(p: float = 0.15, block_size: int = 7, *, inplace: bool = False) -> DropBlock2d:
+    """DropBlock as the RSAN paper has it, at its rate for DRIVE."""
+    return DropBlock2d(p, block_size, gamma="paper", scale="batch", inplace=inplace)
 
 
-@torch.library.custom_op("torchattn_blocks::drop_block", mutates_args=())
-def _drop_block(
-    x: Tensor,
-    seed: Tensor,
-    p: Tensor,
-    block_size: Sequence[int],
-    gamma: str,
-    scale: str,
-    channelwise: bool,
-) -> Tensor:
-    out = torch.empty_like(x)
-    _write(x, out, int(seed), float(p), block_size, gamma, scale, channelwise)
-    return out
-
-
-@_drop_block.register_fake
-def _(
-    x: Tensor,
-    seed: Tensor,
-    p: Tensor,
-    block_size: Sequence[int],
-    gamma: str,
-    scale: str,
-    channelwise: bool,
-) -> Tensor:
-    return torch.empty_like(x)
-
-
-def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    _, seed, p, *ctx.options = inputs
-    ctx.save_for_backward(seed, p)
-
-
-def _backward(ctx, grad):  # type: ignore[no-untyped-def]
-    return _drop_block(grad, *ctx.saved_tensors, *ctx.options), *[None] * 6
-
-
-_drop_block.register_autograd(_backward, setup_context=_setup_context)
-
-
-class _DropBlockInPlace(torch.autograd.Function):
-    """The operator written into its own input, which a functional operator may not be."""
-
-    @staticmethod
-    def forward(ctx, x, seed, p, *options):  # type: ignore[no-untyped-def]
-        ctx.mark_dirty(x)
-        ctx.save_for_backward(seed, p)
-        ctx.options = options
-        _write(x, x, int(seed), float(p), *options)
-        return x
-
-    backward = staticmethod(_backward)
-
-
-def _write(
-    x: Tensor,
-    out: Tensor,
-    seed: int,
-    p: float,
-    block_size: Sequence[int],
-    gamma: str,
-    scale: str,
-    channelwise: bool,
-) -> None:
-    """Write `x` with its blocks dropped into `out`, which may be `x`."""
-    if p == 0 or x.numel() == 0:
-        out.copy_(x)
-        return
-    if p == 1:
-        out.zero_()
-        return
-    channels, size = x.shape[1], tuple(x.shape[2:])
-    block = tuple(map(min, block_size, size))
-    intensity = INTENSITY[gamma](p, size, block)
-    mask = BlockMask(tuple(x.shape), (1, 1 if channelwise else channels, *block), intensity, seed)
-    torch.mul(x, _SCALE[scale](x, mask, p), out=out)
-    mask.fill_(out, 0.0)
-
-
-def _constant_scale(x: Tensor, mask: BlockMask, p: float) -> float:
-    return 1 / (1 - p)
-
-
-def _batch_scale(x: Tensor, mask: BlockMask, p: float) -> float:
-    kept = x.numel() - covered_elements(mask, x.device)
-    return x.numel() / kept if kept else 0.0
-
-
-def _position_scale(x: Tensor, mask: BlockMask, p: float) -> Tensor:
-    cover = reduce(np.multiply.outer, map(covering_cells, mask.shape[2:], mask.block[2:]))
-    largest = math.exp(mask.intensity * cover.max())
-    if largest > _LARGEST_POSITION_SCALE:
-        raise ValueError(
-            f'scale="position" needs a keep probability of at least 1/{_LARGEST_POSITION_SCALE:g} '
-            f"at every position; p={p:g} with blocks of {mask.block[2:]} on maps of "
-            f"{mask.shape[2:]} leaves {1 / largest:.2g} at the most covered one: lower p"
-        )
-    return torch.from_numpy(np.exp(mask.intensity * cover)).to(x.dtype).to(x.device)
-
-
-_SCALE: dict[str, Callable[[Tensor, BlockMask, float], float | Tensor]] = {
-    "constant": _constant_scale,
-    "batch": _batch_scale,
-    "position": _position_scale,
-}
-
-
-def rate_tensor(p: float, owner: str) -> Tensor:
-    """A checked drop rate as a 0-d CPU tensor; `owner` is named in errors."""
-    if isinstance(p, bool) or not isinstance(p, int | float | np.floating):
-        raise TypeError(f"{owner}: p must be a number, got {p!r}")
+def check_rate(p: Any, owner: str) -> float:
+    """A drop rate as a float; `owner` is named in errors."""
+    if isinstance(p, Tensor) and p.dim() == 0 and p.is_floating_point():
+        p = float(p)
+    if isinstance(p, bool) or not isinstance(p, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{owner}: p must be a number or a 0-d floating tensor, got {p!r}")
     if not 0 <= p <= 1:  # false for NaN too
         raise ValueError(f"{owner}: p must lie in [0, 1], got {p}")
-    return torch.tensor(float(p), dtype=torch.float64, device="cpu")
+    return float(p)
 
 
-def _pair(block_size: int | tuple[int, int], owner: str) -> tuple[int, int]:
+def _pair(block_size: Any, owner: str) -> tuple[int, int]:
     pair = block_size if isinstance(block_size, tuple | list) else (block_size, block_size)
     if len(pair) != 2:
         raise ValueError(f"{owner}: block_size must be one number or two, got {block_size}")
     for size in pair:
         check_at_least(owner, 1, block_size=size)
-    return (pair[0], pair[1])
+    height, width = (s.item() if isinstance(s, np.integer) else s for s in pair)
+    return height, width

@@ -11,12 +11,7 @@ from torch import Tensor, nn
 
 from ._check import check_at_least, check_map
 from .attention import SpatialAttention
-from .drop_block import DropBlock2d
-
-
-def paper_drop_block(p: float = 0.15, block_size: int = 7) -> DropBlock2d:
-    """DropBlock as the paper has it, at its rate for DRIVE; in place, behind a convolution."""
-    return DropBlock2d(p, block_size, gamma="paper", scale="batch", inplace=True)
+from .drop_block import paper_drop_block
 
 
 def _spatial_attention(channels: int) -> nn.Module:
@@ -37,8 +32,10 @@ class PreActResidual(nn.Module):
         drop: Makes what stands behind each convolution, called without arguments; the default is
             the paper's DropBlock (p = 0.15, blocks of 7, active in training only). None: nothing.
         norm: Makes a normalisation, called with a number of channels.
-        activation: Makes an activation, called without arguments; in place only where `norm`
-            returns a new tensor.
+        activation: Makes an activation, called without arguments.
+        inplace: Whether activations and DropBlocks write into their input, which saves time and
+            memory in training (see the documentation). Only where `norm` returns a new tensor,
+            and no full backward hook is wanted.
 
     Shape:
         (N, in_channels, H, W) in, (N, out_channels, H, W) out.
@@ -46,10 +43,6 @@ class PreActResidual(nn.Module):
     Raises:
         TypeError: If a number of channels is not an int, or an input is not a floating tensor.
         ValueError: If a number of channels is below 1, or an input has another shape.
-
-    Note:
-        The default DropBlock writes into the output of its convolution, so that a forward hook
-        on the convolution that keeps its output sees it dropped.
 
     Example:
         >>> PreActResidual(16, 32)(torch.randn(1, 16, 20, 30)).shape
@@ -67,11 +60,11 @@ class PreActResidual(nn.Module):
         drop: Callable[[], nn.Module] | None = paper_drop_block,
         norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
         activation: Callable[[], nn.Module] = nn.ReLU,
+        inplace: bool = False,
     ) -> None:
         super().__init__()
         out_channels = in_channels if out_channels is None else out_channels
-        owner = type(self).__name__
-        check_at_least(owner, 1, in_channels=in_channels, out_channels=out_channels)
+        check_at_least("PreActResidual", 1, in_channels=in_channels, out_channels=out_channels)
         drop = nn.Identity if drop is None else drop
         self.in_channels = in_channels
         self.norm1 = norm(in_channels)
@@ -87,6 +80,10 @@ class PreActResidual(nn.Module):
             if in_channels == out_channels
             else nn.Conv2d(in_channels, out_channels, 1)
         )
+        if inplace:
+            for layer in (self.activation1, self.drop1, self.activation2, self.drop2):
+                if hasattr(layer, "inplace"):
+                    setattr(layer, "inplace", True)  # noqa: B010 (mypy knows no such attribute)
 
     def branch(self, x: Tensor) -> Tensor:
         """The residual branch F(x), without the shortcut."""
@@ -113,6 +110,7 @@ class RSAB(PreActResidual):
         drop: As in `PreActResidual`.
         norm: As in `PreActResidual`.
         activation: As in `PreActResidual`.
+        inplace: As in `PreActResidual`.
 
     Shape:
         (N, channels, H, W) in, the same out.
@@ -134,11 +132,13 @@ class RSAB(PreActResidual):
         drop: Callable[[], nn.Module] | None = paper_drop_block,
         norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
         activation: Callable[[], nn.Module] = nn.ReLU,
+        inplace: bool = False,
     ) -> None:
-        super().__init__(channels, drop=drop, norm=norm, activation=activation)
+        check_at_least("RSAB", 1, channels=channels)
+        super().__init__(channels, drop=drop, norm=norm, activation=activation, inplace=inplace)
         self.attention = attention(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """attention(F(x)) + x."""
         check_map(x, "RSAB", self.in_channels)
-        return self.attention(self.branch(x)) + x
+        return self.attention(self.branch(x)) + self.shortcut(x)

@@ -11,14 +11,13 @@ from functools import partial
 import torch  # noqa: F401  (the examples use it)
 from torch import nn
 
-from torchattn_blocks.layers.residual import RSAB, PreActResidual, paper_drop_block
-
-from ._init import init_like_keras
+from .._init import glorot_uniform_, start_with
+from ..layers.drop_block import paper_drop_block
+from ..layers.residual import RSAB, PreActResidual
 from .unet import UNet
 
 _WIDTHS = (16, 32, 64, 128)
 _norm = partial(nn.BatchNorm2d, eps=2e-5)
-_relu = partial(nn.ReLU, inplace=True)  # behind _norm, whose backward needs only its input
 
 
 def unet(
@@ -27,6 +26,7 @@ def unet(
     *,
     widths: Sequence[int] = _WIDTHS,
     up_kernel_size: int = 2,
+    inplace: bool = False,
 ) -> UNet:
     """The plain U-Net: stages of two (convolution 3 x 3, batch normalisation, ReLU).
 
@@ -37,12 +37,16 @@ def unet(
         out_channels: As in `UNet`.
         widths: As in `UNet`.
         up_kernel_size: As in `UNet`.
+        inplace: As in `rsan`.
 
     Example:
         >>> unet()(torch.randn(1, 3, 40, 40)).shape
         torch.Size([1, 1, 40, 40])
     """
-    return _keras_unet(in_channels, out_channels, widths, up_kernel_size, _plain_stage)
+    stage = partial(_plain_stage, inplace=inplace)
+    return UNet(
+        in_channels, out_channels, widths=widths, block=stage, up_kernel_size=up_kernel_size
+    )
 
 
 def backbone(
@@ -51,6 +55,7 @@ def backbone(
     *,
     widths: Sequence[int] = _WIDTHS,
     up_kernel_size: int = 2,
+    inplace: bool = False,
 ) -> UNet:
     """RSAN without attention and DropBlock: the paper's "Backbone", 996,583 parameters.
 
@@ -59,12 +64,16 @@ def backbone(
         out_channels: As in `UNet`.
         widths: As in `UNet`.
         up_kernel_size: As in `UNet`.
+        inplace: As in `rsan`.
 
     Example:
         >>> sum(w.numel() for w in backbone().parameters())
         996583
     """
-    return _residual_unet(in_channels, out_channels, widths, up_kernel_size, PreActResidual, None)
+    stage = partial(_residual_stage, second=PreActResidual, drop=None, inplace=inplace)
+    return UNet(
+        in_channels, out_channels, widths=widths, block=stage, up_kernel_size=up_kernel_size
+    )
 
 
 def backbone_dropblock(
@@ -75,6 +84,7 @@ def backbone_dropblock(
     p: float = 0.15,
     block_size: int = 7,
     up_kernel_size: int = 2,
+    inplace: bool = False,
 ) -> UNet:
     """RSAN without attention: the paper's "Backbone+DropBlock".
 
@@ -85,13 +95,17 @@ def backbone_dropblock(
         p: As in `rsan`.
         block_size: As in `rsan`.
         up_kernel_size: As in `UNet`.
+        inplace: As in `rsan`.
 
     Example:
         >>> backbone_dropblock(p=0.22)(torch.randn(1, 3, 40, 40)).shape
         torch.Size([1, 1, 40, 40])
     """
     drop = partial(paper_drop_block, p, block_size)
-    return _residual_unet(in_channels, out_channels, widths, up_kernel_size, PreActResidual, drop)
+    stage = partial(_residual_stage, second=PreActResidual, drop=drop, inplace=inplace)
+    return UNet(
+        in_channels, out_channels, widths=widths, block=stage, up_kernel_size=up_kernel_size
+    )
 
 
 def rsan(
@@ -102,6 +116,7 @@ def rsan(
     p: float = 0.15,
     block_size: int = 7,
     up_kernel_size: int = 2,
+    inplace: bool = False,
 ) -> UNet:
     """The Residual Spatial Attention Network, 997,269 parameters.
 
@@ -118,6 +133,8 @@ def rsan(
         block_size: Side of DropBlock's blocks in positions.
         up_kernel_size: 2 as the paper draws it, or 3 as in the authors' code (1,051,029
             parameters).
+        inplace: Whether activations and DropBlocks write into their input: less memory and time in
+            training, at the price of full backward hooks.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -131,48 +148,37 @@ def rsan(
         torch.Size([1, 1, 57, 41])
     """
     drop = partial(paper_drop_block, p, block_size)
-    return _residual_unet(in_channels, out_channels, widths, up_kernel_size, RSAB, drop)
+    stage = partial(_residual_stage, second=RSAB, drop=drop, inplace=inplace)
+    return UNet(
+        in_channels, out_channels, widths=widths, block=stage, up_kernel_size=up_kernel_size
+    )
 
 
-def _residual_unet(
+def _residual_stage(
     in_channels: int,
     out_channels: int,
-    widths: Sequence[int],
-    up_kernel_size: int,
+    *,
     second: type[PreActResidual],
     drop: Callable[[], nn.Module] | None,
-) -> UNet:
-    def stage(in_channels: int, out_channels: int) -> nn.Module:
-        return nn.Sequential(
-            PreActResidual(in_channels, out_channels, drop=drop, norm=_norm, activation=_relu),
-            second(out_channels, drop=drop, norm=_norm, activation=_relu),
-            _norm(out_channels),
-            _relu(),
-        )
+    inplace: bool,
+) -> nn.Module:
+    blocks = [
+        PreActResidual(in_channels, out_channels, drop=drop, norm=_norm, inplace=inplace),
+        second(out_channels, drop=drop, norm=_norm, inplace=inplace),
+    ]
+    for block in blocks:
+        for child in block.children():  # not the attention's convolution, which has its own rule
+            if isinstance(child, nn.Conv2d):
+                start_with(glorot_uniform_, child)
+    return nn.Sequential(*blocks, _norm(out_channels), nn.ReLU(inplace))
 
-    return _keras_unet(in_channels, out_channels, widths, up_kernel_size, stage)
 
-
-def _plain_stage(in_channels: int, out_channels: int) -> nn.Module:
+def _plain_stage(in_channels: int, out_channels: int, *, inplace: bool) -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 3, padding=1),
+        start_with(glorot_uniform_, nn.Conv2d(in_channels, out_channels, 3, padding=1)),
         _norm(out_channels),
-        _relu(),
-        nn.Conv2d(out_channels, out_channels, 3, padding=1),
+        nn.ReLU(inplace),
+        start_with(glorot_uniform_, nn.Conv2d(out_channels, out_channels, 3, padding=1)),
         _norm(out_channels),
-        _relu(),
+        nn.ReLU(inplace),
     )
-
-
-def _keras_unet(
-    in_channels: int,
-    out_channels: int,
-    widths: Sequence[int],
-    up_kernel_size: int,
-    block: Callable[[int, int], nn.Module],
-) -> UNet:
-    model = UNet(
-        in_channels, out_channels, widths=widths, block=block, up_kernel_size=up_kernel_size
-    )
-    init_like_keras(model)
-    return model

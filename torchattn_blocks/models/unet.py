@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchattn_blocks.layers._check import check_at_least, check_map
+from .._init import glorot_uniform_, start_with
+from ..layers._check import check_at_least, check_map
 
 
 class UNet(nn.Module):
@@ -26,7 +27,8 @@ class UNet(nn.Module):
         out_channels: Channels of the logits: 1 for two classes, else one for each class.
         widths: Channels of each stage from the first down to the bottleneck, two or more.
         block: Makes a stage, called with its numbers of input and output channels; it must keep
-            height and width. Its initial weights stay as it makes them.
+            height and width. Its initial weights stay as it makes them; the other
+            convolutions start as in Keras, Glorot uniform with zero bias.
         up_kernel_size: Kernel of the transposed convolutions, 2 or more.
 
     Shape:
@@ -62,7 +64,7 @@ class UNet(nn.Module):
             raise ValueError(f"UNet: widths must name two stages or more, got {tuple(widths)}")
         for width in widths:
             check_at_least("UNet", 1, widths=width)
-        self.in_channels = in_channels
+        self.in_channels, self.out_channels = in_channels, out_channels
         *encoder_widths, _ = widths
         steps = list(pairwise((in_channels, *widths)))
         self.encoders = nn.ModuleList(block(*step) for step in steps[:-1])
@@ -71,7 +73,7 @@ class UNet(nn.Module):
             _double(deeper, width, up_kernel_size) for width, deeper in reversed(steps[1:])
         )
         self.decoders = nn.ModuleList(block(2 * width, width) for width in encoder_widths[::-1])
-        self.head = nn.Conv2d(encoder_widths[0], out_channels, 1)
+        self.head = start_with(glorot_uniform_, nn.Conv2d(encoder_widths[0], out_channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of shape (N, out_channels, H, W) for images of shape (N, in_channels, H, W)."""
@@ -79,7 +81,9 @@ class UNet(nn.Module):
         step = 2 ** len(self.encoders)
         # (size + step - 1) // step * step is the next multiple. The remainder of -size would be
         # shorter; torch.compile fails on it where sizes are dynamic.
-        bottom, right = ((size + step - 1) // step * step - size for size in x.shape[2:])
+        height, width = x.shape[-2], x.shape[-1]  # by index: an FX proxy cannot be unpacked
+        bottom = (height + step - 1) // step * step - height
+        right = (width + step - 1) // step * step - width
         # Padded and cropped whatever the size, and not sliced, so that an exported graph holds
         # for all sizes: a slice would be guarded to change the size.
         x = F.pad(x, (0, right, 0, bottom))
@@ -100,12 +104,12 @@ class UNet(nn.Module):
         ``eval()`` and ``torch.no_grad()``.
         """
         logits = self(x)
-        return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
+        return logits.sigmoid() if self.out_channels == 1 else logits.softmax(1)
 
 
 def _double(in_channels: int, out_channels: int, kernel_size: int) -> nn.Module:
     """A transposed convolution that exactly doubles height and width."""
-    return nn.ConvTranspose2d(
+    conv = nn.ConvTranspose2d(
         in_channels,
         out_channels,
         kernel_size,
@@ -113,3 +117,4 @@ def _double(in_channels: int, out_channels: int, kernel_size: int) -> nn.Module:
         padding=(kernel_size - 1) // 2,
         output_padding=kernel_size % 2,
     )
+    return start_with(glorot_uniform_, conv)

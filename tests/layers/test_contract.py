@@ -1,0 +1,435 @@
+"""One contract for every layer, block and network: what torch's own layers do under users' tools.
+
+Adding a layer is adding a row to `ROWS`. What is a layer's alone stands in a file of its own.
+"""
+
+import copy
+import pickle
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+import torch._dynamo.testing
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import forward_ad
+from torch.nn.utils import parametrizations, prune
+from torch.utils.checkpoint import checkpoint
+
+from torchattn_blocks import (
+    RSAB,
+    DropBlock2d,
+    PreActResidual,
+    SpatialAttention,
+    backbone,
+    backbone_dropblock,
+    rsan,
+    unet,
+)
+from torchattn_blocks.functional import drop_block2d, spatial_attention
+
+
+class Row(NamedTuple):
+    name: str
+    make: Callable[[], nn.Module]
+    out_channels: int = 3  # of inputs of shape (N, 3, H, W)
+
+
+SMALL = {"widths": (4, 6), "p": 0.3, "block_size": 2}
+ROWS = [
+    Row("DropBlock2d", lambda: DropBlock2d(0.3, 3)),
+    Row("DropBlock2d-paper", lambda: DropBlock2d(0.3, 3, gamma="paper", scale="batch")),
+    Row("DropBlock2d-position", lambda: DropBlock2d(0.3, (2, 3), scale="position")),
+    Row("DropBlock2d-shared", lambda: DropBlock2d(0.3, 3, channelwise=False)),
+    Row("SpatialAttention", SpatialAttention),
+    Row("SpatialAttention-bias", lambda: SpatialAttention(3, bias=True)),
+    Row("PreActResidual", lambda: PreActResidual(3)),
+    Row("PreActResidual-wider", lambda: PreActResidual(3, 5), 5),
+    Row("RSAB", lambda: RSAB(3)),
+    Row("RSAB-plain", lambda: RSAB(3, drop=None, norm=lambda channels: nn.Identity())),
+    Row("rsan", lambda: rsan(out_channels=2, **SMALL), 2),
+    Row("backbone_dropblock", lambda: backbone_dropblock(out_channels=2, **SMALL), 2),
+    Row("backbone", lambda: backbone(widths=(4, 6)), 1),
+    Row("unet", lambda: unet(widths=(4, 6)), 1),
+]
+every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+# torch's own, of forward-mode automatic differentiation and of linearize
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*insert a get_attr Node:UserWarning"),
+]
+both_modes = pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+
+
+def image(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """A repeatable input, by default of shape (2, 3, 12, 10)."""
+    generator = torch.Generator().manual_seed(sum(shape))
+    return torch.randn(shape or (2, 3, 12, 10), generator=generator).to(dtype)
+
+
+def made(row: Row, *, training: bool = True, dtype: torch.dtype = torch.float32) -> nn.Module:
+    torch.manual_seed(0)
+    return row.make().to(dtype).train(training)
+
+
+def without_running_statistics(layer: nn.Module) -> nn.Module:
+    """torch.func cannot update batch normalisation's statistics: torch's own way around it."""
+    return torch.func.replace_all_batch_norm_modules_(layer)
+
+
+def seeded(call: Callable, *args: object) -> object:
+    torch.manual_seed(7)
+    return call(*args)
+
+
+def is_random(layer: nn.Module) -> bool:
+    return any(isinstance(m, DropBlock2d) for m in layer.modules())
+
+
+@every_row
+@both_modes
+@pytest.mark.parametrize("shape", [(2, 3, 12, 10), (0, 3, 6, 6), (2, 3, 1, 1), (1, 3, 7, 21)])
+def test_shape(row, training, shape):
+    if shape[0] == 0 and training:
+        training = False  # torch's batch normalisation takes no empty batch in training
+    y = made(row, training=training)(image(*shape))
+    assert y.shape == (shape[0], row.out_channels, *shape[2:])
+
+
+@every_row
+@both_modes
+def test_input_is_untouched_and_memory_does_not_matter(row, training):
+    layer, x = made(row, training=training), image()
+    before = x.clone()
+    expected = seeded(layer, x)
+    assert torch.equal(x, before)
+    strided = torch.stack([x, x], -1)[..., 0]
+    assert not strided.is_contiguous()
+    torch.testing.assert_close(seeded(layer, strided), expected)
+    last = x.contiguous(memory_format=torch.channels_last)
+    y = seeded(layer.to(memory_format=torch.channels_last), last)
+    torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-4)
+    if row.out_channels > 1:
+        assert y.is_contiguous(memory_format=torch.channels_last)
+
+
+@every_row
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16], ids=str)
+def test_dtypes(row, dtype):
+    exact = seeded(made(row, dtype=torch.float64), image(dtype=torch.float64))
+    y = seeded(made(row, dtype=dtype), image().to(dtype))
+    assert y.dtype == dtype
+    error = (y.double() - exact).abs().max() / exact.abs().max()
+    assert error < 40 * torch.finfo(dtype).eps  # a dozen layers, each rounding
+
+
+@every_row
+def test_autocast(row):
+    with torch.autocast("cpu", torch.bfloat16):
+        y = made(row)(image())
+    assert y.isfinite().all()
+
+
+@every_row
+def test_gradients_in_both_modes(row):
+    layer = without_running_statistics(made(row, dtype=torch.float64))
+    x = image(2, 3, 4, 5, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda x: seeded(layer, x),
+        x,
+        check_forward_ad=True,
+        check_batched_grad=True,
+        fast_mode=True,
+    )
+    assert torch.autograd.gradgradcheck(
+        lambda x: seeded(layer, x), x, check_fwd_over_rev=True, fast_mode=True
+    )
+
+
+@every_row
+def test_torch_func(row):
+    layer = without_running_statistics(made(row, dtype=torch.float64))
+    x = image(2, 3, 6, 5, dtype=torch.float64)
+
+    def loss(x):
+        return layer(x).square().sum()
+
+    leaf = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(seeded(loss, leaf), leaf)
+    torch.testing.assert_close(seeded(torch.func.grad(loss), x), expected)
+    _, tangent = seeded(lambda: torch.func.jvp(loss, (x,), (torch.ones_like(x),)))
+    torch.testing.assert_close(tangent, expected.sum())
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(x, torch.ones_like(x))
+        tangent = forward_ad.unpack_dual(seeded(loss, dual)).tangent
+    torch.testing.assert_close(tangent, expected.sum())
+    _, linear = seeded(torch.func.linearize, loss, x)
+    assert linear(torch.ones_like(x)).isfinite()
+    stacked = torch.stack([x, x, x])
+    per_sample = torch.func.vmap(torch.func.grad(loss), randomness="different")(stacked)
+    assert per_sample.shape == stacked.shape
+    assert torch.equal(per_sample[0], per_sample[1]) == (not is_random(layer))
+    same = torch.func.vmap(torch.func.grad(loss), randomness="same")(stacked)
+    torch.testing.assert_close(same[0], same[1])
+
+
+@every_row
+def test_compiles_whole_and_once_for_all_sizes(row):
+    torch._dynamo.reset()
+    layer = made(row)
+    counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(layer, backend=counter, fullgraph=True, dynamic=True)
+    compiled(image().requires_grad_())
+    once = counter.frame_count
+    for size in ((9, 14), (16, 8), (31, 5)):
+        x = image(2, 3, *size).requires_grad_()
+        y = compiled(x)
+        y.sum().backward()
+        assert y.shape == (2, row.out_channels, *size)
+        assert x.grad.isfinite().all()
+    assert counter.frame_count == once > 0
+
+
+@every_row
+def test_exports_for_all_sizes(row):
+    layer = made(row, training=False)
+    size = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    program = torch.export.export(layer, (image(),), dynamic_shapes=(size,))
+    for shape in ((2, 3, 12, 10), (2, 3, 9, 15)):
+        torch.testing.assert_close(program.module()(image(*shape)), layer(image(*shape)))
+
+
+@every_row
+def test_traces_with_fx(row):
+    layer = made(row)
+    traced = torch.fx.symbolic_trace(nn.Sequential(layer))
+    names = [n.target for n in traced.graph.nodes if n.op == "call_module"]
+    blocks = [name for name in names if isinstance(traced.get_submodule(name), DropBlock2d)]
+    assert len(blocks) == sum(isinstance(m, DropBlock2d) for m in layer.modules())
+    traced.eval()
+    layer.eval()
+    for shape in ((2, 3, 12, 10), (1, 3, 9, 15)):
+        assert torch.equal(traced(image(*shape)), layer(image(*shape)))
+    traced.train()
+    x = image(2, 3, 40, 40)
+    assert torch.equal(traced(x), traced(x)) == (not is_random(layer))
+
+
+@every_row
+@both_modes
+def test_devices_without_data(row, training):
+    expected = (2, row.out_channels, 12, 10)
+    layer = made(row, training=training).to("meta")
+    assert layer(torch.empty(2, 3, 12, 10, device="meta")).shape == expected
+    with FakeTensorMode():
+        y = row.make().train(training)(torch.rand(2, 3, 12, 10, requires_grad=True))
+        y.sum().backward()
+        assert y.shape == expected
+    with torch.device("meta"):
+        assert row.make()(torch.rand(2, 3, 12, 10)).shape == expected
+
+
+@every_row
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_copies(row, copied):
+    layer = made(row)
+    other = copied(layer)
+    assert repr(other) == repr(layer)
+    assert torch.equal(seeded(other, image()), seeded(layer, image()))
+    fresh = row.make()
+    fresh.load_state_dict(layer.state_dict())
+    assert torch.equal(fresh.eval()(image()), made(row, training=False)(image())) or any(
+        isinstance(m, nn.BatchNorm2d) for m in layer.modules()
+    )
+    for module in other.modules():  # what a copy resets is its own
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    assert all(
+        torch.equal(a, b) for a, b in zip(layer.parameters(), made(row).parameters(), strict=True)
+    )
+
+
+@every_row
+def test_full_backward_hooks(row):
+    layer, seen = made(row), []
+    for module in layer.modules():
+        module.register_full_backward_hook(lambda module, *_: seen.append(module))
+    layer(image().requires_grad_()).sum().backward()
+    assert set(seen) == {m for m in layer.modules() if not isinstance(m, nn.ModuleList)}
+
+
+@every_row
+def test_children_are_called_and_outputs_are_not_overwritten(row):
+    layer, kept = made(row), {}
+    for name, module in layer.named_modules():
+        module.register_forward_hook(lambda m, x, y, name=name: kept.update({name: (y, y.clone())}))
+    layer(image())
+    called = {n for n, m in layer.named_modules() if not isinstance(m, nn.ModuleList)}
+    assert set(kept) == called
+    assert [name for name, (now, then) in kept.items() if not torch.equal(now, then)] == []
+
+
+@every_row
+@pytest.mark.parametrize("order", [1, -1], ids=["parents first", "parents last"])
+def test_reset_parameters_restarts_as_built(row, order):
+    layer = row.make().to("meta").to_empty(device="cpu")
+    for module in list(layer.modules())[::order]:
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    for (name, value), built in zip(layer.named_parameters(), row.make().parameters(), strict=True):
+        if built.unique().numel() == 1:  # zeros, or a normalisation's ones
+            assert torch.equal(value, built), name
+        elif built.numel() >= 20:
+            assert value.std().item() == pytest.approx(built.std().item(), rel=0.35), name
+
+
+@every_row
+@pytest.mark.parametrize("use_reentrant", [True, False])
+def test_checkpointing(row, use_reentrant):
+    layer = made(row)
+    grads = []
+    for run in (layer, lambda x: checkpoint(layer, x, use_reentrant=use_reentrant)):
+        x = image().requires_grad_()
+        seeded(run, x).square().sum().backward()
+        grads.append(x.grad)
+    torch.testing.assert_close(*grads)
+
+
+@every_row
+def test_inference_mode_leaves_nothing_behind(row):
+    with torch.inference_mode():
+        layer = copy.deepcopy(made(row).eval())
+        for module in layer.modules():
+            if isinstance(module, DropBlock2d):
+                module.p = 0.2
+        layer(image())
+    trained = row.make()
+    with torch.inference_mode():
+        trained.eval()(image())
+        for module in trained.modules():
+            if isinstance(module, DropBlock2d):
+                module.p = 0.2
+    for run in (trained.train(), torch.compile(trained, backend="aot_eager", fullgraph=True)):
+        run(image().requires_grad_()).sum().backward()
+
+
+@every_row
+def test_bad_input(row):
+    layer = made(row)
+    name = row.name.partition("-")[0]
+    owner = name if name[0].isupper() else "UNet"
+    owner = "drop_block2d" if owner == "DropBlock2d" else owner
+    with pytest.raises(ValueError, match=f"{owner}: x must have 4 dimensions"):
+        layer(image(3, 4, 4))
+    with pytest.raises(TypeError, match=f"{owner}: x must be a floating tensor, got"):
+        layer(np.ones((1, 3, 4, 4)))
+    with pytest.raises(TypeError, match=rf"{owner}: x must be a floating tensor, got torch\.int64"):
+        layer(torch.ones(1, 3, 4, 4, dtype=torch.int64))
+
+
+def test_every_public_layer_has_a_row():
+    made_by_rows = {type(row.make()).__name__ for row in ROWS} | {row.name for row in ROWS}
+    assert {"DropBlock2d", "SpatialAttention", "PreActResidual", "RSAB"} <= made_by_rows
+    assert {"UNet", "unet", "backbone", "backbone_dropblock", "rsan"} <= made_by_rows
+
+
+# What users do to the convolution inside an attention layer, each of which must be felt.
+
+
+def changed_by(change: Callable[[SpatialAttention], object]) -> bool:
+    layer = made(Row("", SpatialAttention))
+    x = image()
+    before = layer(x)
+    change(layer)
+    after = layer(x)
+    return bool(after.isfinite().all()) and not torch.equal(before, after)
+
+
+class Doubled(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * self.inner(x)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda layer: setattr(layer, "conv", Doubled(layer.conv)),  # as LoRA wraps
+        lambda layer: prune.l1_unstructured(layer.conv, "weight", amount=0.5),
+        lambda layer: parametrizations.weight_norm(
+            layer.conv
+        ).parametrizations.weight.original0.data.mul_(3),
+        lambda layer: layer.conv.register_forward_hook(lambda m, x, y: y + 1),
+        lambda layer: setattr(layer, "conv", nn.Conv2d(2, 1, 3, padding=2, dilation=2)),
+        lambda layer: setattr(layer, "conv", nn.Conv2d(2, 1, 3, padding=1, padding_mode="reflect")),
+    ],
+    ids=["wrapper", "pruning", "weight norm", "hook", "dilated", "reflect"],
+)
+def test_a_changed_convolution_is_called(change):
+    assert changed_by(change)
+
+
+def test_offloading_by_accelerate():
+    accelerate = pytest.importorskip("accelerate")
+    layer = made(Row("", SpatialAttention), training=False)
+    expected = layer(image())
+    accelerate.cpu_offload(layer, execution_device=torch.device("cpu"))
+    assert torch.equal(layer(image()), expected)
+
+
+def test_tools_that_switch_dropout_find_drop_block():
+    model = rsan(**SMALL).eval()
+    found = [m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
+    assert len(found) == sum(isinstance(m, DropBlock2d) for m in model.modules()) == 12
+    for module in found:
+        module.train()
+    assert not torch.equal(model(image(2, 3, 40, 40)), model(image(2, 3, 40, 40)))
+
+
+def test_in_place_is_the_same_network():
+    outputs = []
+    for inplace in (False, True):
+        torch.manual_seed(0)
+        model = rsan(**SMALL, inplace=inplace)
+        layers = [m for m in model.modules() if hasattr(m, "inplace")]
+        assert {m.inplace for m in layers} == {inplace}
+        x = image().requires_grad_()
+        y = seeded(model, x)
+        y.square().sum().backward()
+        outputs.append((y, x.grad))
+    torch.testing.assert_close(*outputs)
+
+
+def test_symbolic_and_numpy_sizes():
+    model = rsan(np.int64(3), np.int32(1), widths=np.array([4, 6]), block_size=np.int64(3))
+    assert model(image()).shape == (2, 1, 12, 10)
+    assert DropBlock2d(torch.tensor(0.25), np.int64(3)).p == 0.25
+    layer = DropBlock2d()
+    layer.p = torch.tensor(0.5)
+    assert layer.p == 0.5
+    assert type(layer.p) is float
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+def test_a_quantised_tensor_passes_in_evaluation():
+    x = torch.quantize_per_tensor(torch.rand(1, 1, 3, 3), 0.1, 0, torch.quint8)
+    assert DropBlock2d().eval()(x) is x
+
+
+def test_a_rate_that_requires_a_gradient_is_refused():
+    p = torch.tensor(0.3, requires_grad=True)
+    with pytest.raises(ValueError, match="drop_block2d: p must not require a gradient"):
+        drop_block2d(image(), p)
+
+
+def test_functions_are_recorded_by_fx():
+    weight = torch.randn(1, 2, 3, 3)
+    traced = torch.fx.symbolic_trace(lambda x: drop_block2d(spatial_attention(x, weight), 0.5))
+    calls = [node.target for node in traced.graph.nodes if node.op == "call_function"]
+    assert calls == [spatial_attention, drop_block2d]
+    assert not torch.equal(traced(image()), traced(image()))

@@ -1,0 +1,205 @@
+"""The operator behind DropBlock, for any number of spatial axes.
+
+It is linear in `x`: each element is multiplied by a number that depends on the seed, the rate and
+the position alone. It is therefore its own transpose, and the reverse mode, the forward mode and
+all higher derivatives are the operator itself, with the same arguments, on the gradient or tangent.
+Only the seed is kept for them, and the mask is painted again from it.
+
+Eager code runs an `autograd.Function`, which the transforms of `torch.func` understand. Compiled
+code, exported programs and tensors without data (meta, fake) see a custom operator.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+
+from ._block_mask import INTENSITY, BlockMask, position_scale
+from ._paint_cpu import covered_elements, paint_
+
+
+def drop_blocks(
+    x: Tensor,
+    seed: Tensor,
+    p: float | Tensor,
+    block_size: tuple[int, ...],
+    gamma: str,
+    scale: str,
+    channelwise: bool,
+    *,
+    inplace: bool,
+) -> Tensor:
+    """Drop blocks of `x`, shape (N, C, *size); arguments checked by the caller."""
+    if torch.compiler.is_compiling() or x.is_meta or type(x) not in (Tensor, nn.Parameter):
+        return drop_block_operator(x, seed, _rate(p), block_size, gamma, scale, channelwise)
+    function = _DropBlockInPlace if inplace else _DropBlock
+    return function.apply(x, seed, float(p), block_size, gamma, scale, channelwise)  # type: ignore[no-untyped-call]
+
+
+def _rate(p: float | Tensor) -> Tensor:
+    return p if isinstance(p, Tensor) else torch.tensor(p, dtype=torch.float64, device="cpu")
+
+
+@torch.library.custom_op("torchattn_blocks::drop_block", mutates_args=())
+def drop_block_operator(
+    x: Tensor,
+    seed: Tensor,
+    p: Tensor,
+    block_size: Sequence[int],
+    gamma: str,
+    scale: str,
+    channelwise: bool,
+) -> Tensor:
+    """The operator that graphs hold."""
+    out = torch.empty_like(x)
+    _write(x, out, int(seed), float(p), block_size, gamma, scale, channelwise)
+    return out
+
+
+@drop_block_operator.register_fake
+def _(
+    x: Tensor,
+    seed: Tensor,
+    p: Tensor,
+    block_size: Sequence[int],
+    gamma: str,
+    scale: str,
+    channelwise: bool,
+) -> Tensor:
+    return torch.empty_like(x)
+
+
+def _operator_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    _, seed, p, *ctx.options = inputs
+    ctx.save_for_backward(seed, p)
+
+
+def _operator_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    return drop_block_operator(grad, *ctx.saved_tensors, *ctx.options), *[None] * 6
+
+
+drop_block_operator.register_autograd(_operator_backward, setup_context=_operator_context)
+
+
+class _DropBlock(torch.autograd.Function):
+    """The operator in eager mode."""
+
+    @staticmethod
+    def forward(x: Tensor, seed: Tensor, p: float, *options: Any) -> Tensor:
+        if is_in_torch_dispatch_mode() or torch._C._functorch.is_legacy_batchedtensor(x):
+            # Who traces or counts operators is to see one, and tensors without memory (fake ones;
+            # those of autograd's is_grads_batched) cannot be painted into here.
+            return drop_block_operator(x, seed, _rate(p), *options)
+        out = torch.empty_like(x)
+        _write(x, out, int(seed), p, *options)
+        return out
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, seed, *ctx.options = inputs
+        ctx.save_for_backward(seed)
+        ctx.save_for_forward(seed)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (seed,) = ctx.saved_tensors
+        grad_x = _DropBlock.apply(grad, seed, *ctx.options)  # type: ignore[no-untyped-call]
+        return grad_x, *[None] * (len(ctx.options) + 1)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        (seed,) = ctx.saved_tensors
+        return _DropBlock.apply(tangent, seed, *ctx.options)  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], x: Tensor, seed: Tensor, *options: Any
+    ) -> tuple[Tensor, int]:
+        # A mask a sample: vmap hands over one seed for all of them, or one for each.
+        mapped = [
+            _DropBlock.apply(_at(x, in_dims[0], i), _at(seed, in_dims[1], i), *options)  # type: ignore[no-untyped-call]
+            for i in range(info.batch_size)
+        ]
+        return torch.stack(mapped), 0
+
+
+class _DropBlockInPlace(_DropBlock):
+    """The operator written into its own input."""
+
+    @staticmethod
+    def forward(x: Tensor, seed: Tensor, p: float, *options: Any) -> Tensor:
+        _write(x, x, int(seed), p, *options)
+        return x
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.mark_dirty(inputs[0])
+        _DropBlock.setup_context(ctx, inputs, output)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        return tangent.copy_(_DropBlock.jvp(ctx, tangent))  # autograd asks for the same tensor
+
+    @staticmethod
+    def vmap(  # type: ignore[override]
+        info: Any, in_dims: tuple[int | None, ...], x: Tensor, seed: Tensor, *options: Any
+    ) -> tuple[Tensor, int | None]:
+        if in_dims[0] is None:
+            raise ValueError(
+                "DropBlock: inplace must be False under vmap where x is not mapped over, got True"
+            )
+        dropped, _ = _DropBlock.vmap(info, in_dims, x, seed, *options)
+        x.copy_(dropped.movedim(0, in_dims[0]))
+        return x, in_dims[0]
+
+
+def _at(tensor: Tensor, dim: int | None, index: int) -> Tensor:
+    return tensor if dim is None else tensor.select(dim, index)
+
+
+def _write(
+    x: Tensor,
+    out: Tensor,
+    seed: int,
+    p: float,
+    block_size: Sequence[int],
+    gamma: str,
+    scale: str,
+    channelwise: bool,
+) -> None:
+    """Write `x` with its blocks dropped into `out`, which may be `x`."""
+    if p == 0 or x.numel() == 0:
+        out.copy_(x)
+        return
+    if p == 1:
+        out.zero_()
+        return
+    channels, size = x.shape[1], tuple(x.shape[2:])
+    block = tuple(map(min, block_size, size))
+    intensity = INTENSITY[gamma](p, size, block)
+    mask = BlockMask(tuple(x.shape), (1, 1 if channelwise else channels, *block), intensity, seed)
+    torch.mul(x, SCALE[scale](x, mask, p), out=out)
+    paint_(mask, out, 0.0)
+
+
+def _constant_scale(x: Tensor, mask: BlockMask, p: float) -> float:
+    return 1 / (1 - p)
+
+
+def _batch_scale(x: Tensor, mask: BlockMask, p: float) -> float:
+    kept = x.numel() - covered_elements(mask, x.device)
+    return x.numel() / kept if kept else 0.0
+
+
+def _position_scale(x: Tensor, mask: BlockMask, p: float) -> Tensor:
+    scales = position_scale(p, mask.intensity, mask.shape[2:], mask.block[2:])
+    return torch.tensor(scales, dtype=x.dtype, device=x.device)
+
+
+SCALE: dict[str, Callable[[Tensor, BlockMask, float], float | Tensor]] = {
+    "constant": _constant_scale,
+    "batch": _batch_scale,
+    "position": _position_scale,
+}
