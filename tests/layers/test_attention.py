@@ -83,13 +83,6 @@ def test_autocast_keeps_the_dtype_of_the_input():
         assert layer(x.bfloat16()).dtype == torch.bfloat16
 
 
-def test_compiles_whole():
-    torch._dynamo.reset()
-    layer, x = SpatialAttention(), torch.randn(2, 8, 9, 7)
-    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
-    torch.testing.assert_close(compiled(x), layer(x))
-
-
 def test_copies():
     layer = SpatialAttention(5, bias=True)
     x = torch.randn(1, 2, 6, 6)

@@ -34,7 +34,7 @@ class PreActResidual(nn.Module):
         norm: Makes a normalisation, called with a number of channels.
         activation: Makes an activation, called without arguments.
         inplace: Whether activations and DropBlocks write into their input, which saves time and
-            memory in training (see the documentation). Only where `norm` returns a new tensor,
+            memory in training. Only where `norm` returns a new tensor,
             and no full backward hook is wanted.
 
     Shape:
