@@ -433,3 +433,61 @@ def test_functions_are_recorded_by_fx():
     calls = [node.target for node in traced.graph.nodes if node.op == "call_function"]
     assert calls == [spatial_attention, drop_block2d]
     assert not torch.equal(traced(image()), traced(image()))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_quantisation_aware_training_sees_every_convolution():
+    from torch.ao.quantization import get_default_qat_qconfig, prepare_qat
+
+    model = rsan(**SMALL)
+    model.qconfig = get_default_qat_qconfig("x86")
+    prepared = prepare_qat(model)
+    convs = [m for m in prepared.modules() if isinstance(m, nn.Conv2d)]
+    assert {type(m) for m in convs} == {torch.ao.nn.qat.Conv2d}
+    prepared(image()).sum().backward()
+    attention = prepared.bottleneck[1].attention.conv
+    assert attention.weight.grad is not None
+    assert attention.weight_fake_quant.activation_post_process.min_val.isfinite().all()
+
+
+@pytest.fixture
+def one_process_group(tmp_path):
+    store = f"file://{tmp_path}/store"
+    torch.distributed.init_process_group("gloo", init_method=store, rank=0, world_size=1)
+    yield torch.distributed.device_mesh.init_device_mesh("cpu", (1,))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+def test_every_convolution_can_be_sharded_alone(one_process_group):
+    from torch.distributed.fsdp import fully_shard
+
+    model = made(Row("", lambda: rsan(**SMALL)), training=False)
+    expected = model(image())
+    for module in list(model.modules()):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            fully_shard(module, mesh=one_process_group)
+    fully_shard(model, mesh=one_process_group)
+    torch.testing.assert_close(model(image()), expected)
+    model.train()(image()).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_distributed_data_parallel(one_process_group):
+    model = nn.parallel.DistributedDataParallel(rsan(**SMALL))
+    model(image()).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_torch_jit_records_one_operator():  # what counters of operations build on
+    traced = torch.jit.trace(DropBlock2d(0.3, 3), image(), check_trace=False)
+    assert "torchattn_blocks::drop_block" in str(traced.graph)
+    assert not torch.equal(traced(image()), traced(image()))
+
+
+def test_a_mask_is_the_same_eager_and_compiled():
+    torch._dynamo.reset()
+    layer = DropBlock2d(0.3, 3)
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    assert torch.equal(seeded(compiled, image()), seeded(layer, image()))

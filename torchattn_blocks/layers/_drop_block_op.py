@@ -32,7 +32,9 @@ def drop_blocks(
     inplace: bool,
 ) -> Tensor:
     """Drop blocks of `x`, shape (N, C, *size); arguments checked by the caller."""
-    if torch.compiler.is_compiling() or x.is_meta or type(x) not in (Tensor, nn.Parameter):
+    tracing = torch.jit.is_tracing  # type: ignore[attr-defined]
+    recorded = torch.compiler.is_compiling() or tracing()  # type: ignore[no-untyped-call]
+    if recorded or x.is_meta or type(x) not in (Tensor, nn.Parameter):
         return drop_block_operator(x, seed, _rate(p), block_size, gamma, scale, channelwise)
     function = _DropBlockInPlace if inplace else _DropBlock
     return function.apply(x, seed, float(p), block_size, gamma, scale, channelwise)  # type: ignore[no-untyped-call]
