@@ -1,4 +1,4 @@
-"""The layers' stateless twins."""
+"""The functional interface of the layers."""
 
 from .layers.attention import spatial_attention
 from .layers.drop_block import drop_block2d

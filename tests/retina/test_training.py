@@ -54,11 +54,15 @@ def equal(a, b):
 
 
 def test_learns(tmp_path, photographs):
-    recipe = replace(FAST, epochs=25, learning_rate=1e-2)
+    """Of the photographs trained on: of six seeds none came below .97, and chance is .5.
+
+    Four photographs of 64 x 64 teach too little of others to hold a score of those to anything.
+    """
+    recipe = replace(FAST, epochs=60, learning_rate=1e-2)
     model, log = run(tmp_path, photographs, recipe)
     assert log[-1].training_loss < 0.6 * log[0].training_loss
-    maps = [vessel_probability(model, f.image) for f in photographs[4:]]
-    assert pooled_scores(maps, [f.label for f in photographs[4:]])["AUC"] > 0.8
+    maps = [vessel_probability(model, f.image) for f in photographs[:4]]
+    assert pooled_scores(maps, [f.label for f in photographs[:4]])["AUC"] > 0.93
 
 
 def test_a_seed_repeats_and_another_does_not(tmp_path, photographs):
