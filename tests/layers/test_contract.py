@@ -4,6 +4,7 @@ Adding a layer is adding a row to `ROWS`. What is a layer's alone stands in a fi
 """
 
 import copy
+import itertools
 import pickle
 from collections.abc import Callable
 from typing import NamedTuple
@@ -407,7 +408,9 @@ def test_in_place_is_the_same_network():
 
 def test_symbolic_and_numpy_sizes():
     model = rsan(np.int64(3), np.int32(1), widths=np.array([4, 6]), block_size=np.int64(3))
-    assert model(image()).shape == (2, 1, 12, 10)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    assert compiled(image()).shape == (2, 1, 12, 10)
+    assert torch.export.export(SpatialAttention(np.int64(3)), (image(),))
     assert DropBlock2d(torch.tensor(0.25), np.int64(3)).p == 0.25
     layer = DropBlock2d()
     layer.p = torch.tensor(0.5)
@@ -491,3 +494,40 @@ def test_a_mask_is_the_same_eager_and_compiled():
     layer = DropBlock2d(0.3, 3)
     compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
     assert torch.equal(seeded(compiled, image()), seeded(layer, image()))
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.2, float("nan")])
+def test_compiled_code_checks_a_rate_when_it_runs(p):
+    torch._dynamo.reset()
+    compiled = torch.compile(drop_block2d, backend="aot_eager", fullgraph=True)
+    with pytest.raises(ValueError, match=r"drop_block2d: p must lie in \[0, 1\]"):
+        compiled(image(), torch.tensor(p))
+
+
+def test_vmap_over_nothing_over_other_axes_and_compiled():
+    def drop(x):
+        return drop_block2d(x, 0.3, 3)
+
+    mapped = torch.vmap(drop, in_dims=1, out_dims=2, randomness="different")
+    assert mapped(torch.rand(2, 0, 3, 8, 8)).shape == (2, 3, 0, 8, 8)
+    x = torch.ones(2, 4, 3, 20, 20)
+    assert mapped(x).shape == (2, 3, 4, 20, 20)
+    y = torch.compile(mapped, backend="aot_eager", fullgraph=True)(x)
+    assert not torch.equal(y[:, :, 0], y[:, :, 1])
+
+
+def test_derivatives_of_derivatives():
+    x, t, u = (image(2, 3, 6, 5, dtype=torch.float64) for _ in range(3))
+    mask = seeded(drop_block2d, torch.ones_like(x), 0.3, 3)
+
+    def f(x):
+        return (seeded(drop_block2d, x, 0.3, 3) ** 2).sum()
+
+    expected = (2 * mask**2 * t * u).sum()
+    for inner, outer in itertools.product((torch.func.jvp, _by_gradient), repeat=2):
+        _, second = outer(lambda x, inner=inner: inner(f, (x,), (t,))[1], (x,), (u,))
+        torch.testing.assert_close(second, expected)
+
+
+def _by_gradient(f, primals, tangents):
+    return None, (torch.func.grad(f)(*primals) * tangents[0]).sum()

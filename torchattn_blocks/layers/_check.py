@@ -1,6 +1,7 @@
 """Checks of what a user hands in, worded alike: who complains, of which argument, and its value."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,3 +38,19 @@ def check_choice(owner: str, choices: Iterable[str], **values: str) -> None:
     for name, value in values.items():
         if value not in choices:
             raise ValueError(f"{owner}: {name} must be one of {tuple(choices)}, got {value!r}")
+
+
+def plain_int(number: Any) -> Any:
+    """A NumPy integer as an int: graphs and files hold ints. Others, symbolic ones too, as is."""
+    return number.item() if isinstance(number, np.integer) else number
+
+
+def check_rate(p: Any, owner: str) -> float:
+    """A drop rate as a float; `owner` is named in errors."""
+    if isinstance(p, Tensor) and p.dim() == 0 and p.is_floating_point():
+        p = float(p)
+    if isinstance(p, bool) or not isinstance(p, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{owner}: p must be a number or a 0-d floating tensor, got {p!r}")
+    if not 0 <= p <= 1:  # false for NaN too
+        raise ValueError(f"{owner}: p must lie in [0, 1], got {p}")
+    return float(p)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from ._block_mask import INTENSITY, BlockMask, position_scale
+from ._check import check_rate
 from ._paint_cpu import covered_elements, paint_
 
 
@@ -56,7 +57,8 @@ def drop_block_operator(
 ) -> Tensor:
     """The operator that graphs hold."""
     out = torch.empty_like(x)
-    _write(x, out, int(seed), float(p), block_size, gamma, scale, channelwise)
+    rate = check_rate(p, "drop_block2d")  # nobody could look at it before
+    _write(x, out, int(seed), rate, block_size, gamma, scale, channelwise)
     return out
 
 
@@ -119,12 +121,7 @@ class _DropBlock(torch.autograd.Function):
     def vmap(
         info: Any, in_dims: tuple[int | None, ...], x: Tensor, seed: Tensor, *options: Any
     ) -> tuple[Tensor, int]:
-        # A mask a sample: vmap hands over one seed for all of them, or one for each.
-        mapped = [
-            _DropBlock.apply(_at(x, in_dims[0], i), _at(seed, in_dims[1], i), *options)  # type: ignore[no-untyped-call]
-            for i in range(info.batch_size)
-        ]
-        return torch.stack(mapped), 0
+        return _each(_DropBlock.apply, info, in_dims, x, seed, *options)
 
 
 class _DropBlockInPlace(_DropBlock):
@@ -157,8 +154,25 @@ class _DropBlockInPlace(_DropBlock):
         return x, in_dims[0]
 
 
-def _at(tensor: Tensor, dim: int | None, index: int) -> Tensor:
-    return tensor if dim is None else tensor.select(dim, index)
+def _each(
+    drop: Callable[..., Tensor],
+    info: Any,
+    in_dims: tuple[int | None, ...],
+    x: Tensor,
+    seed: Tensor,
+    *rest: Any,
+) -> tuple[Tensor, int]:
+    """The rule for vmap: a mask for each mapped element, from one seed for all or one for each."""
+    xs = x.expand(info.batch_size, *x.shape) if in_dims[0] is None else x.movedim(in_dims[0], 0)
+    if info.batch_size == 0:
+        return torch.empty_like(xs), 0
+    seeds = [seed] * info.batch_size if in_dims[1] is None else seed.unbind(in_dims[1])
+    return torch.stack([drop(*pair, *rest) for pair in zip(xs, seeds, strict=True)]), 0
+
+
+@drop_block_operator.register_vmap
+def _(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Tensor, int]:
+    return _each(drop_block_operator, info, in_dims, *arguments)
 
 
 def _write(

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from .._init import he_normal_, start_with
-from ._check import check_at_least, check_map
+from ._check import check_at_least, check_map, plain_int
 
 
 def spatial_attention(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -90,6 +90,7 @@ class SpatialAttention(nn.Module):
         check_at_least("SpatialAttention", 1, kernel_size=kernel_size)
         if kernel_size % 2 == 0:
             raise ValueError(f"SpatialAttention: kernel_size must be odd, got {kernel_size}")
+        kernel_size = plain_int(kernel_size)
         conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=bias)
         self.conv = start_with(he_normal_, conv)
 

@@ -12,7 +12,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from ._block_mask import INTENSITY
-from ._check import check_at_least, check_choice, check_map
+from ._check import check_at_least, check_choice, check_map, check_rate, plain_int
 from ._drop_block_op import SCALE, drop_blocks
 
 Gamma = Literal["exact", "paper"]
@@ -192,7 +192,7 @@ inplace=False)
         """Drop blocks of `x`, or return it unchanged in evaluation."""
         if isinstance(recorded := cast(Any, x), fx.Proxy):
             tracer = cast(Any, recorded.tracer)
-            if tracer.root is not self:
+            if getattr(tracer, "root", self) is not self:
                 # A module of the traced graph, as torch's own dropout is: its mode can be switched.
                 path = tracer.path_of_module(self)
                 return cast(Tensor, tracer.create_proxy("call_module", path, (x,), {}))
@@ -221,22 +221,11 @@ def paper_drop_block(p: float = 0.15, block_size: int = 7, *, inplace: bool = Fa
     return DropBlock2d(p, block_size, gamma="paper", scale="batch", inplace=inplace)
 
 
-def check_rate(p: Any, owner: str) -> float:
-    """A drop rate as a float; `owner` is named in errors."""
-    if isinstance(p, Tensor) and p.dim() == 0 and p.is_floating_point():
-        p = float(p)
-    if isinstance(p, bool) or not isinstance(p, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{owner}: p must be a number or a 0-d floating tensor, got {p!r}")
-    if not 0 <= p <= 1:  # false for NaN too
-        raise ValueError(f"{owner}: p must lie in [0, 1], got {p}")
-    return float(p)
-
-
 def _pair(block_size: Any, owner: str) -> tuple[int, int]:
     pair = block_size if isinstance(block_size, tuple | list) else (block_size, block_size)
     if len(pair) != 2:
         raise ValueError(f"{owner}: block_size must be one number or two, got {block_size}")
     for size in pair:
         check_at_least(owner, 1, block_size=size)
-    height, width = (s.item() if isinstance(s, np.integer) else s for s in pair)
+    height, width = map(plain_int, pair)
     return height, width

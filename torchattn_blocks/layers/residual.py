@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch  # noqa: F401  (the examples use it)
 from torch import Tensor, nn
 
-from ._check import check_at_least, check_map
+from ._check import check_at_least, check_map, plain_int
 from .attention import SpatialAttention
 from .drop_block import paper_drop_block
 
@@ -65,6 +65,7 @@ class PreActResidual(nn.Module):
         super().__init__()
         out_channels = in_channels if out_channels is None else out_channels
         check_at_least("PreActResidual", 1, in_channels=in_channels, out_channels=out_channels)
+        in_channels, out_channels = plain_int(in_channels), plain_int(out_channels)
         drop = nn.Identity if drop is None else drop
         self.in_channels = in_channels
         self.norm1 = norm(in_channels)
@@ -136,7 +137,7 @@ class RSAB(PreActResidual):
     ) -> None:
         check_at_least("RSAB", 1, channels=channels)
         super().__init__(channels, drop=drop, norm=norm, activation=activation, inplace=inplace)
-        self.attention = attention(channels)
+        self.attention = attention(self.in_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """attention(F(x)) + x."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .._init import glorot_uniform_, start_with
-from ..layers._check import check_at_least, check_map
+from ..layers._check import check_at_least, check_map, plain_int
 
 
 class UNet(nn.Module):
@@ -64,6 +64,9 @@ class UNet(nn.Module):
             raise ValueError(f"UNet: widths must name two stages or more, got {tuple(widths)}")
         for width in widths:
             check_at_least("UNet", 1, widths=width)
+        in_channels, out_channels, up_kernel_size, *widths = map(
+            plain_int, (in_channels, out_channels, up_kernel_size, *widths)
+        )
         self.in_channels, self.out_channels = in_channels, out_channels
         *encoder_widths, _ = widths
         steps = list(pairwise((in_channels, *widths)))
