@@ -26,6 +26,8 @@ from torchattn_blocks import (
     SpatialAttention,
     backbone,
     backbone_dropblock,
+    layers,
+    models,
     rsan,
     unet,
 )
@@ -93,9 +95,10 @@ def is_random(layer: nn.Module) -> bool:
 @both_modes
 @pytest.mark.parametrize("shape", [(2, 3, 12, 10), (0, 3, 6, 6), (2, 3, 1, 1), (1, 3, 7, 21)])
 def test_shape(row, training, shape):
-    if shape[0] == 0 and training:
-        training = False  # torch's batch normalisation takes no empty batch in training
-    y = made(row, training=training)(image(*shape))
+    layer = made(row, training=training)
+    if shape[0] == 0 and any(isinstance(m, nn.BatchNorm2d) for m in layer.modules()):
+        layer.eval()  # torch's batch normalisation takes no empty batch in training
+    y = layer(image(*shape))
     assert y.shape == (shape[0], row.out_channels, *shape[2:])
 
 
@@ -128,9 +131,10 @@ def test_dtypes(row, dtype):
 
 @every_row
 def test_autocast(row):
+    exact = seeded(made(row), image())
     with torch.autocast("cpu", torch.bfloat16):
-        y = made(row)(image())
-    assert y.isfinite().all()
+        y = seeded(made(row), image())
+    assert (y - exact).abs().max() < 0.1 * exact.abs().max()
 
 
 @every_row
@@ -172,8 +176,8 @@ def test_torch_func(row):
     per_sample = torch.func.vmap(torch.func.grad(loss), randomness="different")(stacked)
     assert per_sample.shape == stacked.shape
     assert torch.equal(per_sample[0], per_sample[1]) == (not is_random(layer))
-    same = torch.func.vmap(torch.func.grad(loss), randomness="same")(stacked)
-    torch.testing.assert_close(same[0], same[1])
+    same = seeded(torch.func.vmap(torch.func.grad(loss), randomness="same"), stacked)
+    torch.testing.assert_close(same, torch.stack([expected] * 3))
 
 
 @every_row
@@ -185,11 +189,13 @@ def test_compiles_whole_and_once_for_all_sizes(row):
     compiled(image().requires_grad_())
     once = counter.frame_count
     for size in ((9, 14), (16, 8), (31, 5)):
-        x = image(2, 3, *size).requires_grad_()
-        y = compiled(x)
-        y.sum().backward()
-        assert y.shape == (2, row.out_channels, *size)
-        assert x.grad.isfinite().all()
+        found = []
+        for run in (compiled, layer):
+            x = image(2, 3, *size).requires_grad_()
+            y = seeded(run, x)
+            y.square().sum().backward()
+            found.append((y, x.grad))
+        torch.testing.assert_close(*found, rtol=1e-3, atol=1e-3)
     assert counter.frame_count == once > 0
 
 
@@ -213,9 +219,10 @@ def test_traces_with_fx(row):
     layer.eval()
     for shape in ((2, 3, 12, 10), (1, 3, 9, 15)):
         assert torch.equal(traced(image(*shape)), layer(image(*shape)))
-    traced.train()
     x = image(2, 3, 40, 40)
-    assert torch.equal(traced(x), traced(x)) == (not is_random(layer))
+    for graph in (traced, torch.fx.symbolic_trace(layer.train())):
+        graph.train()
+        assert torch.equal(graph(x), graph(x)) == (not is_random(layer))
 
 
 @every_row
@@ -241,9 +248,7 @@ def test_copies(row, copied):
     assert torch.equal(seeded(other, image()), seeded(layer, image()))
     fresh = row.make()
     fresh.load_state_dict(layer.state_dict())
-    assert torch.equal(fresh.eval()(image()), made(row, training=False)(image())) or any(
-        isinstance(m, nn.BatchNorm2d) for m in layer.modules()
-    )
+    assert torch.equal(fresh.eval()(image()), layer.eval()(image()))
     for module in other.modules():  # what a copy resets is its own
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
@@ -332,8 +337,7 @@ def test_bad_input(row):
 
 def test_every_public_layer_has_a_row():
     made_by_rows = {type(row.make()).__name__ for row in ROWS} | {row.name for row in ROWS}
-    assert {"DropBlock2d", "SpatialAttention", "PreActResidual", "RSAB"} <= made_by_rows
-    assert {"UNet", "unet", "backbone", "backbone_dropblock", "rsan"} <= made_by_rows
+    assert made_by_rows >= {*layers.__all__, *models.__all__}
 
 
 # What users do to the convolution inside an attention layer, each of which must be felt.
@@ -516,14 +520,20 @@ def test_vmap_over_nothing_over_other_axes_and_compiled():
     assert not torch.equal(y[:, :, 0], y[:, :, 1])
 
 
-def test_derivatives_of_derivatives():
-    x, t, u = (image(2, 3, 6, 5, dtype=torch.float64) for _ in range(3))
-    mask = seeded(drop_block2d, torch.ones_like(x), 0.3, 3)
+@pytest.mark.parametrize("inplace", [False, True])
+def test_derivatives_of_derivatives(inplace):
+    x, t, u = (image(2, 3, size, 5, dtype=torch.float64)[..., :4, :] for size in (6, 7, 8))
+    options = (0.3, 3, True)
+
+    def drop(x):
+        return seeded(lambda: drop_block2d(x, *options, inplace=inplace))
+
+    mask = drop(torch.ones_like(x))
 
     def f(x):
-        return (seeded(drop_block2d, x, 0.3, 3) ** 2).sum()
+        return (drop(x * x) * x).sum()  # its second derivative is 6 x mask
 
-    expected = (2 * mask**2 * t * u).sum()
+    expected = (6 * x * mask * t * u).sum()
     for inner, outer in itertools.product((torch.func.jvp, _by_gradient), repeat=2):
         _, second = outer(lambda x, inner=inner: inner(f, (x,), (t,))[1], (x,), (u,))
         torch.testing.assert_close(second, expected)

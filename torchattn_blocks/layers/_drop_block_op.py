@@ -6,7 +6,8 @@ all higher derivatives are the operator itself, with the same arguments, on the 
 Only the seed is kept for them, and the mask is painted again from it.
 
 Eager code runs an `autograd.Function`, which the transforms of `torch.func` understand. Compiled
-code, exported programs and tensors without data (meta, fake) see a custom operator.
+code, exported programs and tensors without data (meta, fake) see a custom operator, which torch
+lets have the reverse mode and vmap alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -139,7 +140,8 @@ class _DropBlockInPlace(_DropBlock):
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
-        return tangent.copy_(_DropBlock.jvp(ctx, tangent))  # autograd asks for the same tensor
+        (seed,) = ctx.saved_tensors
+        return _DropBlockInPlace.apply(tangent, seed, *ctx.options)  # type: ignore[no-untyped-call]
 
     @staticmethod
     def vmap(  # type: ignore[override]
