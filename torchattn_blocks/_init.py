@@ -7,8 +7,8 @@ the convolution would do the same, and lose what tools do for torch's own class.
 
 import math
 from collections.abc import Callable
-from functools import partial
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
+from weakref import ref
 
 import torch
 from torch import nn
@@ -18,9 +18,32 @@ Conv = TypeVar("Conv", bound=nn.Conv2d | nn.ConvTranspose2d)
 
 def start_with(rule: Callable[[Conv], None], conv: Conv) -> Conv:
     """Initialise a convolution by the rule, now and whenever it is reset."""
-    conv.reset_parameters = partial(rule, conv)  # type: ignore[method-assign]
+    conv.reset_parameters = _Reset(rule, conv)  # type: ignore[method-assign]
     conv.reset_parameters()
     return conv
+
+
+class _Reset(Generic[Conv]):
+    """A rule bound to a module that it does not keep alive.
+
+    A bound function would: a deleted network would hold its memory until garbage is collected. What
+    copies or pickles a module gets a rule bound to the copy.
+    """
+
+    def __init__(self, rule: Callable[[Conv], None], conv: Conv) -> None:
+        self.rule = rule
+        self.conv = ref(conv)
+
+    def __call__(self) -> None:
+        conv = self.conv()
+        if conv is None:
+            raise ReferenceError(
+                "reset_parameters: the module is gone of which this is a shallow copy"
+            )
+        self.rule(conv)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Reset, (self.rule, self.conv())
 
 
 def glorot_uniform_(conv: nn.Conv2d | nn.ConvTranspose2d) -> None:

@@ -1,12 +1,15 @@
 """One contract for every layer, block and network: what torch's own layers do under users' tools.
 
-Adding a layer is adding a row to `ROWS`. What is a layer's alone stands in a file of its own.
+Adding a layer is adding a row to `ROWS`. What is a layer's alone stands in a file of its own. What
+costs seconds runs for one row of each family; `pytest -m slow` runs it for the others.
 """
 
 import copy
+import gc
 import itertools
 import pickle
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +19,7 @@ import torch._dynamo.testing
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
 
@@ -38,8 +42,10 @@ class Row(NamedTuple):
     name: str
     make: Callable[[], nn.Module]
     out_channels: int = 3  # of inputs of shape (N, 3, H, W)
+    excused: Mapping[str, str] = {}  # which check it does not pass, and why
 
 
+WRITES = "it writes into what its children return, as it was asked to"
 SMALL = {"widths": (4, 6), "p": 0.3, "block_size": 2}
 ROWS = [
     Row("DropBlock2d", lambda: DropBlock2d(0.3, 3)),
@@ -52,18 +58,42 @@ ROWS = [
     Row("PreActResidual-wider", lambda: PreActResidual(3, 5), 5),
     Row("RSAB", lambda: RSAB(3)),
     Row("RSAB-plain", lambda: RSAB(3, drop=None, norm=lambda channels: nn.Identity())),
+    Row(
+        "RSAB-inplace",
+        lambda: RSAB(3, inplace=True),
+        excused={
+            "test_full_backward_hooks": "torch refuses writing into what a hook watches",
+            "test_children_are_called_and_outputs_are_not_overwritten": WRITES,
+            "test_linearize": "torch folds its ReLU's input into a parameter, which it then writes",
+        },
+    ),
     Row("rsan", lambda: rsan(out_channels=2, **SMALL), 2),
     Row("backbone_dropblock", lambda: backbone_dropblock(out_channels=2, **SMALL), 2),
     Row("backbone", lambda: backbone(widths=(4, 6)), 1),
     Row("unet", lambda: unet(widths=(4, 6)), 1),
 ]
+FAMILIES = {"DropBlock2d", "SpatialAttention", "RSAB", "rsan"}
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+one_row_a_family = pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(row, id=row.name, marks=() if row.name in FAMILIES else pytest.mark.slow)
+        for row in ROWS
+    ],
+)
 # torch's own, of forward-mode automatic differentiation and of linearize
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*insert a get_attr Node:UserWarning"),
 ]
 both_modes = pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+
+
+@pytest.fixture(autouse=True)
+def _excuse(request):
+    row = getattr(request.node, "callspec", None) and request.node.callspec.params.get("row")
+    if row and request.node.originalname in row.excused:
+        pytest.skip(row.excused[request.node.originalname])
 
 
 def image(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -91,12 +121,16 @@ def is_random(layer: nn.Module) -> bool:
     return any(isinstance(m, DropBlock2d) for m in layer.modules())
 
 
+def has_batch_norm(row: Row) -> bool:
+    return any(isinstance(module, nn.BatchNorm2d) for module in row.make().modules())
+
+
 @every_row
 @both_modes
 @pytest.mark.parametrize("shape", [(2, 3, 12, 10), (0, 3, 6, 6), (2, 3, 1, 1), (1, 3, 7, 21)])
 def test_shape(row, training, shape):
     layer = made(row, training=training)
-    if shape[0] == 0 and any(isinstance(m, nn.BatchNorm2d) for m in layer.modules()):
+    if shape[0] == 0 and has_batch_norm(row):
         layer.eval()  # torch's batch normalisation takes no empty batch in training
     y = layer(image(*shape))
     assert y.shape == (shape[0], row.out_channels, *shape[2:])
@@ -119,14 +153,38 @@ def test_input_is_untouched_and_memory_does_not_matter(row, training):
         assert y.is_contiguous(memory_format=torch.channels_last)
 
 
+class Textbook(nn.Module):
+    """A layer of ours as the textbook writes it, in torch's functions and the input's dtype."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if isinstance(self.layer, DropBlock2d):
+            return x * self.layer(torch.ones_like(x, dtype=torch.float64)).to(x.dtype)
+        summary = torch.cat([x.max(1, keepdim=True).values, x.mean(1, keepdim=True)], 1)
+        return x * torch.sigmoid(self.layer.conv(summary))
+
+
+def in_textbook_form(layer: nn.Module) -> nn.Module:
+    if isinstance(layer, DropBlock2d | SpatialAttention):
+        return Textbook(layer)
+    for name, child in layer.named_children():
+        setattr(layer, name, in_textbook_form(child))
+    return layer
+
+
 @every_row
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16], ids=str)
-def test_dtypes(row, dtype):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_errors_of_rounding_are_those_of_the_textbook_form(row, dtype):
     exact = seeded(made(row, dtype=torch.float64), image(dtype=torch.float64))
-    y = seeded(made(row, dtype=dtype), image().to(dtype))
-    assert y.dtype == dtype
-    error = (y.double() - exact).abs().max() / exact.abs().max()
-    assert error < 40 * torch.finfo(dtype).eps  # a dozen layers, each rounding
+    x = image().to(dtype)
+    ours = seeded(made(row, dtype=dtype), x.clone())
+    theirs = seeded(in_textbook_form(made(row, dtype=dtype)), x.clone())
+    assert ours.dtype == dtype
+    error, allowed = ((y.double() - exact).abs().max() for y in (ours, theirs))
+    assert error <= 2 * allowed < 0.2 * exact.abs().max()
 
 
 @every_row
@@ -170,8 +228,6 @@ def test_torch_func(row):
         dual = forward_ad.make_dual(x, torch.ones_like(x))
         tangent = forward_ad.unpack_dual(seeded(loss, dual)).tangent
     torch.testing.assert_close(tangent, expected.sum())
-    _, linear = seeded(torch.func.linearize, loss, x)
-    assert linear(torch.ones_like(x)).isfinite()
     stacked = torch.stack([x, x, x])
     per_sample = torch.func.vmap(torch.func.grad(loss), randomness="different")(stacked)
     assert per_sample.shape == stacked.shape
@@ -181,6 +237,47 @@ def test_torch_func(row):
 
 
 @every_row
+def test_linearize(row):
+    layer = without_running_statistics(made(row, dtype=torch.float64))
+    x, t = image(2, 3, 6, 5, dtype=torch.float64), torch.ones(2, 3, 6, 5, dtype=torch.float64)
+    y, linear = seeded(torch.func.linearize, layer, x)
+    assert torch.equal(y, seeded(layer, x.clone()))
+    _, expected = seeded(lambda: torch.func.jvp(layer, (x,), (t,)))
+    # The linear function draws again whenever it is called, as it does for torch's dropouts.
+    torch.testing.assert_close(seeded(linear, t), expected)
+
+
+def by_dual_numbers(f, x, t):
+    with forward_ad.dual_level():
+        return forward_ad.unpack_dual(f(forward_ad.make_dual(x, t))).tangent
+
+
+@pytest.mark.parametrize(  # torch's batch normalisation fails there: rows without it
+    "row", [row for row in ROWS if not has_batch_norm(row)], ids=lambda row: row.name
+)
+@pytest.mark.parametrize(
+    "derivative",
+    [
+        lambda f, x, t: torch.func.grad(f)(x),
+        lambda f, x, t: torch.func.jvp(f, (x,), (t,))[1],
+        lambda f, x, t: torch.func.vmap(torch.func.grad(f), randomness="same")(x[None])[0],
+        by_dual_numbers,
+    ],
+    ids=["grad", "jvp", "vmap of grad", "dual numbers"],
+)
+def test_torch_func_inside_compiled_code(row, derivative):
+    torch._dynamo.reset()
+    layer = made(row, dtype=torch.float64)
+    x, t = image(2, 3, 6, 5, dtype=torch.float64), image(2, 3, 6, 5, dtype=torch.float64)
+
+    def of_loss(x, t):
+        return derivative(lambda x: layer(x).square().sum(), x, t)
+
+    compiled = torch.compile(of_loss, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(seeded(compiled, x, t), seeded(of_loss, x, t))
+
+
+@one_row_a_family
 def test_compiles_whole_and_once_for_all_sizes(row):
     torch._dynamo.reset()
     layer = made(row)
@@ -255,6 +352,19 @@ def test_copies(row, copied):
     assert all(
         torch.equal(a, b) for a, b in zip(layer.parameters(), made(row).parameters(), strict=True)
     )
+
+
+@every_row
+def test_a_deleted_layer_is_freed_at_once(row):
+    layer = made(row)
+    layer(image().requires_grad_()).sum().backward()
+    watched = [weakref.ref(module) for module in layer.modules()]
+    gc.disable()
+    try:
+        del layer
+        assert [w() for w in watched if w() is not None] == []
+    finally:
+        gc.enable()
 
 
 @every_row
@@ -410,11 +520,49 @@ def test_in_place_is_the_same_network():
     torch.testing.assert_close(*outputs)
 
 
+class Tagged(torch.Tensor):
+    """A subclass, as users have."""
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda f, x: f(x),
+        lambda f, x: torch.compile(f, backend="aot_eager", fullgraph=True)(x),
+        lambda f, x: torch.jit.trace(f, x.clone(), check_trace=False)(x),
+        lambda f, x: make_fx(f)(x.clone())(x),
+        lambda f, x: make_fx(f, tracing_mode="symbolic")(x.clone())(x),
+        lambda f, x: torch.func.functionalize(f)(x),
+        lambda f, x: f(x.as_subclass(Tagged)),
+        lambda f, x: torch.func.jvp(f, (x,), (x.clone(),))[0],
+    ],
+    ids=["eager", "compiled", "jit", "make_fx", "symbolic", "functionalize", "subclass", "jvp"],
+)
+def test_in_place_writes_into_the_input_whoever_runs_it(run):
+    torch._dynamo.reset()
+    x = torch.ones(2, 3, 20, 20)
+    y = run(lambda x: drop_block2d(x, 0.3, 3, inplace=True), x)
+    assert 0.1 < (x == 0).float().mean() < 0.5
+    assert torch.equal(x, y.as_subclass(torch.Tensor))
+
+
 def test_symbolic_and_numpy_sizes():
     model = rsan(np.int64(3), np.int32(1), widths=np.array([4, 6]), block_size=np.int64(3))
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     assert compiled(image()).shape == (2, 1, 12, 10)
     assert torch.export.export(SpatialAttention(np.int64(3)), (image(),))
+
+    class BlockOfAQuarter(nn.Module):
+        def forward(self, x):
+            return drop_block2d(x, 0.1, x.shape[2] // 4)
+
+    size = {2: torch.export.Dim.DYNAMIC}
+    program = torch.export.export(BlockOfAQuarter(), (image(1, 3, 16, 16),), dynamic_shapes=(size,))
+    x = image(1, 3, 40, 16)
+    expected = seeded(drop_block2d, x, 0.1, 10)
+    assert torch.equal(seeded(program.module(), x), expected)
+    assert not torch.equal(x, expected)
     assert DropBlock2d(torch.tensor(0.25), np.int64(3)).p == 0.25
     layer = DropBlock2d()
     layer.p = torch.tensor(0.5)
@@ -506,6 +654,17 @@ def test_compiled_code_checks_a_rate_when_it_runs(p):
     compiled = torch.compile(drop_block2d, backend="aot_eager", fullgraph=True)
     with pytest.raises(ValueError, match=r"drop_block2d: p must lie in \[0, 1\]"):
         compiled(image(), torch.tensor(p))
+
+
+@pytest.mark.parametrize("p", [torch.tensor([0.3]), torch.tensor(1)], ids=["shape", "dtype"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_rate_tensor_of_another_kind_is_refused(p, compiled):
+    torch._dynamo.reset()
+    run = torch.compile(drop_block2d, backend="aot_eager") if compiled else drop_block2d
+    with pytest.raises(
+        TypeError, match="drop_block2d: p must be a number or a 0-d floating tensor"
+    ):
+        run(image(), p)
 
 
 def test_vmap_over_nothing_over_other_axes_and_compiled():

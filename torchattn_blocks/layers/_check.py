@@ -47,10 +47,20 @@ def plain_int(number: Any) -> Any:
 
 def check_rate(p: Any, owner: str) -> float:
     """A drop rate as a float; `owner` is named in errors."""
-    if isinstance(p, Tensor) and p.dim() == 0 and p.is_floating_point():
+    if isinstance(p, Tensor):
+        check_rate_tensor(p, owner)
         p = float(p)
     if isinstance(p, bool) or not isinstance(p, (int, float, np.integer, np.floating)):
         raise TypeError(f"{owner}: p must be a number or a 0-d floating tensor, got {p!r}")
     if not 0 <= p <= 1:  # false for NaN too
         raise ValueError(f"{owner}: p must lie in [0, 1], got {p}")
     return float(p)
+
+
+def check_rate_tensor(p: Tensor, owner: str) -> None:
+    """Raise unless `p` can hold a drop rate; its value, which may not be known yet, is not read."""
+    if p.dim() != 0 or not p.is_floating_point():
+        kind = f"shape {tuple(p.shape)} and dtype {p.dtype}"
+        raise TypeError(f"{owner}: p must be a number or a 0-d floating tensor, got {kind}")
+    if p.requires_grad:
+        raise ValueError(f"{owner}: p must not require a gradient: the mask has none for it")

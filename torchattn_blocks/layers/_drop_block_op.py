@@ -6,8 +6,9 @@ all higher derivatives are the operator itself, with the same arguments, on the 
 Only the seed is kept for them, and the mask is painted again from it.
 
 Eager code runs an `autograd.Function`, which the transforms of `torch.func` understand. Compiled
-code, exported programs and tensors without data (meta, fake) see a custom operator, which torch
-lets have the reverse mode and vmap alone.
+code, exported programs and tensors without data (meta, fake) see a custom operator. Torch lets one
+have the reverse mode and vmap alone, so inside other transforms it makes a mask, and torch's own
+product applies it.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,12 +35,33 @@ def drop_blocks(
     inplace: bool,
 ) -> Tensor:
     """Drop blocks of `x`, shape (N, C, *size); arguments checked by the caller."""
-    tracing = torch.jit.is_tracing  # type: ignore[attr-defined]
-    recorded = torch.compiler.is_compiling() or tracing()  # type: ignore[no-untyped-call]
-    if recorded or x.is_meta or type(x) not in (Tensor, nn.Parameter):
-        return drop_block_operator(x, seed, _rate(p), block_size, gamma, scale, channelwise)
-    function = _DropBlockInPlace if inplace else _DropBlock
-    return function.apply(x, seed, float(p), block_size, gamma, scale, channelwise)  # type: ignore[no-untyped-call]
+    options = (block_size, gamma, scale, channelwise)
+    if not _needs_operator(x):
+        function = _DropBlockInPlace if inplace else _DropBlock
+        return function.apply(x, seed, float(p), *options)  # type: ignore[no-untyped-call]
+    if _is_transformed():
+        mask = drop_block_operator(torch.ones_like(x), seed, _rate(p), *options)
+        dropped = x.masked_fill(mask == 0, 0) * mask  # filled: infinity times zero is not zero
+    else:
+        dropped = drop_block_operator(x, seed, _rate(p), *options)
+    return x.copy_(dropped) if inplace else dropped
+
+
+def _needs_operator(x: Tensor) -> bool:
+    """Whether a graph is recorded, or `x` is no plain tensor with data of its own."""
+    return (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        or x.is_meta
+        or type(x) not in (Tensor, nn.Parameter)
+        or torch._is_functional_tensor(x)
+    )
+
+
+def _is_transformed() -> bool:
+    """Whether a transform of `torch.func` or the forward mode is at work."""
+    transforms = torch._C._are_functorch_transforms_active()
+    return transforms or torch.autograd.forward_ad._current_level >= 0
 
 
 def _rate(p: float | Tensor) -> Tensor:
@@ -93,9 +115,7 @@ class _DropBlock(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, seed: Tensor, p: float, *options: Any) -> Tensor:
-        if is_in_torch_dispatch_mode() or torch._C._functorch.is_legacy_batchedtensor(x):
-            # Who traces or counts operators is to see one, and tensors without memory (fake ones;
-            # those of autograd's is_grads_batched) cannot be painted into here.
+        if _is_watched(x):
             return drop_block_operator(x, seed, _rate(p), *options)
         out = torch.empty_like(x)
         _write(x, out, int(seed), p, *options)
@@ -130,6 +150,8 @@ class _DropBlockInPlace(_DropBlock):
 
     @staticmethod
     def forward(x: Tensor, seed: Tensor, p: float, *options: Any) -> Tensor:
+        if _is_watched(x):
+            return x.copy_(drop_block_operator(x, seed, _rate(p), *options))
         _write(x, x, int(seed), p, *options)
         return x
 
@@ -154,6 +176,14 @@ class _DropBlockInPlace(_DropBlock):
         dropped, _ = _DropBlock.vmap(info, in_dims, x, seed, *options)
         x.copy_(dropped.movedim(0, in_dims[0]))
         return x, in_dims[0]
+
+
+def _is_watched(x: Tensor) -> bool:
+    """Whether somebody traces or counts operators, or `x` turns out to have no memory to paint in.
+
+    Such are fake tensors, and those of autograd's ``is_grads_batched``.
+    """
+    return is_in_torch_dispatch_mode() or torch._C._functorch.is_legacy_batchedtensor(x)
 
 
 def _each(

@@ -12,7 +12,14 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from ._block_mask import INTENSITY
-from ._check import check_at_least, check_choice, check_map, check_rate, plain_int
+from ._check import (
+    check_at_least,
+    check_choice,
+    check_map,
+    check_rate,
+    check_rate_tensor,
+    plain_int,
+)
 from ._drop_block_op import SCALE, drop_blocks
 
 Gamma = Literal["exact", "paper"]
@@ -54,7 +61,7 @@ def drop_block2d(
         channelwise: Whether each channel has blocks of its own; else one set serves all channels of
             a sample.
         inplace: Whether to write into `x`. Safe after a convolution, whose backward pass does not
-            need its output. Compiled code ignores it: the compiler places memory itself.
+            need its output.
         generator: Where the mask's random number comes from; by default torch's own generator, so
             that `torch.manual_seed` fixes the mask.
 
@@ -92,12 +99,10 @@ def drop_block2d(
     check_choice("drop_block2d", SCALE, scale=scale)
     block = _pair(block_size, "drop_block2d")
     compiling = torch.compiler.is_compiling()
-    if isinstance(p, Tensor) and p.requires_grad:
-        raise ValueError("drop_block2d: p must not require a gradient: the mask has none for it")
-    if not compiling:
+    if compiling and isinstance(p, Tensor):
+        check_rate_tensor(p, "drop_block2d")  # the operator checks its value
+    else:
         p = check_rate(p, "drop_block2d")
-    elif not isinstance(p, Tensor):
-        p = torch.tensor(check_rate(p, "drop_block2d"), dtype=torch.float64, device="cpu")
     if not training or (not compiling and p == 0):
         return x
     check_map(x, "drop_block2d")
