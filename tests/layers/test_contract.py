@@ -1,7 +1,7 @@
 """One contract for every layer, block and network: what torch's own layers do under users' tools.
 
-Adding a layer is adding a row to `ROWS`. What is a layer's alone stands in a file of its own. What
-costs seconds runs for one row of each family; `pytest -m slow` runs it for the others.
+Adding a layer is adding a row to `contract_rows.py`. What is a layer's alone stands in a file of
+its own. What costs seconds runs for one row of each family, for the others by `pytest -m slow`.
 """
 
 import copy
@@ -9,120 +9,38 @@ import gc
 import itertools
 import pickle
 import weakref
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 import torch._dynamo.testing
+from contract_rows import (
+    ROWS,
+    SMALL,
+    both_modes,
+    every_row,
+    has_batch_norm,
+    image,
+    is_random,
+    made,
+    one_row_a_family,
+    seeded,
+    without_running_statistics,
+)
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
 
-from torchattn_blocks import (
-    RSAB,
-    DropBlock2d,
-    PreActResidual,
-    SpatialAttention,
-    backbone,
-    backbone_dropblock,
-    layers,
-    models,
-    rsan,
-    unet,
-)
+from torchattn_blocks import DropBlock2d, SpatialAttention, layers, models, rsan
 from torchattn_blocks.functional import drop_block2d, spatial_attention
 
-
-class Row(NamedTuple):
-    name: str
-    make: Callable[[], nn.Module]
-    out_channels: int = 3  # of inputs of shape (N, 3, H, W)
-    excused: Mapping[str, str] = {}  # which check it does not pass, and why
-
-
-WRITES = "it writes into what its children return, as it was asked to"
-SMALL = {"widths": (4, 6), "p": 0.3, "block_size": 2}
-ROWS = [
-    Row("DropBlock2d", lambda: DropBlock2d(0.3, 3)),
-    Row("DropBlock2d-paper", lambda: DropBlock2d(0.3, 3, gamma="paper", scale="batch")),
-    Row("DropBlock2d-position", lambda: DropBlock2d(0.3, (2, 3), scale="position")),
-    Row("DropBlock2d-shared", lambda: DropBlock2d(0.3, 3, channelwise=False)),
-    Row("SpatialAttention", SpatialAttention),
-    Row("SpatialAttention-bias", lambda: SpatialAttention(3, bias=True)),
-    Row("PreActResidual", lambda: PreActResidual(3)),
-    Row("PreActResidual-wider", lambda: PreActResidual(3, 5), 5),
-    Row("RSAB", lambda: RSAB(3)),
-    Row("RSAB-plain", lambda: RSAB(3, drop=None, norm=lambda channels: nn.Identity())),
-    Row(
-        "RSAB-inplace",
-        lambda: RSAB(3, inplace=True),
-        excused={
-            "test_full_backward_hooks": "torch refuses writing into what a hook watches",
-            "test_children_are_called_and_outputs_are_not_overwritten": WRITES,
-            "test_linearize": "torch folds its ReLU's input into a parameter, which it then writes",
-        },
-    ),
-    Row("rsan", lambda: rsan(out_channels=2, **SMALL), 2),
-    Row("backbone_dropblock", lambda: backbone_dropblock(out_channels=2, **SMALL), 2),
-    Row("backbone", lambda: backbone(widths=(4, 6)), 1),
-    Row("unet", lambda: unet(widths=(4, 6)), 1),
-]
-FAMILIES = {"DropBlock2d", "SpatialAttention", "RSAB", "rsan"}
-every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-one_row_a_family = pytest.mark.parametrize(
-    "row",
-    [
-        pytest.param(row, id=row.name, marks=() if row.name in FAMILIES else pytest.mark.slow)
-        for row in ROWS
-    ],
-)
 # torch's own, of forward-mode automatic differentiation and of linearize
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*insert a get_attr Node:UserWarning"),
 ]
-both_modes = pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-
-
-@pytest.fixture(autouse=True)
-def _excuse(request):
-    row = getattr(request.node, "callspec", None) and request.node.callspec.params.get("row")
-    if row and request.node.originalname in row.excused:
-        pytest.skip(row.excused[request.node.originalname])
-
-
-def image(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """A repeatable input, by default of shape (2, 3, 12, 10)."""
-    generator = torch.Generator().manual_seed(sum(shape))
-    return torch.randn(shape or (2, 3, 12, 10), generator=generator).to(dtype)
-
-
-def made(row: Row, *, training: bool = True, dtype: torch.dtype = torch.float32) -> nn.Module:
-    torch.manual_seed(0)
-    return row.make().to(dtype).train(training)
-
-
-def without_running_statistics(layer: nn.Module) -> nn.Module:
-    """torch.func cannot update batch normalisation's statistics: torch's own way around it."""
-    return torch.func.replace_all_batch_norm_modules_(layer)
-
-
-def seeded(call: Callable, *args: object) -> object:
-    torch.manual_seed(7)
-    return call(*args)
-
-
-def is_random(layer: nn.Module) -> bool:
-    return any(isinstance(m, DropBlock2d) for m in layer.modules())
-
-
-def has_batch_norm(row: Row) -> bool:
-    return any(isinstance(module, nn.BatchNorm2d) for module in row.make().modules())
 
 
 @every_row
@@ -450,62 +368,6 @@ def test_every_public_layer_has_a_row():
     assert made_by_rows >= {*layers.__all__, *models.__all__}
 
 
-# What users do to the convolution inside an attention layer, each of which must be felt.
-
-
-def changed_by(change: Callable[[SpatialAttention], object]) -> bool:
-    layer = made(Row("", SpatialAttention))
-    x = image()
-    before = layer(x)
-    change(layer)
-    after = layer(x)
-    return bool(after.isfinite().all()) and not torch.equal(before, after)
-
-
-class Doubled(nn.Module):
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return 2 * self.inner(x)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda layer: setattr(layer, "conv", Doubled(layer.conv)),  # as LoRA wraps
-        lambda layer: prune.l1_unstructured(layer.conv, "weight", amount=0.5),
-        lambda layer: parametrizations.weight_norm(
-            layer.conv
-        ).parametrizations.weight.original0.data.mul_(3),
-        lambda layer: layer.conv.register_forward_hook(lambda m, x, y: y + 1),
-        lambda layer: setattr(layer, "conv", nn.Conv2d(2, 1, 3, padding=2, dilation=2)),
-        lambda layer: setattr(layer, "conv", nn.Conv2d(2, 1, 3, padding=1, padding_mode="reflect")),
-    ],
-    ids=["wrapper", "pruning", "weight norm", "hook", "dilated", "reflect"],
-)
-def test_a_changed_convolution_is_called(change):
-    assert changed_by(change)
-
-
-def test_offloading_by_accelerate():
-    accelerate = pytest.importorskip("accelerate")
-    layer = made(Row("", SpatialAttention), training=False)
-    expected = layer(image())
-    accelerate.cpu_offload(layer, execution_device=torch.device("cpu"))
-    assert torch.equal(layer(image()), expected)
-
-
-def test_tools_that_switch_dropout_find_drop_block():
-    model = rsan(**SMALL).eval()
-    found = [m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
-    assert len(found) == sum(isinstance(m, DropBlock2d) for m in model.modules()) == 12
-    for module in found:
-        module.train()
-    assert not torch.equal(model(image(2, 3, 40, 40)), model(image(2, 3, 40, 40)))
-
-
 def test_in_place_is_the_same_network():
     outputs = []
     for inplace in (False, True):
@@ -570,12 +432,6 @@ def test_symbolic_and_numpy_sizes():
     assert type(layer.p) is float
 
 
-@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
-def test_a_quantised_tensor_passes_in_evaluation():
-    x = torch.quantize_per_tensor(torch.rand(1, 1, 3, 3), 0.1, 0, torch.quint8)
-    assert DropBlock2d().eval()(x) is x
-
-
 def test_a_rate_that_requires_a_gradient_is_refused():
     p = torch.tensor(0.3, requires_grad=True)
     with pytest.raises(ValueError, match="drop_block2d: p must not require a gradient"):
@@ -587,57 +443,6 @@ def test_functions_are_recorded_by_fx():
     traced = torch.fx.symbolic_trace(lambda x: drop_block2d(spatial_attention(x, weight), 0.5))
     calls = [node.target for node in traced.graph.nodes if node.op == "call_function"]
     assert calls == [spatial_attention, drop_block2d]
-    assert not torch.equal(traced(image()), traced(image()))
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-def test_quantisation_aware_training_sees_every_convolution():
-    from torch.ao.quantization import get_default_qat_qconfig, prepare_qat
-
-    model = rsan(**SMALL)
-    model.qconfig = get_default_qat_qconfig("x86")
-    prepared = prepare_qat(model)
-    convs = [m for m in prepared.modules() if isinstance(m, nn.Conv2d)]
-    assert {type(m) for m in convs} == {torch.ao.nn.qat.Conv2d}
-    prepared(image()).sum().backward()
-    attention = prepared.bottleneck[1].attention.conv
-    assert attention.weight.grad is not None
-    assert attention.weight_fake_quant.activation_post_process.min_val.isfinite().all()
-
-
-@pytest.fixture
-def one_process_group(tmp_path):
-    store = f"file://{tmp_path}/store"
-    torch.distributed.init_process_group("gloo", init_method=store, rank=0, world_size=1)
-    yield torch.distributed.device_mesh.init_device_mesh("cpu", (1,))
-    torch.distributed.destroy_process_group()
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
-def test_every_convolution_can_be_sharded_alone(one_process_group):
-    from torch.distributed.fsdp import fully_shard
-
-    model = made(Row("", lambda: rsan(**SMALL)), training=False)
-    expected = model(image())
-    for module in list(model.modules()):
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            fully_shard(module, mesh=one_process_group)
-    fully_shard(model, mesh=one_process_group)
-    torch.testing.assert_close(model(image()), expected)
-    model.train()(image()).sum().backward()
-    assert all(p.grad is not None for p in model.parameters())
-
-
-def test_distributed_data_parallel(one_process_group):
-    model = nn.parallel.DistributedDataParallel(rsan(**SMALL))
-    model(image()).sum().backward()
-    assert all(p.grad is not None for p in model.parameters())
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
-def test_torch_jit_records_one_operator():  # what counters of operations build on
-    traced = torch.jit.trace(DropBlock2d(0.3, 3), image(), check_trace=False)
-    assert "torchattn_blocks::drop_block" in str(traced.graph)
     assert not torch.equal(traced(image()), traced(image()))
 
 

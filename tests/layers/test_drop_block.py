@@ -327,16 +327,6 @@ def test_compiles_whole_and_not_again_for_a_new_rate(inplace):
     assert torch.equal(compiled(x), x)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # inductor's own
-def test_compiles_with_inductor():
-    layer = DropBlock2d(0.3, 3)
-    torch._dynamo.reset()
-    compiled = torch.compile(lambda x: layer(x * 2.0) + 1, fullgraph=True)
-    y = compiled(torch.ones(1, 4, 30, 30))
-    assert set(y.unique().tolist()) == {1.0, torch.tensor(1 + 2 / 0.7).item()}
-    assert not torch.equal(y, compiled(torch.ones(1, 4, 30, 30)))
-
-
 @pytest.mark.parametrize(
     ("error", "arguments", "message"),
     [

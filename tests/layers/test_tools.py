@@ -1,0 +1,201 @@
+"""The contract under others' tools: offloaded, sharded, pruned, quantised, exported, compiled.
+
+What costs seconds runs for one row of each family, for the others by `pytest -m slow`.
+"""
+
+from collections.abc import Callable
+
+import accelerate
+import onnxruntime
+import pytest
+import torch
+from contract_rows import (
+    ROWS,
+    SMALL,
+    Row,
+    every_row,
+    image,
+    is_random,
+    made,
+    one_row_a_family,
+    seeded,
+)
+from torch import nn
+from torch.distributed.fsdp import fully_shard
+from torch.nn.utils import parametrizations, prune
+
+from torchattn_blocks import DropBlock2d, SpatialAttention, rsan
+
+# What users do to the convolution inside an attention layer, each of which must be felt.
+
+
+def changed_by(change: Callable[[SpatialAttention], object]) -> bool:
+    layer = made(Row("", SpatialAttention))
+    x = image()
+    before = layer(x)
+    change(layer)
+    after = layer(x)
+    return bool(after.isfinite().all()) and not torch.equal(before, after)
+
+
+class Doubled(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * self.inner(x)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda layer: setattr(layer, "conv", Doubled(layer.conv)),  # as LoRA wraps
+        lambda layer: prune.l1_unstructured(layer.conv, "weight", amount=0.5),
+        lambda layer: parametrizations.weight_norm(
+            layer.conv
+        ).parametrizations.weight.original0.data.mul_(3),
+        lambda layer: layer.conv.register_forward_hook(lambda m, x, y: y + 1),
+        lambda layer: setattr(layer, "conv", nn.Conv2d(2, 1, 3, padding=2, dilation=2)),
+        lambda layer: setattr(layer, "conv", nn.Conv2d(2, 1, 3, padding=1, padding_mode="reflect")),
+    ],
+    ids=["wrapper", "pruning", "weight norm", "hook", "dilated", "reflect"],
+)
+def test_a_changed_convolution_is_called(change):
+    assert changed_by(change)
+
+
+@every_row
+def test_offloading_by_accelerate(row):
+    layer = made(row, training=False)
+    expected = layer(image())
+    accelerate.cpu_offload(layer, execution_device=torch.device("cpu"))
+    assert torch.equal(layer(image()), expected)
+
+
+def test_tools_that_switch_dropout_find_drop_block():
+    model = rsan(**SMALL).eval()
+    found = [m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
+    assert len(found) == sum(isinstance(m, DropBlock2d) for m in model.modules()) == 12
+    for module in found:
+        module.train()
+    assert not torch.equal(model(image(2, 3, 40, 40)), model(image(2, 3, 40, 40)))
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+def test_a_quantised_tensor_passes_in_evaluation():
+    x = torch.quantize_per_tensor(torch.rand(1, 1, 3, 3), 0.1, 0, torch.quint8)
+    assert DropBlock2d().eval()(x) is x
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_quantisation_aware_training_sees_every_convolution():
+    from torch.ao.quantization import get_default_qat_qconfig, prepare_qat
+
+    model = rsan(**SMALL)
+    model.qconfig = get_default_qat_qconfig("x86")
+    prepared = prepare_qat(model)
+    convs = [m for m in prepared.modules() if isinstance(m, nn.Conv2d)]
+    assert {type(m) for m in convs} == {torch.ao.nn.qat.Conv2d}
+    prepared(image()).sum().backward()
+    attention = prepared.bottleneck[1].attention.conv
+    assert attention.weight.grad is not None
+    assert attention.weight_fake_quant.activation_post_process.min_val.isfinite().all()
+
+
+@pytest.fixture
+def one_process_group(tmp_path):
+    store = f"file://{tmp_path}/store"
+    torch.distributed.init_process_group("gloo", init_method=store, rank=0, world_size=1)
+    yield torch.distributed.device_mesh.init_device_mesh("cpu", (1,))
+    torch.distributed.destroy_process_group()
+
+
+@every_row
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+def test_every_convolution_can_be_sharded_alone(row, one_process_group):
+    layer = made(row, training=False)
+    expected = layer(image())
+    for module in list(layer.modules()):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            fully_shard(module, mesh=one_process_group)
+    fully_shard(layer, mesh=one_process_group)
+    torch.testing.assert_close(layer(image()), expected)
+    layer.train()(image().requires_grad_()).sum().backward()
+    assert all(p.grad is not None for p in layer.parameters())
+
+
+@every_row
+def test_distributed_data_parallel(row, one_process_group):
+    layer = made(row)
+    if not any(True for _ in layer.parameters()):
+        pytest.skip("torch refuses a module without parameters")
+    parallel = nn.parallel.DistributedDataParallel(layer)
+    assert torch.equal(seeded(parallel, image()), seeded(made(row), image()))
+    parallel(image()).sum().backward()
+    assert all(p.grad is not None for p in layer.parameters())
+
+
+ANY_SIZE = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+
+
+@one_row_a_family
+@pytest.mark.filterwarnings("ignore")  # the exporter warns of its own parts
+def test_onnx_for_all_sizes(row):
+    layer = made(row, training=False)
+    program = torch.onnx.export(
+        layer, (image(),), dynamo=True, dynamic_shapes=(ANY_SIZE,), verbose=False
+    )
+    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString())
+    (name,) = (node.name for node in session.get_inputs())
+    for x in (image(), image(2, 3, 9, 15)):
+        (y,) = session.run(None, {name: x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(y), layer(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(  # RSAB holds every layer; a network takes half a minute
+    "row",
+    [
+        pytest.param(row, id=row.name, marks=() if row.name == "RSAB" else pytest.mark.slow)
+        for row in ROWS
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # inductor's own
+def test_inductor(row):
+    torch._dynamo.reset()
+    layer = made(row)
+    compiled = torch.compile(layer, fullgraph=True)
+    found = []
+    for run in (compiled, layer):
+        x = image().requires_grad_()
+        y = seeded(run, x)
+        y.square().sum().backward()
+        found.append((y, x.grad))
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-3)
+    assert torch.equal(compiled(image()), compiled(image())) == (not is_random(layer))
+
+
+@pytest.mark.slow
+@every_row
+@pytest.mark.filterwarnings("ignore")
+def test_quantisation_of_an_exported_program_by_torchao(row):
+    pt2e = pytest.importorskip("torchao.quantization.pt2e.quantize_pt2e")
+    x86 = pytest.importorskip("torchao.quantization.pt2e.quantizer.x86_inductor_quantizer")
+    layer = made(row, training=False)
+    quantizer = x86.X86InductorQuantizer()
+    quantizer.set_global(x86.get_default_x86_inductor_quantization_config())
+    program = torch.export.export(layer, (image(),)).module()
+    prepared = pt2e.prepare_pt2e(program, quantizer)
+    prepared(image())
+    converted = pt2e.convert_pt2e(prepared)
+    convolutions = sum(isinstance(m, nn.Conv2d | nn.ConvTranspose2d) for m in layer.modules())
+    assert ("quantize_per_tensor" in converted.code) == (convolutions > 0)
+    expected = layer(image())
+    assert (converted(image()) - expected).abs().max() < 0.2 * expected.abs().max()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_torch_jit_records_one_operator():  # what counters of operations build on
+    traced = torch.jit.trace(DropBlock2d(0.3, 3), image(), check_trace=False)
+    assert "torchattn_blocks::drop_block" in str(traced.graph)
+    assert not torch.equal(traced(image()), traced(image()))
