@@ -133,10 +133,18 @@ def test_as_a_program_on_synthetic_photographs(tmp_path):
         (["--epochs", "many"], "invalid int value: 'many'"),
     ],
 )
-def test_wrong_arguments_are_one_clear_line(tmp_path, arguments, message):
-    done = _program(*arguments, "--out", tmp_path)
+def test_wrong_arguments_are_one_clear_line(
+    example, tmp_path, monkeypatch, capsys, arguments, message
+):
+    with pytest.raises(SystemExit) as stop:
+        run(example, monkeypatch, capsys, *arguments, "--out", tmp_path)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_wrong_argument_of_the_program_leaves_no_traceback(tmp_path):
+    done = _program("--epochs", "0", "--out", tmp_path)
     assert done.returncode == 2
-    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -28,7 +28,7 @@ def test_each_is_small_and_has_a_card(name):
     assert path.with_suffix(".md").is_file()
 
 
-@pytest.mark.parametrize("name", REPORTS)
+@pytest.mark.parametrize("name", ["drive", pytest.param("drive-paper", marks=pytest.mark.slow)])
 def test_scores_of_the_report_again(name, real_data):
     trained = load_pretrained(name)
     report = json.loads((RESULTS / REPORTS[name] / "report.json").read_text())
