@@ -18,12 +18,13 @@ import torch
 from skimage import data
 
 from torchattn_blocks.retina import (
-    DRIVE,
+    DRIVE_PROTOCOL,
     Fundus,
     Network,
     Recipe,
-    drive,
     estimate_fov,
+    keep_freed_memory,
+    list_drive,
     load_pretrained,
     markdown_table,
     pooled_scores,
@@ -38,7 +39,9 @@ from torchattn_blocks.retina import (
 def segment_a_photograph(out: Path) -> None:
     """Draw the vessels of a real photograph (CC0, scikit-image) with weights trained on DRIVE."""
     image = data.retina()  # (1411, 1411, 3); another camera's: it is scaled as DRIVE's
-    fundus = Fundus("of scikit-image", image, label=None, fov=estimate_fov(image), second=None)
+    fundus = Fundus(
+        "of scikit-image", image, label=None, fov=estimate_fov(image), second_label=None
+    )
     probability = segment(image, load_pretrained("drive"), fov=fundus.fov)
     save_sheet(out / "retina.png", fundus, probability)
     print(f"Vessels of a real photograph, by the weights trained on DRIVE: {out / 'retina.png'}")
@@ -54,9 +57,9 @@ def experiment(args: argparse.Namespace) -> tuple:
         photographs = [synthesize(seed, height=256, width=248) for seed in range(22)]
         parts = photographs[:16], photographs[16:18], photographs[18:]
         return *parts, recipe, Network("rsan", widths=(8, 16, 32, 64))
-    split = DRIVE.split(drive(args.data, "training") + drive(args.data, "test"))
+    split = DRIVE_PROTOCOL.split(list_drive(args.data, "training") + list_drive(args.data, "test"))
     parts = ([files.read() for files in part] for part in split)
-    return *parts, replace(DRIVE.recipe, **chosen), Network("rsan", p=DRIVE.p)
+    return *parts, replace(DRIVE_PROTOCOL.recipe, **chosen), Network("rsan", p=DRIVE_PROTOCOL.p)
 
 
 def main() -> None:
@@ -67,6 +70,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/rsan_drive"))
     parser.add_argument("--resume", action="store_true", help="go on where --out left off")
     args = parser.parse_args()
+    keep_freed_memory()
     try:
         training, validation, test, recipe, network = experiment(args)
         torch.manual_seed(args.seed)
@@ -86,8 +90,10 @@ def main() -> None:
         print("No scores: this copy of DRIVE has no vessel maps of its test photographs.")
     else:
         rows = {"RSAN": pooled_scores(probabilities, labels)}
-        if all(fundus.second is not None for fundus in test):
-            rows["second observer"] = pooled_scores([fundus.second for fundus in test], labels)
+        if all(fundus.second_label is not None for fundus in test):
+            rows["second observer"] = pooled_scores(
+                [fundus.second_label for fundus in test], labels
+            )
         print(markdown_table(rows))
     print(f"Weights, log and a picture of each test photograph are in {args.out}")
 

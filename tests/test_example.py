@@ -21,8 +21,8 @@ def example(monkeypatch):
     spec = importlib.util.spec_from_file_location("rsan_drive", EXAMPLE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    recipe = replace(module.DRIVE.recipe, precision="no", side=72)
-    monkeypatch.setattr(module, "DRIVE", replace(module.DRIVE, recipe=recipe))
+    recipe = replace(module.DRIVE_PROTOCOL.recipe, precision="no", side=72)
+    monkeypatch.setattr(module, "DRIVE_PROTOCOL", replace(module.DRIVE_PROTOCOL, recipe=recipe))
     return module
 
 
@@ -42,7 +42,7 @@ def made_up_drive(tmp_path_factory):
         write(root / part / "mask" / f"{n:02d}_{part}_mask.gif", fundus.fov.astype(np.uint8) * 255)
         write(root / part / "1st_manual" / f"{n:02d}_manual1.gif", _grey(fundus.label))
         if part == "test":
-            write(root / part / "2nd_manual" / f"{n:02d}_manual2.gif", _grey(fundus.second))
+            write(root / part / "2nd_manual" / f"{n:02d}_manual2.gif", _grey(fundus.second_label))
     return root
 
 
@@ -86,7 +86,7 @@ def test_on_a_copy_of_drive(example, made_up_drive, tmp_path, monkeypatch, capsy
     model = load_pretrained(tmp_path / "last.safetensors").model
     test = [synthesize(n, height=70, width=64) for n in range(1, 21)]
     found = np.array([vessel_probability(model, f.image, 72) > 0.5 for f in test])
-    truth, second = (np.array([getattr(f, key) for f in test]) for key in ("label", "second"))
+    truth, second = (np.array([getattr(f, key) for f in test]) for key in ("label", "second_label"))
     assert float(rows["RSAN"]["ACC"]) == pytest.approx((found == truth).mean(), abs=6e-5)
     assert float(rows["second observer"]["ACC"]) == pytest.approx(
         (second == truth).mean(), abs=6e-5

@@ -1,20 +1,42 @@
 """Attention and regularisation layers for PyTorch, and RSAN assembled from them."""
 
-from . import functional
-from .layers import RSAB, DropBlock2d, PreActResidual, SpatialAttention
-from .models import UNet, backbone, backbone_dropblock, rsan, unet
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0.dev0"
 
-__all__ = [
-    "RSAB",
-    "DropBlock2d",
-    "PreActResidual",
-    "SpatialAttention",
-    "UNet",
-    "backbone",
-    "backbone_dropblock",
-    "functional",
-    "rsan",
-    "unet",
-]
+if TYPE_CHECKING:
+    from . import functional as functional
+    from .layers.attention import SpatialAttention as SpatialAttention
+    from .layers.drop_block import DropBlock2d as DropBlock2d
+    from .layers.residual import RSAB as RSAB
+    from .layers.residual import PreActResidual as PreActResidual
+    from .models.presets import backbone as backbone
+    from .models.presets import backbone_dropblock as backbone_dropblock
+    from .models.presets import rsan as rsan
+    from .models.presets import unet as unet
+    from .models.stages import plain_stage as plain_stage
+    from .models.stages import residual_stage as residual_stage
+    from .models.stages import rsan_stage as rsan_stage
+    from .models.unet_factory import UNet as UNet
+else:
+    from ._lazy import lazy
+
+    # The same names again: a test holds the two equal.
+    __getattr__, __dir__, __all__ = lazy(
+        __name__,
+        {
+            "functional": ".functional",
+            "SpatialAttention": ".layers.attention",
+            "DropBlock2d": ".layers.drop_block",
+            "PreActResidual": ".layers.residual",
+            "RSAB": ".layers.residual",
+            "backbone": ".models.presets",
+            "backbone_dropblock": ".models.presets",
+            "rsan": ".models.presets",
+            "unet": ".models.presets",
+            "plain_stage": ".models.stages",
+            "residual_stage": ".models.stages",
+            "rsan_stage": ".models.stages",
+            "UNet": ".models.unet_factory",
+        },
+    )

@@ -34,7 +34,7 @@ ROWS = [
     Row("DropBlock2d-position", lambda: DropBlock2d(0.3, (2, 3), scale="position")),
     Row("DropBlock2d-shared", lambda: DropBlock2d(0.3, 3, channelwise=False)),
     Row("SpatialAttention", SpatialAttention),
-    Row("SpatialAttention-bias", lambda: SpatialAttention(3, bias=True)),
+    Row("SpatialAttention-bias", lambda: SpatialAttention(kernel_size=3, bias=True)),
     Row("PreActResidual", lambda: PreActResidual(3)),
     Row("PreActResidual-wider", lambda: PreActResidual(3, 5), 5),
     Row("RSAB", lambda: RSAB(3)),

@@ -31,7 +31,7 @@ def textbook(x, weight, bias=None):
 @settings(max_examples=60)
 def test_equals_the_textbook_form(shape, size, bias):
     x = torch.randn(shape, dtype=torch.float64)
-    layer = SpatialAttention(size, bias=bias).double()
+    layer = SpatialAttention(kernel_size=size, bias=bias).double()
     if bias:
         torch.nn.init.normal_(layer.conv.bias)
     y = layer(x)
@@ -84,7 +84,7 @@ def test_autocast_keeps_the_dtype_of_the_input():
 
 
 def test_copies():
-    layer = SpatialAttention(5, bias=True)
+    layer = SpatialAttention(kernel_size=5, bias=True)
     x = torch.randn(1, 2, 6, 6)
     for copied in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         assert torch.equal(copied(x), layer(x))
@@ -102,7 +102,7 @@ def test_copies():
 )
 def test_bad_kernel_sizes(error, size, message):
     with pytest.raises(error, match=f"SpatialAttention: {message}"):
-        SpatialAttention(size)
+        SpatialAttention(kernel_size=size)
 
 
 @pytest.mark.parametrize("shape", [(2, 7, 7), (1, 3, 7, 7), (1, 2, 7, 5), (1, 2, 4, 4)])

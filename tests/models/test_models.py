@@ -10,8 +10,19 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from torchattn_blocks import UNet, backbone, backbone_dropblock, rsan, unet
+from torchattn_blocks import (
+    DropBlock2d,
+    UNet,
+    backbone,
+    backbone_dropblock,
+    plain_stage,
+    residual_stage,
+    rsan,
+    rsan_stage,
+    unet,
+)
 from torchattn_blocks.functional import drop_block2d
+from torchattn_blocks.models import transposed
 
 PRESETS = [unet, backbone, backbone_dropblock, rsan]
 every_preset = pytest.mark.parametrize("preset", PRESETS, ids=lambda p: p.__name__)
@@ -193,18 +204,40 @@ def test_exports_with_any_height_and_width():
 @pytest.mark.parametrize(
     ("error", "arguments", "message"),
     [
-        (ValueError, {"in_channels": 0}, "in_channels must be at least 1, got 0"),
-        (TypeError, {"out_channels": 1.0}, "out_channels must be an int, got 1.0"),
-        (ValueError, {"widths": (16,)}, r"widths must name two stages or more, got \(16,\)"),
-        (ValueError, {"widths": (16, -1)}, "widths must be at least 1, got -1"),
-        (ValueError, {"up_kernel_size": 1}, "up_kernel_size must be at least 2, got 1"),
+        (ValueError, {"in_channels": 0}, "UNet: in_channels must be at least 1, got 0"),
+        (TypeError, {"out_channels": 1.0}, "UNet: out_channels must be an int, got 1.0"),
+        (ValueError, {"widths": (16,)}, r"UNet: widths must name two stages or more, got \(16,\)"),
+        (ValueError, {"widths": (16, -1)}, "UNet: widths must be at least 1, got -1"),
+        (ValueError, {"up_kernel_size": 1}, "transposed: kernel_size must be at least 2, got 1"),
     ],
 )
 def test_bad_arguments(error, arguments, message):
-    with pytest.raises(error, match=f"UNet: {message}"):
-        UNet(**{"block": plain_block, **arguments})
     with pytest.raises(error, match=message):
         rsan(**arguments)
+
+
+def test_a_network_from_a_stage_and_an_upsampling_of_the_callers():
+    def up(in_channels, out_channels):
+        return nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(in_channels, out_channels, 1))
+
+    model = UNet(1, 2, widths=(4, 8), stage=rsan_stage(p=0.3, attention=nn.BatchNorm2d), up=up)
+    assert model(torch.randn(2, 1, 9, 12)).shape == (2, 2, 9, 12)
+    assert isinstance(model.bottleneck[1].attention, nn.BatchNorm2d)
+    assert {m.p for m in model.modules() if isinstance(m, DropBlock2d)} == {0.3}
+
+
+@pytest.mark.parametrize(
+    ("preset", "stage"),
+    [
+        (unet, plain_stage()),
+        (backbone, residual_stage()),
+        (backbone_dropblock, residual_stage(drop=lambda: DropBlock2d(0.15))),
+        (rsan, rsan_stage()),
+    ],
+)
+def test_presets_are_what_their_stages_make(preset, stage):
+    written_out = UNet(3, 1, widths=(16, 32, 64, 128), stage=stage, up=transposed(2))
+    preset().load_state_dict(written_out.state_dict())
 
 
 def test_bad_rates():
@@ -215,7 +248,7 @@ def test_bad_rates():
 
 
 def test_bad_inputs():
-    model = UNet(3, 1, block=plain_block)
+    model = UNet(3, 1, stage=plain_block)
     with pytest.raises(ValueError, match=r"UNet: x must have 3 channels, got shape \(1, 1, 8, 8\)"):
         model(torch.ones(1, 1, 8, 8))
     with pytest.raises(ValueError, match="UNet: x must have 4 dimensions"):
@@ -224,14 +257,14 @@ def test_bad_inputs():
         model(torch.ones(1, 3, 8, 8, dtype=torch.uint8))
 
 
-def test_a_block_of_the_callers_keeps_its_initial_weights():
+def test_a_stage_of_the_callers_keeps_its_initial_weights():
     def stage(in_channels, out_channels):
         conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         nn.init.constant_(conv.weight, 0.5)
         nn.init.constant_(conv.bias, 0.25)
         return conv
 
-    model = UNet(3, 1, widths=(4, 8), block=stage)
+    model = UNet(3, 1, widths=(4, 8), stage=stage)
     for conv in (*model.encoders, model.bottleneck, *model.decoders):
         assert (conv.weight == 0.5).all()
         assert (conv.bias == 0.25).all()

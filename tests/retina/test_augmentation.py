@@ -7,7 +7,7 @@ import pytest
 
 from torchattn_blocks.retina import Augmentation, synthesize
 
-MAPS = ("label", "fov", "second")
+MAPS = ("label", "fov", "second_label")
 
 
 @pytest.fixture(scope="module")
@@ -86,11 +86,11 @@ def test_nothing_asked_is_nothing_done(fundus):
 
 
 def test_missing_maps_stay_missing_and_the_original_is_not_touched(fundus):
-    bare = replace(fundus, label=None, second=None)
+    bare = replace(fundus, label=None, second_label=None)
     before = {f.name: np.copy(getattr(fundus, f.name)) for f in fields(fundus)}
     moved = Augmentation(flip=True, gamma=0.5)(bare, 5)
     assert moved.label is None
-    assert moved.second is None
+    assert moved.second_label is None
     assert all(np.array_equal(before[name], getattr(fundus, name)) for name in before)
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from torchattn_blocks.retina import __main__ as program
 from torchattn_blocks.retina import load_pretrained, pooled_scores, segment
-from torchattn_blocks.retina.folder import folder
+from torchattn_blocks.retina.data.folders import list_folder
 
 SMALL = ["--dataset", "folder", "--widths", "4", "8", "--epochs", "3", "--precision", "no"]
 
@@ -67,7 +67,7 @@ def _program(*arguments):
 
 
 def test_synthesize_writes_what_folder_reads(photographs):
-    files = folder(photographs)
+    files = list_folder(photographs)
     assert len(files) == 10
     assert files[0].read().label.any()
     assert len({files.read().image.tobytes() for files in files}) == 10
@@ -119,7 +119,7 @@ def test_evaluate_reports_the_scores_of_its_weights(command, photographs, traine
     arguments = ["--data", photographs, "--dataset", "folder", "--weights", weights]
     out = command("evaluate", *arguments, "--out", tmp_path, *(["--flips"] if flips else []))
     report = json.loads((tmp_path / "report.json").read_text())
-    test = [files.read() for files in folder(photographs)[4::5]]
+    test = [files.read() for files in list_folder(photographs)[4::5]]
     assert report["photographs"] == [fundus.name for fundus in test]
     network = load_pretrained(weights)
     maps = [segment(f.image, network, fov=f.fov, flips=flips) for f in test]

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from torchattn_blocks.retina.datasets import chase_db1, drive
-from torchattn_blocks.retina.files import FundusFiles
-from torchattn_blocks.retina.fov import estimate_fov
+from torchattn_blocks.retina.data.chase_files import list_chase_db1
+from torchattn_blocks.retina.data.drive_files import list_drive
+from torchattn_blocks.retina.data.files import FundusFiles
+from torchattn_blocks.retina.data.fov import estimate_fov
 
 HEIGHT, WIDTH = 12, 16
 
@@ -70,7 +71,7 @@ def _arbitrary_listing_order(monkeypatch):
 @pytest.mark.parametrize("kind", [str, Path])
 def test_drive(tmp_path, kind):
     make_drive(tmp_path)
-    files = drive(kind(tmp_path), "training")
+    files = list_drive(kind(tmp_path), "training")
     assert [f.name for f in files] == ["21", "22", "23"]
     folder = tmp_path / "training"
     assert files[0] == FundusFiles(
@@ -78,7 +79,7 @@ def test_drive(tmp_path, kind):
         image=folder / "images" / "21_training.tif",
         label=folder / "1st_manual" / "21_manual1.gif",
         fov=folder / "mask" / "21_training_mask.gif",
-        second=folder / "2nd_manual" / "21_manual2.gif",
+        second_label=folder / "2nd_manual" / "21_manual2.gif",
     )
     for f in files:
         fundus = f.read()
@@ -87,7 +88,7 @@ def test_drive(tmp_path, kind):
         assert fundus.image.dtype == np.uint8
         assert fundus.image[6, 8].tolist() == [200, 100, int(f.name)]
         counts = [0, 40, 80]
-        for bits, more in zip((fundus.label, fundus.second, fundus.fov), counts, strict=True):
+        for bits, more in zip((fundus.label, fundus.second_label, fundus.fov), counts, strict=True):
             assert bits.shape == (HEIGHT, WIDTH)
             assert bits.dtype == np.bool_
             assert bits.sum() == int(f.name) + more
@@ -97,29 +98,32 @@ def test_drive_as_handed_out_today_has_no_maps_of_the_test_photographs(tmp_path)
     make_drive(tmp_path, "test", ("01", "02"))
     shutil.rmtree(tmp_path / "test" / "1st_manual")
     shutil.rmtree(tmp_path / "test" / "2nd_manual")
-    files = drive(tmp_path, "test")
-    assert [(f.name, f.label, f.second) for f in files] == [("01", None, None), ("02", None, None)]
+    files = list_drive(tmp_path, "test")
+    assert [(f.name, f.label, f.second_label) for f in files] == [
+        ("01", None, None),
+        ("02", None, None),
+    ]
     fundus = files[0].read()
     assert fundus.label is None
-    assert fundus.second is None
+    assert fundus.second_label is None
     assert fundus.fov.sum() == 81
 
 
 def test_chase_db1(tmp_path):
     make_chase(tmp_path, ("01L", "01R", "02L", "12R"))
-    files = chase_db1(tmp_path)
+    files = list_chase_db1(tmp_path)
     assert [f.name for f in files] == ["01L", "01R", "02L", "12R"]
     for i, f in enumerate(files):
         fundus = f.read()
         assert fundus.image.shape == (HEIGHT, WIDTH, 3)
         assert abs(int(fundus.image[6, 8, 2]) - 10 * i) < 5  # JPEG
-        sums = [int(bits.sum()) for bits in (fundus.label, fundus.second, fundus.fov)]
+        sums = [int(bits.sum()) for bits in (fundus.label, fundus.second_label, fundus.fov)]
         assert sums == [10 + i, 50 + i, 90 + i]
 
 
 def test_chase_db1_as_handed_out_has_no_masks(tmp_path):
     make_chase(tmp_path, mask=False)
-    for f in chase_db1(tmp_path):
+    for f in list_chase_db1(tmp_path):
         assert f.fov is None
         fundus = f.read()
         np.testing.assert_array_equal(fundus.fov, estimate_fov(fundus.image))
@@ -132,7 +136,7 @@ def test_names_in_other_cases_and_formats(tmp_path):
     (tmp_path / "Image_01L.jpg").rename(tmp_path / "image_01l.JPG")
     photograph(tmp_path / "image_01R.PNG", 77)
     (tmp_path / "Image_01R.jpg").unlink()
-    first, second, third = chase_db1(tmp_path)
+    first, second, third = list_chase_db1(tmp_path)
     assert [first.name, second.name, third.name] == ["01L", "01R", "02L"]
     assert first.label == tmp_path / "Image_01L_1stHO.png"
     assert second.read().image[6, 8, 2] == 77
@@ -151,8 +155,8 @@ def test_other_files_are_no_part_of_the_set(tmp_path):
             "21_notes.txt",
         ):
             (folder / name).write_bytes(b"")
-    assert [f.name for f in drive(tmp_path, "training")] == ["21", "22", "23"]
-    assert [f.name for f in chase_db1(tmp_path)] == ["01L", "01R", "02L"]
+    assert [f.name for f in list_drive(tmp_path, "training")] == ["21", "22", "23"]
+    assert [f.name for f in list_chase_db1(tmp_path)] == ["01L", "01R", "02L"]
 
 
 def test_the_made_up_second_observer_is_like_drives(tmp_path):
@@ -164,8 +168,8 @@ def test_the_made_up_second_observer_is_like_drives(tmp_path):
 def test_the_pixels_can_be_written(tmp_path):
     # torch.from_numpy warns of arrays that cannot, and np.asarray makes such of a Pillow image.
     make_chase(tmp_path)
-    fundus = chase_db1(tmp_path)[0].read()
-    for array in (fundus.image, fundus.label, fundus.fov, fundus.second):
+    fundus = list_chase_db1(tmp_path)[0].read()
+    for array in (fundus.image, fundus.label, fundus.fov, fundus.second_label):
         assert array.flags.writeable
 
 
@@ -173,7 +177,7 @@ def test_the_pixels_can_be_written(tmp_path):
 def test_a_map_of_one_value_is_legal(tmp_path, marked):
     make_chase(tmp_path)
     bitmap(tmp_path / "Image_01L_1stHO.png", marked)
-    assert chase_db1(tmp_path)[0].read().label.sum() == marked
+    assert list_chase_db1(tmp_path)[0].read().label.sum() == marked
 
 
 # Ill-formed trees: (what is done to the tree, the error, the path that it names).
@@ -301,10 +305,10 @@ def test_an_ill_formed_drive_is_refused(tmp_path, fault):
     root = tmp_path / "my data"
     make_drive(root)
     harm, expected, named = DRIVE_FAULTS[fault]
-    assert len(drive(root, "training")) == 3
+    assert len(list_drive(root, "training")) == 3
     harm(root)
     with pytest.raises(expected) as error:
-        drive(root, "training")
+        list_drive(root, "training")
     check(error, root, named)
 
 
@@ -313,10 +317,10 @@ def test_an_ill_formed_chase_db1_is_refused(tmp_path, fault):
     root = tmp_path / "my data"
     make_chase(root)
     harm, expected, named = CHASE_FAULTS[fault]
-    assert len(chase_db1(root)) == 3
+    assert len(list_chase_db1(root)) == 3
     harm(root)
     with pytest.raises(expected) as error:
-        chase_db1(root)
+        list_chase_db1(root)
     check(error, root, named)
 
 
@@ -324,30 +328,30 @@ def test_the_error_of_a_missing_folder_says_where_the_set_comes_from(tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"no such folder(?s:.)*drive\.grand-challenge\.org"
     ):
-        drive(tmp_path / "nowhere", "test")
+        list_drive(tmp_path / "nowhere", "test")
     with pytest.raises(FileNotFoundError, match=r"no such folder(?s:.)*Kingston University"):
-        chase_db1(tmp_path / "nowhere")
+        list_chase_db1(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"holds no photograph(?s:.)*Kingston University"):
-        chase_db1(tmp_path)
+        list_chase_db1(tmp_path)
 
 
 def test_a_file_is_no_root(tmp_path):
     (tmp_path / "DRIVE.zip").write_bytes(b"")
     with pytest.raises(FileNotFoundError, match=r"DRIVE\.zip"):
-        chase_db1(tmp_path / "DRIVE.zip")
+        list_chase_db1(tmp_path / "DRIVE.zip")
 
 
 def test_an_unknown_split_is_refused(tmp_path):
     make_drive(tmp_path)
     with pytest.raises(ValueError, match=r'"training" or "test", got \'train\''):
-        drive(tmp_path, "train")
+        list_drive(tmp_path, "train")
 
 
 def test_test_labels_are_there_for_all_photographs_or_none(tmp_path):
     make_drive(tmp_path, "test", ("01", "02"))
     (tmp_path / "test" / "1st_manual" / "02_manual1.gif").unlink()
     with pytest.raises(FileNotFoundError, match=r"02_test\.tif"):
-        drive(tmp_path, "test")
+        list_drive(tmp_path, "test")
 
 
 # Ill-formed files: (what is done to a file, whether another error is the cause)
@@ -403,7 +407,7 @@ MISMATCHED = {
 def test_a_damaged_file_is_named(tmp_path, fault):
     make_drive(tmp_path, names=("21",))
     file, harm = DAMAGED[fault]
-    [files] = drive(tmp_path, "training")
+    [files] = list_drive(tmp_path, "training")
     files.read()
     harm(tmp_path / "training" / file)
     with pytest.raises(ValueError, match="cannot be decoded") as error:
@@ -420,7 +424,7 @@ def test_a_truncated_jpeg_or_png_is_named(tmp_path, file):
     make_chase(tmp_path)
     halve(tmp_path / file)
     with pytest.raises(ValueError, match="cannot be decoded") as error:
-        chase_db1(tmp_path)[0].read()
+        list_chase_db1(tmp_path)[0].read()
     assert str(tmp_path / file) in str(error.value)
     assert error.value.__cause__ is not None
 
@@ -429,7 +433,7 @@ def test_a_truncated_jpeg_or_png_is_named(tmp_path, file):
 def test_a_file_that_does_not_fit_is_named(tmp_path, fault):
     make_drive(tmp_path, names=("21",))
     file, harm, expected = MISMATCHED[fault]
-    [files] = drive(tmp_path, "training")
+    [files] = list_drive(tmp_path, "training")
     files.read()
     harm(tmp_path / "training" / file)
     with pytest.raises(ValueError, match=expected) as error:
@@ -439,7 +443,7 @@ def test_a_file_that_does_not_fit_is_named(tmp_path, fault):
 
 def test_a_file_gone_since_the_listing_is_missing(tmp_path):
     make_drive(tmp_path)
-    files = drive(tmp_path, "training")[0]
+    files = list_drive(tmp_path, "training")[0]
     files.label.unlink()
     with pytest.raises(FileNotFoundError, match=r"21_manual1\.gif"):
         files.read()
@@ -449,12 +453,12 @@ def test_a_file_gone_since_the_listing_is_missing(tmp_path):
 
 
 def test_the_real_drive(real_data):
-    files = drive(real_data / "DRIVE", "test") + drive(real_data / "DRIVE", "training")
+    files = list_drive(real_data / "DRIVE", "test") + list_drive(real_data / "DRIVE", "training")
     assert [f.name for f in files] == [f"{number:02}" for number in range(1, 41)]
     for fundus in (f.read() for f in files):
         assert fundus.image.shape == (584, 565, 3)
         assert fundus.label.shape == fundus.fov.shape == (584, 565)
-        assert (fundus.second is None) == (fundus.name > "20")
+        assert (fundus.second_label is None) == (fundus.name > "20")
         # In green, vessels are darker than what is about them: by 5.8 and more under a photograph's
         # own map, by 1.3 and less under the map of any other.
         green = fundus.image[..., 1].astype(float)
@@ -464,22 +468,24 @@ def test_the_real_drive(real_data):
 
 
 def test_the_real_drives_known_numbers(real_data):
-    photographs = [files.read() for files in drive(real_data / "DRIVE", "test")]
+    photographs = [files.read() for files in list_drive(real_data / "DRIVE", "test")]
     assert sum(int(p.fov.sum()) for p in photographs) == 4_538_143
     label = np.stack([p.label for p in photographs])
-    second = np.stack([p.second for p in photographs])
+    second = np.stack([p.second_label for p in photographs])
     f1 = 2 * (label & second).sum() / (label.sum() + second.sum())
     assert round(float(f1), 4) == 0.7889
     assert round(float((label == second).mean()), 4) == 0.9637
 
 
 def test_the_real_chase_db1(real_data):
-    files = chase_db1(real_data / "CHASE_DB1")
+    files = list_chase_db1(real_data / "CHASE_DB1")
     assert [f.name for f in files] == [f"{n:02}{eye}" for n in range(1, 15) for eye in "LR"]
     for fundus in (f.read() for f in files):
         assert fundus.image.shape == (960, 999, 3)
         assert fundus.fov.shape == (960, 999)
-        both = (fundus.label & fundus.second).sum() / (fundus.label | fundus.second).sum()
+        both = (fundus.label & fundus.second_label).sum() / (
+            fundus.label | fundus.second_label
+        ).sum()
         assert both > 0.4  # two observers of one photograph; of two photographs, about .05
 
 
@@ -487,6 +493,6 @@ def test_the_real_chase_db1(real_data):
 def test_a_picture_of_more_than_8_bits_is_refused_and_not_cut_off(tmp_path, dtype):
     path = tmp_path / "deep.tif"
     Image.fromarray(np.full((HEIGHT, WIDTH), 300, dtype)).save(path)
-    files = FundusFiles("deep", path, label=None, fov=None, second=None)
+    files = FundusFiles("deep", path, label=None, fov=None, second_label=None)
     with pytest.raises(ValueError, match=r"deep\.tif: .*more than 8 bits a channel"):
         files.read()

@@ -12,18 +12,14 @@ from sklearn import metrics
 
 from torchattn_blocks.retina import (
     Fundus,
-    drive,
     image_scores,
+    list_drive,
     markdown_table,
     pooled_scores,
     synthesize,
 )
-from torchattn_blocks.retina.evaluation import (
-    best_threshold,
-    evaluation,
-    evaluation_tables,
-    save_report,
-)
+from torchattn_blocks.retina.evaluation.report import evaluate, evaluation_tables, save_report
+from torchattn_blocks.retina.evaluation.threshold import best_threshold
 
 GRID = [percent / 100 for percent in range(1, 100)]
 
@@ -99,7 +95,7 @@ def maps(photographs):
 
 
 def test_report_has_each_view_of_the_scores(photographs, maps):
-    report = evaluation(photographs, maps, chosen_threshold=0.6)
+    report = evaluate(photographs, maps, chosen_threshold=0.6)
     assert list(report) == [
         "photographs",
         "threshold",
@@ -112,7 +108,8 @@ def test_report_has_each_view_of_the_scores(photographs, maps):
     assert report["threshold"] == 0.5
     assert report["chosen"]["threshold"] == 0.6
     labels, seconds, fovs = (
-        [getattr(fundus, kind) for fundus in photographs] for kind in ("label", "second", "fov")
+        [getattr(fundus, kind) for fundus in photographs]
+        for kind in ("label", "second_label", "fov")
     )
     for part, given_maps, threshold in (
         (report, maps, 0.5),
@@ -131,7 +128,7 @@ def test_report_has_each_view_of_the_scores(photographs, maps):
 
 
 def test_report_leaves_out_what_was_not_given(photographs, maps):
-    report = evaluation([replace(photographs[0], second=None), *photographs[1:]], maps)
+    report = evaluate([replace(photographs[0], second_label=None), *photographs[1:]], maps)
     assert list(report) == ["photographs", "threshold", "whole", "fov"]
 
 
@@ -139,21 +136,21 @@ def test_report_names_the_photographs_without_labels(photographs, maps):
     bare = [replace(fundus, name=name) for fundus, name in zip(photographs, "abc", strict=True)]
     bare[0], bare[2] = (replace(fundus, label=None) for fundus in (bare[0], bare[2]))
     with pytest.raises(ValueError, match=r"vessel maps of the first observer.* lack: a, c$"):
-        evaluation(bare, maps)
+        evaluate(bare, maps)
 
 
 def test_refuses_what_does_not_fit(photographs, maps):
     with pytest.raises(ValueError, match="got 2 maps, 3 labels"):
-        evaluation(photographs, maps[:2])
+        evaluate(photographs, maps[:2])
     with pytest.raises(ValueError, match="got 0 maps"):
-        evaluation([], [])
+        evaluate([], [])
     for threshold in (-0.1, 1.1, math.nan):
         with pytest.raises(ValueError, match=rf"chosen_threshold must lie .* got {threshold}"):
-            evaluation(photographs, maps, chosen_threshold=threshold)
+            evaluate(photographs, maps, chosen_threshold=threshold)
 
 
 def test_tables_have_a_row_for_network_and_observer(photographs, maps):
-    report = evaluation(photographs, maps, chosen_threshold=0.37)
+    report = evaluate(photographs, maps, chosen_threshold=0.37)
     sections = evaluation_tables(report).split("### ")[1:]
     headings = [section.splitlines()[0] for section in sections]
     assert headings == [
@@ -180,13 +177,13 @@ def test_tables_have_a_row_for_network_and_observer(photographs, maps):
 
 
 def test_tables_of_a_threshold_chosen_at_a_half_keep_both_rows(photographs, maps):
-    tables = evaluation_tables(evaluation(photographs, maps, chosen_threshold=0.5))
+    tables = evaluation_tables(evaluate(photographs, maps, chosen_threshold=0.5))
     assert tables.count("\n| network at .5 ") == 4
     assert tables.count("\n| network at the chosen .5 ") == 4
 
 
 def test_file_gives_the_same_tables(photographs, maps, tmp_path):
-    report = evaluation(photographs, maps, chosen_threshold=0.6)
+    report = evaluate(photographs, maps, chosen_threshold=0.6)
     save_report(tmp_path / "report.json", report)
     read = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert read["second_observer"]["whole"]["pooled"]["AUC"] is None
@@ -226,8 +223,8 @@ def test_what_cannot_be_written_leaves_the_file_that_was_there(tmp_path):
 
 
 def test_second_observer_of_drive(real_data):
-    photographs = [file.read() for file in drive(real_data / "DRIVE", "test")]
-    report = evaluation(photographs, [fundus.second for fundus in photographs])
+    photographs = [file.read() for file in list_drive(real_data / "DRIVE", "test")]
+    report = evaluate(photographs, [fundus.second_label for fundus in photographs])
     second = report["second_observer"]
     assert second["whole"]["pooled"]["F1"] == pytest.approx(0.7889, abs=5e-5)
     assert second["whole"]["per_image"]["clDice"]["mean"] == pytest.approx(0.763, abs=5e-4)

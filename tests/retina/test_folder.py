@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from torchattn_blocks.retina import Fundus, FundusFiles, estimate_fov, synthesize
-from torchattn_blocks.retina.folder import folder, folder_protocol, save_folder
+from torchattn_blocks.retina.data.folders import list_folder, save_folder
+from torchattn_blocks.retina.protocol import folder_protocol
 
 
 def make(root, *files, size=(16, 12)):
@@ -26,7 +27,7 @@ def listed(root):
     def short(path):
         return path and path.relative_to(root).as_posix()
 
-    return {f.name: (short(f.image), short(f.label), short(f.fov)) for f in folder(root)}
+    return {f.name: (short(f.image), short(f.label), short(f.fov)) for f in list_folder(root)}
 
 
 @pytest.fixture(autouse=True)
@@ -48,13 +49,13 @@ def _arbitrary_listing_order(monkeypatch):
 @pytest.mark.parametrize("kind", [str, Path])
 def test_the_files_of_a_photograph(tmp_path, kind):
     make(tmp_path, "images/b.jpg", "labels/b.png", "masks/b.gif")
-    [files] = folder(kind(tmp_path))
+    [files] = list_folder(kind(tmp_path))
     assert files == FundusFiles(
         "b",
         image=tmp_path / "images/b.jpg",
         label=tmp_path / "labels/b.png",
         fov=tmp_path / "masks/b.gif",
-        second=None,
+        second_label=None,
     )
 
 
@@ -68,7 +69,7 @@ def test_folders_at_any_depth_name_their_photographs(tmp_path):
         for place in places
         for stem, image, label in (("07", "07.png", "07.png"), ("1", "1.tif", "1.bmp"))
     }
-    names = [files.name for files in folder(tmp_path)]
+    names = [files.name for files in list_folder(tmp_path)]
     assert names == sorted(names) == ["07", "1", *names[2:]]
 
 
@@ -97,7 +98,7 @@ def test_a_map_has_the_photographs_stem_and_perhaps_a_suffix(tmp_path, suffix):
 def test_the_very_stem_wins(tmp_path, images, labels, expected):
     make(tmp_path, *(f"images/{stem}.png" for stem in images))
     make(tmp_path, *(f"labels/{stem}.png" for stem in labels))
-    assert [files.label.stem for files in folder(tmp_path)] == expected
+    assert [files.label.stem for files in list_folder(tmp_path)] == expected
 
 
 def test_a_folder_may_go_without_labels_or_masks(tmp_path):
@@ -241,14 +242,14 @@ def test_an_ill_formed_tree_is_refused(tmp_path, fault):
     root.mkdir()
     make(root, *files)
     with pytest.raises(error, match=message):
-        folder(root)
+        list_folder(root)
 
 
 @pytest.mark.parametrize("name", ["nowhere", "photographs.zip"])
 def test_the_root_must_be_a_folder(tmp_path, name):
     (tmp_path / "photographs.zip").write_bytes(b"")
     with pytest.raises(FileNotFoundError, match=f"{name}: there is no such folder" + LAYOUT):
-        folder(tmp_path / name)
+        list_folder(tmp_path / name)
 
 
 # What is written is read again
@@ -265,7 +266,7 @@ def test_what_is_written_is_read_again(tmp_path):
     root = tmp_path / "new" / "root"
     written = {fundus.name: fundus for fundus in photographs(*names)}
     save_folder(root, iter(written.values()))
-    read = [files.read() for files in folder(str(root))]
+    read = [files.read() for files in list_folder(str(root))]
     assert [fundus.name for fundus in read] == sorted(names)
     for fundus in read:
         for part in ("image", "label", "fov"):
@@ -292,7 +293,7 @@ def test_the_files_written(tmp_path):
         else:
             assert pixels.dtype == np.uint8
             assert np.unique(pixels).tolist() == [0, 255]
-    assert [f.read().label is None for f in folder(tmp_path)] == [False, False, True]
+    assert [f.read().label is None for f in list_folder(tmp_path)] == [False, False, True]
 
 
 @pytest.mark.parametrize("kind", ["images", "labels", "masks"])
@@ -309,7 +310,9 @@ def test_no_file_is_overwritten(tmp_path, kind):
 def test_a_name_twice_is_refused(tmp_path):
     with pytest.raises(FileExistsError, match=r"images/1\.png"):
         save_folder(tmp_path, photographs("1", "1"))
-    np.testing.assert_array_equal(folder(tmp_path)[0].read().image, next(photographs("1")).image)
+    np.testing.assert_array_equal(
+        list_folder(tmp_path)[0].read().image, next(photographs("1")).image
+    )
 
 
 @pytest.mark.parametrize(
@@ -373,7 +376,7 @@ def test_labels_for_some_photographs_of_a_folder_are_refused(tmp_path, first):
     some = [*photographs("a/1", "2", labels=first), *photographs("b/1", "3", labels=not first)]
     with pytest.raises(ValueError, match=rf"photograph 3 has {'no' if first else 'a'} label"):
         save_folder(tmp_path, some)
-    assert [files.name for files in folder(tmp_path)] == ["2", "a/1", "b/1"]
+    assert [files.name for files in list_folder(tmp_path)] == ["2", "a/1", "b/1"]
 
 
 # Which photographs train, validate and test
@@ -479,14 +482,14 @@ def test_all_photographs_fit_the_side(tmp_path, sizes, side):
         *above, stem = name.split("/")
         place = Path(tmp_path, *above)
         make(place, f"images/{stem}.png", f"labels/{stem}.png", size=size)
-    protocol = folder_protocol(folder(tmp_path))
+    protocol = folder_protocol(list_folder(tmp_path))
     assert (protocol.recipe.side, protocol.p) == (side, 0.15)
     assert protocol.recipe == replace(type(protocol.recipe)(), side=side)
 
 
 def test_a_photograph_that_cannot_be_opened_is_named(tmp_path):
     make(tmp_path, *(f"{kind}/{n}.png" for kind in ("images", "labels") for n in (1, 2, 3)))
-    files = folder(tmp_path)
+    files = list_folder(tmp_path)
     (tmp_path / "images/2.png").write_text("no image")
     with pytest.raises(ValueError, match=r"images/2\.png: cannot be decoded"):
         folder_protocol(files)

@@ -6,8 +6,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import data
 
-from torchattn_blocks.retina.datasets import chase_db1, drive
-from torchattn_blocks.retina.fov import estimate_fov
+from torchattn_blocks.retina.data.chase_files import list_chase_db1
+from torchattn_blocks.retina.data.drive_files import list_drive
+from torchattn_blocks.retina.data.fov import estimate_fov
 
 RETINA, BORDER = (180, 90, 40), (6, 6, 8)
 
@@ -121,7 +122,7 @@ def test_another_camera():
 
 def test_agrees_with_the_masks_of_drive(real_data):
     photographs = [
-        f.read() for split in ("training", "test") for f in drive(real_data / "DRIVE", split)
+        f.read() for split in ("training", "test") for f in list_drive(real_data / "DRIVE", split)
     ]
     agreement = [iou(estimate_fov(p.image), p.fov) for p in photographs]
     assert len(agreement) == 40
@@ -130,7 +131,7 @@ def test_agrees_with_the_masks_of_drive(real_data):
 
 
 def test_agrees_with_the_masks_of_chase_db1(real_data):
-    photographs = [files.read() for files in chase_db1(real_data / "CHASE_DB1")]
+    photographs = [files.read() for files in list_chase_db1(real_data / "CHASE_DB1")]
     agreement = [iou(estimate_fov(p.image), p.fov) for p in photographs]
     assert len(agreement) == 28
     assert min(agreement) > 0.993
@@ -138,5 +139,5 @@ def test_agrees_with_the_masks_of_chase_db1(real_data):
 
 
 def test_a_photograph_cut_out_of_the_retina_has_no_border(real_data):
-    for files in drive(real_data / "DRIVE", "test"):
+    for files in list_drive(real_data / "DRIVE", "test"):
         assert estimate_fov(files.read().image[150:430, 150:430]).all()

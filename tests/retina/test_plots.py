@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn import metrics
 
 from torchattn_blocks.retina import EpochLog, error_map, save_sheet, synthesize
-from torchattn_blocks.retina.plots import save_score_curves, save_training_curves
+from torchattn_blocks.retina.evaluation.plots import save_score_curves, save_training_curves
 
 
 def test_each_kind_of_pixel_has_its_colour():

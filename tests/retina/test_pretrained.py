@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from torchattn_blocks.retina import DRIVE, drive, load_pretrained, pooled_scores, segment
+from torchattn_blocks.retina import (
+    DRIVE_PROTOCOL,
+    list_drive,
+    load_pretrained,
+    pooled_scores,
+    segment,
+)
 from torchattn_blocks.retina import weights as weights_module
 from torchattn_blocks.retina.weights import shipped
 
@@ -35,8 +41,8 @@ def test_scores_of_the_report_again(name, real_data):
     told, known = report["weights"]["about"], trained.settings.about
     assert (told["recipe"], told["epoch"]) == (known["recipe"], known["epoch"])
     assert told["validation_loss"] == pytest.approx(known["validation_loss"], rel=1e-5)
-    test = [files.read() for files in drive(real_data / "DRIVE", "test")]
-    assert tuple(fundus.name for fundus in test) == DRIVE.test
+    test = [files.read() for files in list_drive(real_data / "DRIVE", "test")]
+    assert tuple(fundus.name for fundus in test) == DRIVE_PROTOCOL.test
     maps = [segment(fundus.image, trained, fov=fundus.fov) for fundus in test]
     scores = pooled_scores(maps, [fundus.label for fundus in test])
     assert scores == pytest.approx(report["whole"]["pooled"], abs=5e-5)

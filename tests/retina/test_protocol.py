@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from torchattn_blocks.retina import CHASE_DB1, DRIVE, FundusFiles, chase_db1, drive
+from torchattn_blocks.retina import (
+    CHASE_DB1_PROTOCOL,
+    DRIVE_PROTOCOL,
+    FundusFiles,
+    list_chase_db1,
+    list_drive,
+)
 
 
 def files(*names):
@@ -16,14 +22,16 @@ def names(part):
 
 
 def test_drive():
-    split = DRIVE.split(files(*[f"{n:02d}" for n in range(1, 41)]))
+    split = DRIVE_PROTOCOL.split(files(*[f"{n:02d}" for n in range(1, 41)]))
     assert names(split.validation) == ["23", "40"]
     assert names(split.test) == [f"{n:02d}" for n in range(1, 21)]
     assert names(split.training) == [f"{n}" for n in range(21, 40) if n != 23]
 
 
 def test_chase_db1():
-    split = CHASE_DB1.split(files(*[f"{n:02d}{eye}" for n in range(1, 15) for eye in "LR"]))
+    split = CHASE_DB1_PROTOCOL.split(
+        files(*[f"{n:02d}{eye}" for n in range(1, 15) for eye in "LR"])
+    )
     assert names(split.validation) == ["09R", "10L"]
     assert names(split.test) == ["11L", "11R", "12L", "12R", "13L", "13R", "14L", "14R"]
     assert len(split.training) == 18
@@ -31,15 +39,20 @@ def test_chase_db1():
 
 
 def test_paper_figures():
-    assert (DRIVE.recipe.side, DRIVE.p, DRIVE.recipe.batch_size, DRIVE.recipe.epochs) == (
+    assert (
+        DRIVE_PROTOCOL.recipe.side,
+        DRIVE_PROTOCOL.p,
+        DRIVE_PROTOCOL.recipe.batch_size,
+        DRIVE_PROTOCOL.recipe.epochs,
+    ) == (
         592,
         0.15,
         2,
         200,
     )
-    assert (CHASE_DB1.recipe.side, CHASE_DB1.p) == (1008, 0.22)
-    assert (CHASE_DB1.recipe.batch_size, CHASE_DB1.recipe.epochs) == (1, 150)
-    for protocol, last_fast in ((DRIVE, 149), (CHASE_DB1, 99)):
+    assert (CHASE_DB1_PROTOCOL.recipe.side, CHASE_DB1_PROTOCOL.p) == (1008, 0.22)
+    assert (CHASE_DB1_PROTOCOL.recipe.batch_size, CHASE_DB1_PROTOCOL.recipe.epochs) == (1, 150)
+    for protocol, last_fast in ((DRIVE_PROTOCOL, 149), (CHASE_DB1_PROTOCOL, 99)):
         assert protocol.recipe.learning_rate_at(last_fast) == 1e-3
         assert protocol.recipe.learning_rate_at(last_fast + 1) == pytest.approx(1e-4)
 
@@ -48,20 +61,25 @@ def test_paper_figures():
     ("given", "message"),
     [
         (files(*[f"{n:02d}" for n in range(2, 41)]), "files lacks 01; it has 02, 03"),
-        (files("23", "40", *DRIVE.test), "files lacks photographs to train on"),
+        (files("23", "40", *DRIVE_PROTOCOL.test), "files lacks photographs to train on"),
         ([], "it has none"),
     ],
 )
 def test_incomplete_sets(given, message):
     with pytest.raises(ValueError, match=message):
-        DRIVE.split(given)
+        DRIVE_PROTOCOL.split(given)
 
 
 def test_real_sets_split(real_data):
     root = real_data / "DRIVE"
-    assert [len(part) for part in DRIVE.split(drive(root, "training") + drive(root, "test"))] == [
+    assert [
+        len(part)
+        for part in DRIVE_PROTOCOL.split(list_drive(root, "training") + list_drive(root, "test"))
+    ] == [
         18,
         2,
         20,
     ]
-    assert [len(part) for part in CHASE_DB1.split(chase_db1(real_data / "CHASE_DB1"))] == [18, 2, 8]
+    assert [
+        len(part) for part in CHASE_DB1_PROTOCOL.split(list_chase_db1(real_data / "CHASE_DB1"))
+    ] == [18, 2, 8]

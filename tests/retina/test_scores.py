@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from torchattn_blocks.retina import (
-    DRIVE,
+    DRIVE_PROTOCOL,
     cl_dice,
-    drive,
     image_scores,
+    list_drive,
     markdown_table,
     pooled_scores,
 )
@@ -93,11 +93,11 @@ def test_bad_arguments(maps, labels, message):
 
 
 def test_second_observer_of_drive(real_data):
-    files = DRIVE.split(
-        [*drive(real_data / "DRIVE", "training"), *drive(real_data / "DRIVE", "test")]
+    files = DRIVE_PROTOCOL.split(
+        [*list_drive(real_data / "DRIVE", "training"), *list_drive(real_data / "DRIVE", "test")]
     )
     photographs = [file.read() for file in files.test]
-    scores = pooled_scores([f.second for f in photographs], [f.label for f in photographs])
+    scores = pooled_scores([f.second_label for f in photographs], [f.label for f in photographs])
     assert scores["F1"] == pytest.approx(0.7889, abs=5e-5)
     assert scores["ACC"] == pytest.approx(0.9637, abs=5e-5)
 
@@ -174,8 +174,8 @@ def test_cl_dice_follows_its_definition():
 
 
 def test_second_observers_cl_dice_on_drive(real_data):
-    photographs = [file.read() for file in drive(real_data / "DRIVE", "test")]
-    scores = [cl_dice(f.second, f.label) for f in photographs]
+    photographs = [file.read() for file in list_drive(real_data / "DRIVE", "test")]
+    scores = [cl_dice(f.second_label, f.label) for f in photographs]
     assert np.mean(scores) == pytest.approx(0.763, abs=5e-4)
 
 

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
 from skimage.measure import label as components
 
-from torchattn_blocks.retina import synthetic
+from torchattn_blocks.retina.data import synthetic
+from torchattn_blocks.retina.data.synthetic import synthesize
 from torchattn_blocks.retina.fundus import Fundus
-from torchattn_blocks.retina.synthetic import synthesize
 
 
 def arrays(fundus: Fundus) -> tuple[np.ndarray, ...]:
     assert fundus.label is not None
-    assert fundus.second is not None
-    return fundus.image, fundus.label, fundus.fov, fundus.second
+    assert fundus.second_label is not None
+    return fundus.image, fundus.label, fundus.fov, fundus.second_label
 
 
 @cache
@@ -63,7 +63,7 @@ def test_equal_arguments_give_equal_arrays_and_leave_global_random_state_alone()
 
 
 def test_seeds_differ() -> None:
-    for part in ("image", "label", "second"):
+    for part in ("image", "label", "second_label"):
         assert len({getattr(small(seed), part).tobytes() for seed in range(6)}) == 6
 
 

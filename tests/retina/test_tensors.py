@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchattn_blocks.retina.tensors import crop_evenly, image_tensor, map_tensor, pad_evenly
+from torchattn_blocks.retina.data.tensors import crop_evenly, image_tensor, map_tensor, pad_evenly
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 30))

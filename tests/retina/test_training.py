@@ -2,7 +2,6 @@
 
 import csv
 import itertools
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -24,11 +23,10 @@ from torchattn_blocks.retina import (
     train,
     vessel_probability,
 )
-from torchattn_blocks.retina.tensors import image_tensor
-from torchattn_blocks.retina.training import _CrossEntropy, progress
-
-_training = sys.modules[_CrossEntropy.__module__]
-_time_limit = sys.modules[_training.TimeLimit.__module__]
+from torchattn_blocks.retina.data.tensors import image_tensor
+from torchattn_blocks.retina.training import checkpoint, loop, time_limit
+from torchattn_blocks.retina.training.checkpoint import progress
+from torchattn_blocks.retina.training.losses import CrossEntropy
 
 FAST = Recipe(epochs=3, batch_size=2, precision="no")
 
@@ -80,7 +78,7 @@ class PowerCutError(Exception):
 
 def test_resuming_ends_as_an_uninterrupted_run(tmp_path, photographs, monkeypatch):
     whole, log = run(tmp_path / "whole", photographs)
-    forward, calls = _CrossEntropy.forward, itertools.count(1)
+    forward, calls = CrossEntropy.forward, itertools.count(1)
 
     def cut_in_the_last_epoch(self, images, labels):
         if next(calls) == 9:  # an epoch is two steps and the two photographs of validation
@@ -88,7 +86,7 @@ def test_resuming_ends_as_an_uninterrupted_run(tmp_path, photographs, monkeypatc
         return forward(self, images, labels)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_CrossEntropy, "forward", cut_in_the_last_epoch)
+        patch.setattr(CrossEntropy, "forward", cut_in_the_last_epoch)
         with pytest.raises(PowerCutError):
             run(tmp_path / "part", photographs)
     resumed, resumed_log = run(tmp_path / "part", photographs, resume=True)
@@ -98,28 +96,28 @@ def test_resuming_ends_as_an_uninterrupted_run(tmp_path, photographs, monkeypatc
 
 def test_the_order_changes_by_epoch_and_is_resumed(tmp_path, monkeypatch):
     photographs = [synthesize(seed, height=64, width=64) for seed in range(7)]
-    forward, seen = _CrossEntropy.forward, []
+    forward, seen = CrossEntropy.forward, []
 
     def spy(self, images, labels):
         if self.training:
             seen.extend(images.sum((1, 2, 3)).tolist())
         return forward(self, images, labels)
 
-    monkeypatch.setattr(_CrossEntropy, "forward", spy)
+    monkeypatch.setattr(CrossEntropy, "forward", spy)
     train(small_rsan(), photographs[:6], photographs[6:], FAST, tmp_path / "whole")
     epochs = [seen[:6], seen[6:12], seen[12:]]
     assert len({tuple(epoch) for epoch in epochs}) == 3
     assert len({tuple(sorted(epoch)) for epoch in epochs}) == 1
 
     seen.clear()
-    save, calls = _training._save, itertools.count(1)
+    save, calls = loop.save_checkpoint, itertools.count(1)
 
     def save_and_stop(*arguments):
         save(*arguments)
         if next(calls) == 3:  # that of the beginning, and two epochs'
             raise PowerCutError
 
-    monkeypatch.setattr(_training, "_save", save_and_stop)
+    monkeypatch.setattr(loop, "save_checkpoint", save_and_stop)
     with pytest.raises(PowerCutError):
         train(small_rsan(), photographs[:6], photographs[6:], FAST, tmp_path / "part")
     train(small_rsan(), photographs[:6], photographs[6:], FAST, tmp_path / "part", resume=True)
@@ -205,14 +203,14 @@ class FakeClock:
 
     def __init__(self, monkeypatch):
         self.now = 0.0
-        monkeypatch.setattr(_time_limit, "monotonic", lambda: self.now)
-        forward = _CrossEntropy.forward
+        monkeypatch.setattr(time_limit, "monotonic", lambda: self.now)
+        forward = CrossEntropy.forward
 
         def slow_forward(module, images, labels):
             self.now += 10.0
             return forward(module, images, labels)
 
-        monkeypatch.setattr(_CrossEntropy, "forward", slow_forward)
+        monkeypatch.setattr(CrossEntropy, "forward", slow_forward)
 
 
 @pytest.mark.parametrize(
@@ -254,15 +252,15 @@ def test_progress_of_no_run(tmp_path):
 
 def test_last_and_best_weights_are_kept(tmp_path, photographs, monkeypatch):
     states, losses = [], iter([0.5, 0.5, 0.25, 0.25, 0.375, 0.375])
-    save, forward = _training.save_weights, _CrossEntropy.forward
+    save, forward = checkpoint.save_weights, CrossEntropy.forward
 
     def spy(path, model, settings):
         states.append({k: v.clone() for k, v in model.state_dict().items()})
         save(path, model, settings)
 
-    monkeypatch.setattr(_training, "save_weights", spy)
+    monkeypatch.setattr(checkpoint, "save_weights", spy)
     monkeypatch.setattr(
-        _CrossEntropy,
+        CrossEntropy,
         "forward",
         lambda self, *x: forward(self, *x) if self.training else torch.tensor(next(losses)),
     )
@@ -286,14 +284,14 @@ def test_last_and_best_weights_are_kept(tmp_path, photographs, monkeypatch):
 def test_photographs_are_changed_anew_in_each_epoch_and_so_resumed(tmp_path, monkeypatch):
     photographs = [synthesize(seed, height=64, width=72) for seed in range(4)]
     recipe = replace(FAST, side=80, augmentation=Augmentation(rotate=True, flip=True, gamma=0.2))
-    forward, seen = _CrossEntropy.forward, []
+    forward, seen = CrossEntropy.forward, []
 
     def spy(self, images, labels):
         if self.training:
             seen.extend(zip(images.clone(), labels.clone(), strict=True))
         return forward(self, images, labels)
 
-    monkeypatch.setattr(_CrossEntropy, "forward", spy)
+    monkeypatch.setattr(CrossEntropy, "forward", spy)
     whole, _ = run(tmp_path / "whole", photographs * 2, recipe)
     shapes = {tuple(image.any(0).nonzero().amax(0).tolist()) for image, _ in seen}
     assert len(shapes) > 1  # upright and lying ones

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+from .._check import check_rate
 from ._block_mask import INTENSITY, BlockMask, position_scale
-from ._check import check_rate
 from ._paint_cpu import covered_elements, paint_
 
 

@@ -1,4 +1,4 @@
-"""Spatial attention: a weight for every position of a map.
+"""Spatial attention: a weight for every position of a feature map.
 
 Woo, Park, Lee & Kweon, "CBAM: Convolutional block attention module", ECCV 2018, section 3;
 Guo et al., "Residual spatial attention network for retinal vessel segmentation", 2020, eq. 2-4.
@@ -9,30 +9,32 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
+from .._check import check_at_least, check_map, plain_int
 from .._init import he_normal_, start_with
-from ._check import check_at_least, check_map, plain_int
 
 
 def spatial_attention(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    r"""Multiply each position of `x` by a weight seen in its maximum and mean over channels.
+    r"""Multiply each position of `x` by a weight computed from its maximum and mean over channels.
 
     .. math:: y = x \cdot \sigma(w * [\max_c x;\; \mathrm{mean}_c\, x])
 
     Args:
-        x: Maps of shape (N, C, H, W).
-        weight: Kernel of shape (1, 2, k, k), k odd, for maximum and mean in this order.
+        x: Feature maps of shape (N, C, H, W).
+        weight: Kernel of shape (1, 2, k, k), k odd. Its first channel is applied to the maximum,
+            its second to the mean.
         bias: Shape (1,), or None.
 
     Returns:
-        A tensor of the shape, dtype and memory format of `x`.
+        A tensor with the shape, dtype and memory format of `x`.
 
     Raises:
         TypeError: If `x` is not a floating tensor.
-        ValueError: If the shape of `x` or `weight` is another than the above.
+        ValueError: If `x` does not have four dimensions or `weight` has another shape.
 
     Example:
-        >>> x = torch.ones(1, 3, 4, 4)
-        >>> spatial_attention(x, torch.zeros(1, 2, 7, 7)).unique()
+        >>> import torch
+        >>> from torchattn_blocks.functional import spatial_attention
+        >>> spatial_attention(torch.ones(1, 3, 4, 4), torch.zeros(1, 2, 7, 7)).unique()
         tensor([0.5000])
     """
     if has_torch_function_unary(x):  # an FX proxy records the call
@@ -53,28 +55,32 @@ def _summary(x: Tensor) -> Tensor:
 
 
 class SpatialAttention(nn.Module):
-    """Multiply each position of a map by a weight between 0 and 1 that looks across channels.
+    """Multiply each position of a feature map by a weight between 0 and 1.
 
-    The maximum and the mean over channels, concatenated in this order, pass a k x k convolution and
-    a sigmoid; the input is multiplied by the result. It acts alike in training and evaluation.
+    The maximum and the mean over channels, concatenated in this order, go through a k x k
+    convolution and a sigmoid. The result is the attention map, which multiplies the input. Training
+    and evaluation are alike.
 
     Args:
-        kernel_size: Size k of the convolution, odd; with the default of 7 and no bias the layer has
-            exactly 98 parameters.
-        bias: Whether the convolution has a bias; neither paper's has one.
+        kernel_size: Size k of the convolution, odd. With 7 and no bias the layer has exactly 98
+            parameters.
+        bias: Whether the convolution has a bias. In CBAM and RSAN it has none.
 
     Shape:
-        (N, C, H, W) in, for any C; the same out, with dtype and memory format kept.
+        (N, C, H, W) in, for any C; the same out; dtype and memory format are kept.
 
     Raises:
-        TypeError: If `kernel_size` is not an int, or an input is not a floating tensor.
-        ValueError: If `kernel_size` is even or below 1, or an input has not four dimensions.
+        TypeError: If the input is not a floating tensor.
+        ValueError: If `kernel_size` is even or below 1, or the input does not have four dimensions.
 
     Note:
-        The kernel starts from Keras' ``he_normal``, as in the authors' code. Peers add a bias (99
-        parameters) or a batch normalisation (100); some concatenate the mean first.
+        The kernel starts from Keras' ``he_normal``, as in the RSAN authors' code. Some other
+        implementations add a bias (99 parameters) or a batch normalisation (100), and some
+        concatenate the mean first.
 
     Example:
+        >>> import torch
+        >>> from torchattn_blocks import SpatialAttention
         >>> layer = SpatialAttention()
         >>> sum(w.numel() for w in layer.parameters())
         98
@@ -85,7 +91,7 @@ class SpatialAttention(nn.Module):
         True
     """
 
-    def __init__(self, kernel_size: int = 7, *, bias: bool = False) -> None:
+    def __init__(self, *, kernel_size: int = 7, bias: bool = False) -> None:
         super().__init__()
         check_at_least("SpatialAttention", 1, kernel_size=kernel_size)
         if kernel_size % 2 == 0:
@@ -95,7 +101,7 @@ class SpatialAttention(nn.Module):
         self.conv = start_with(he_normal_, conv)
 
     def attention_map(self, x: Tensor) -> Tensor:
-        """The weights, shape (N, 1, H, W), that `forward` multiplies `x` by."""
+        """The attention map of shape (N, 1, H, W); `forward` multiplies `x` by it."""
         check_map(x, "SpatialAttention")
         return self.conv(_summary(x)).sigmoid()
 

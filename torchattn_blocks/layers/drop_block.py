@@ -11,8 +11,7 @@ from torch import Tensor, fx
 from torch.nn.modules.dropout import _DropoutNd
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
-from ._block_mask import INTENSITY
-from ._check import (
+from .._check import (
     check_at_least,
     check_choice,
     check_map,
@@ -20,6 +19,7 @@ from ._check import (
     check_rate_tensor,
     plain_int,
 )
+from ._block_mask import INTENSITY
 from ._drop_block_op import SCALE, drop_blocks
 
 Gamma = Literal["exact", "paper"]
@@ -38,49 +38,54 @@ def drop_block2d(
     inplace: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Zero random rectangles of a map and scale up what is kept.
+    """Zero random blocks of a feature map and scale up what is kept.
 
-    Seeds fall independently, with probability gamma, on every place where a whole block fits; each
-    drops the block that it starts. Outside training, and at ``p=0``, the input itself is returned;
-    at ``p=1`` all is dropped.
+    A block starts, with probability gamma and independently of the others, at every place where a
+    whole block fits. Outside training, and at ``p=0``, the input itself is returned. At ``p=1``
+    the output is zero.
 
     Args:
-        x: Maps of shape (N, C, H, W), of any floating dtype and memory format.
-        p: Fraction of the elements to drop, 0 to 1, or a 0-d tensor of it, which can change under
-            `torch.compile` without recompiling. The paper's ``keep_prob`` is ``1 - p``.
-        block_size: Height and width of a block, or one number for both; clipped to the map.
-        training: Whether to drop at all.
-        gamma: How the probability of a seed follows from `p`. ``"exact"`` solves for the one at
-            which the fraction dropped is, on average, `p`. ``"paper"`` is the paper's equation 1,
-            which counts overlapping blocks twice and therefore drops less than `p`.
-        scale: What kept elements are multiplied by. ``"constant"``: ``1 / (1 - p)``, as dropout
-            does. ``"batch"``: the paper's ratio of all elements to those kept, counted over the
-            whole tensor, which couples the samples of a batch. ``"position"``: the inverse of each
-            position's own keep probability, so that every position keeps its mean; positions
-            covered by few blocks, at the border, are kept more often and scaled up less.
-        channelwise: Whether each channel has blocks of its own; else one set serves all channels of
-            a sample.
-        inplace: Whether to write into `x`. Safe after a convolution, whose backward pass does not
-            need its output.
-        generator: Where the mask's random number comes from; by default torch's own generator, so
+        x: Feature maps of shape (N, C, H, W), in any floating dtype and memory format.
+        p: Probability that an element is dropped, 0 to 1. The papers' ``keep_prob`` is ``1 - p``.
+            It may be a 0-d tensor: `torch.compile` does not recompile when its value changes.
+        block_size: Height and width of a block, or one number for both. A block larger than the
+            feature map is clipped to it.
+        training: Whether to drop.
+        gamma: How gamma follows from `p`. ``"exact"`` solves for the gamma that drops, on average,
+            the fraction `p` of the elements. ``"paper"`` is equation 1 of the paper, which counts
+            overlapping blocks twice and so drops less than `p`.
+        scale: What kept elements are multiplied by. ``"constant"``: ``1 / (1 - p)``, as in
+            `torch.nn.Dropout`. ``"batch"``: the paper's ratio of all elements to those kept,
+            counted over the whole tensor, so that the output of a sample depends on the others in
+            its batch. ``"position"``: the inverse of each position's own keep probability, so that
+            every position keeps its mean. Fewer blocks cover the border, where elements are
+            therefore kept more often and scaled up less.
+        channelwise: Whether each channel has its own blocks. If not, all channels of a sample
+            share them.
+        inplace: Whether to write into `x`. This is safe after a convolution, whose backward pass
+            does not need its output.
+        generator: Source of the mask's random number. By default it is torch's own generator, so
             that `torch.manual_seed` fixes the mask.
 
     Returns:
-        A tensor of the shape, dtype, device and memory format of `x`.
+        A tensor with the shape, dtype, device and memory format of `x`.
 
     Raises:
-        TypeError: If `x` is not a floating tensor, or another argument has the wrong type.
-        ValueError: If `x` has not four dimensions or another argument is out of bounds; if `p`
-            requires a gradient; if, with ``scale="position"``, a position would be scaled up more
-            than 1024 times. Outside training `x` is not looked at.
+        TypeError: If `x` is not a floating tensor, or `p` is neither a number nor a 0-d floating
+            tensor.
+        ValueError: If `x` does not have four dimensions, `p` lies outside [0, 1] or requires a
+            gradient, or `block_size` is below 1. With ``scale="position"``: if a position would be
+            scaled up more than 1024 times. Outside training `x` is not checked.
 
     Note:
-        Peers: torchvision and timm implement ``gamma="paper", scale="batch"`` (torchvision counts
-        in the dtype of the input and returns zeros for large float16 maps; timm lets seeds fall at
-        the border too, and drops far more than asked on small maps). For backward only a 64-bit
-        number is held, from which the mask is painted again.
+        torchvision and timm implement ``gamma="paper", scale="batch"``. torchvision counts in the
+        dtype of the input, so that large float16 feature maps become zero. timm also lets blocks
+        start at the border and drops far more than asked on small feature maps. The backward pass
+        needs a 64-bit number only, from which the mask is drawn again.
 
     Example:
+        >>> import torch
+        >>> from torchattn_blocks.functional import drop_block2d
         >>> x = torch.ones(1, 1, 4, 6)
         >>> y = drop_block2d(x, p=0.5, block_size=2, generator=torch.Generator().manual_seed(4))
         >>> y[0, 0]
@@ -114,35 +119,32 @@ def drop_block2d(
 
 
 class DropBlock2d(_DropoutNd):  # by that base, tools that look for dropout find it
-    """Zero random rectangles of a map in training and scale up what is kept.
+    """Zero random blocks of a feature map in training and scale up what is kept.
 
-    Has no parameters and adds nothing to a state dict. In evaluation it returns its input. It is an
-    instance of torch's base class of dropouts, so that tools which switch dropout switch it too.
+    In evaluation it returns its input. It has no parameters and adds nothing to a state dict. It is
+    an instance of torch's base class of dropout layers, so that tools which switch dropout on or
+    off switch it too.
 
     Args:
-        p: Fraction of the elements to drop, 0 to 1: ``1 - keep_prob`` of the paper. It can be read
-            and set at any time as ``layer.p``; compiled code does not recompile for it.
-        block_size: Height and width of a block, or one number for both; clipped to the map.
-        gamma: ``"exact"``, to drop the fraction `p`, or the approximation of the ``"paper"``.
-        scale: ``"constant"``, ``"batch"`` (the paper's) or ``"position"``.
-        channelwise: Whether each channel has blocks of its own.
+        p: Probability that an element is dropped, see `torchattn_blocks.functional.drop_block2d`.
+            Read and set it at any time as ``layer.p``; compiled code does not recompile for it.
+        block_size: Height and width of a block.
+        gamma: ``"exact"`` or ``"paper"``, see there.
+        scale: ``"constant"``, ``"batch"`` or ``"position"``, see there.
+        channelwise: Whether each channel has its own blocks.
         inplace: Whether to write into the input.
 
-    The arguments are those of `torchattn_blocks.functional.drop_block2d`, which says more of each.
-
     Shape:
-        (N, C, H, W) in, the same out, with dtype and memory format kept.
-
-    Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of bounds.
+        (N, C, H, W) in, the same out; dtype and memory format are kept.
 
     Note:
         ``DropBlock2d(p, b, gamma="paper", scale="batch")`` is the layer of the paper and of
-        torchvision. Peers take `block_size` first or name `p` otherwise; here the order is that of
-        `torch.nn.Dropout`.
+        torchvision. The order of the arguments is that of `torch.nn.Dropout`; some other libraries
+        take `block_size` first.
 
     Example:
+        >>> import torch
+        >>> from torchattn_blocks import DropBlock2d
         >>> layer = DropBlock2d(p=0.15, block_size=7)
         >>> layer(torch.randn(2, 16, 64, 64)).shape
         torch.Size([2, 16, 64, 64])
@@ -173,7 +175,7 @@ inplace=False)
 
     @property
     def p(self) -> float:
-        """Fraction of the elements to drop."""
+        """Probability that an element is dropped."""
         return self._p
 
     @p.setter
@@ -222,7 +224,7 @@ inplace=False)
 
 
 def paper_drop_block(p: float = 0.15, block_size: int = 7, *, inplace: bool = False) -> DropBlock2d:
-    """DropBlock as the RSAN paper has it, at its rate for DRIVE."""
+    """DropBlock as the RSAN paper uses it; by default with the paper's `p` for DRIVE."""
     return DropBlock2d(p, block_size, gamma="paper", scale="batch", inplace=inplace)
 
 

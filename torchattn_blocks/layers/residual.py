@@ -1,4 +1,4 @@
-"""Pre-activation residual blocks with structured dropout, and with spatial attention.
+"""Pre-activation residual blocks, with DropBlock and with spatial attention.
 
 Guo et al., "Residual spatial attention network for retinal vessel segmentation", 2020, fig. 3c, 4;
 after He, Zhang, Ren & Sun, "Identity mappings in deep residual networks", ECCV 2016.
@@ -6,16 +6,23 @@ after He, Zhang, Ren & Sun, "Identity mappings in deep residual networks", ECCV 
 
 from collections.abc import Callable
 
-import torch  # noqa: F401  (the examples use it)
 from torch import Tensor, nn
 
-from ._check import check_at_least, check_map, plain_int
+from .._check import check_at_least, check_map, plain_int
 from .attention import SpatialAttention
 from .drop_block import paper_drop_block
 
 
-def _spatial_attention(channels: int) -> nn.Module:
+def spatial_attention_slot(channels: int) -> nn.Module:
+    """`SpatialAttention` as an ``attention=`` slot makes it: it needs no number of channels."""
     return SpatialAttention()
+
+
+def write_in_place(*layers: nn.Module) -> None:
+    """Let those of the layers that can write into their input do so."""
+    for layer in layers:
+        if hasattr(layer, "inplace"):
+            setattr(layer, "inplace", True)  # noqa: B010 (mypy knows no such attribute)
 
 
 class PreActResidual(nn.Module):
@@ -29,27 +36,29 @@ class PreActResidual(nn.Module):
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output; by default those of the input.
-        drop: Makes what stands behind each convolution, called without arguments; the default is
-            the paper's DropBlock (p = 0.15, blocks of 7, active in training only). None: nothing.
+        drop: Makes the dropout layer after each convolution, called without arguments. By default
+            it makes the paper's DropBlock (p = 0.15, blocks of 7 x 7). None for no dropout.
         norm: Makes a normalisation, called with a number of channels.
         activation: Makes an activation, called without arguments.
-        inplace: Whether activations and DropBlocks write into their input, which saves time and
-            memory in training. Only where `norm` returns a new tensor,
-            and no full backward hook is wanted.
+        inplace: Whether activations and dropout write into their input, which saves time in
+            training. Use it only where `norm` returns a new tensor; full backward hooks then raise
+            an error.
 
     Shape:
         (N, in_channels, H, W) in, (N, out_channels, H, W) out.
 
     Raises:
-        TypeError: If a number of channels is not an int, or an input is not a floating tensor.
-        ValueError: If a number of channels is below 1, or an input has another shape.
+        TypeError: If the input is not a floating tensor.
+        ValueError: If a number of channels is below 1, or the input does not have four dimensions
+            and `in_channels` channels.
 
     Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from torchattn_blocks import PreActResidual
         >>> PreActResidual(16, 32)(torch.randn(1, 16, 20, 30)).shape
         torch.Size([1, 32, 20, 30])
-        >>> block = PreActResidual(16, drop=lambda: nn.Dropout2d(0.1))
-        >>> block(torch.randn(1, 16, 20, 30)).shape
-        torch.Size([1, 16, 20, 30])
+        >>> block = PreActResidual(16, drop=lambda: nn.Dropout2d(0.1), activation=nn.SiLU)
     """
 
     def __init__(
@@ -82,9 +91,7 @@ class PreActResidual(nn.Module):
             else nn.Conv2d(in_channels, out_channels, 1)
         )
         if inplace:
-            for layer in (self.activation1, self.drop1, self.activation2, self.drop2):
-                if hasattr(layer, "inplace"):
-                    setattr(layer, "inplace", True)  # noqa: B010 (mypy knows no such attribute)
+            write_in_place(self.activation1, self.drop1, self.activation2, self.drop2)
 
     def branch(self, x: Tensor) -> Tensor:
         """The residual branch F(x), without the shortcut."""
@@ -98,29 +105,32 @@ class PreActResidual(nn.Module):
 
 
 class RSAB(PreActResidual):
-    """The residual spatial attention block: attention on the branch, the input added unweighted.
+    """The residual spatial attention block: attention on the residual branch of `PreActResidual`.
 
     .. code-block:: text
 
-        x ─┬─ residual branch of PreActResidual ─ attention ─ + ─ out
-           └──────────────────── identity ────────────────────┘
+        x ─┬─ residual branch ─ attention ─ + ─ out
+           └─────────── identity ───────────┘
 
     Args:
         channels: Channels of input and output.
-        attention: Makes the attention, called with `channels`; by default `SpatialAttention`.
-        drop: As in `PreActResidual`.
-        norm: As in `PreActResidual`.
-        activation: As in `PreActResidual`.
-        inplace: As in `PreActResidual`.
+        attention: Makes the attention layer, called with `channels`; by default `SpatialAttention`.
+        drop: See `PreActResidual`, as for the arguments below.
+        norm: Makes a normalisation.
+        activation: Makes an activation.
+        inplace: Whether activations and dropout write into their input.
 
     Shape:
         (N, channels, H, W) in, the same out.
 
     Raises:
-        TypeError: If `channels` is not an int, or an input is not a floating tensor.
-        ValueError: If `channels` is below 1, or an input has another shape.
+        TypeError: If the input is not a floating tensor.
+        ValueError: If `channels` is below 1, or the input does not have four dimensions and
+            `channels` channels.
 
     Example:
+        >>> import torch
+        >>> from torchattn_blocks import RSAB
         >>> RSAB(64)(torch.randn(1, 64, 20, 30)).shape
         torch.Size([1, 64, 20, 30])
     """
@@ -129,7 +139,7 @@ class RSAB(PreActResidual):
         self,
         channels: int,
         *,
-        attention: Callable[[int], nn.Module] = _spatial_attention,
+        attention: Callable[[int], nn.Module] = spatial_attention_slot,
         drop: Callable[[], nn.Module] | None = paper_drop_block,
         norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
         activation: Callable[[], nn.Module] = nn.ReLU,

@@ -1,6 +1,18 @@
-"""Networks assembled from the layers."""
+"""Networks assembled from the layers, and what they are assembled from."""
 
+from .parts import transposed
 from .presets import backbone, backbone_dropblock, rsan, unet
-from .unet import UNet
+from .stages import plain_stage, residual_stage, rsan_stage
+from .unet_factory import UNet
 
-__all__ = ["UNet", "backbone", "backbone_dropblock", "rsan", "unet"]
+__all__ = [
+    "UNet",
+    "backbone",
+    "backbone_dropblock",
+    "plain_stage",
+    "residual_stage",
+    "rsan",
+    "rsan_stage",
+    "transposed",
+    "unet",
+]

@@ -1,82 +1,93 @@
 """Retinal vessel segmentation on top of the layers: data, training, scores and pictures."""
 
-try:
-    from torchattn_blocks.retina.augmentation import Augmentation
-    from torchattn_blocks.retina.datasets import chase_db1, drive
-    from torchattn_blocks.retina.evaluation import (
-        best_threshold,
-        evaluation,
-        evaluation_tables,
-        save_report,
-    )
-    from torchattn_blocks.retina.files import FundusFiles
-    from torchattn_blocks.retina.folder import folder, folder_protocol, save_folder
-    from torchattn_blocks.retina.fov import estimate_fov, fov_diameter
-    from torchattn_blocks.retina.fundus import Fundus
-    from torchattn_blocks.retina.inference import vessel_probability
-    from torchattn_blocks.retina.network import Network
-    from torchattn_blocks.retina.plots import (
-        error_map,
-        overlay,
-        save_score_curves,
-        save_sheet,
-        save_training_curves,
-    )
-    from torchattn_blocks.retina.protocol import CHASE_DB1, DRIVE, Protocol, Split
-    from torchattn_blocks.retina.recipe import Recipe
-    from torchattn_blocks.retina.scores import (
-        cl_dice,
-        image_scores,
-        markdown_table,
-        pooled_scores,
-    )
-    from torchattn_blocks.retina.segmentation import segment
-    from torchattn_blocks.retina.synthetic import synthesize
-    from torchattn_blocks.retina.training import EpochLog, train
-    from torchattn_blocks.retina.weights import Settings, Trained, load_pretrained, save_weights
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"torchattn_blocks.retina needs {error.name}: pip install 'torchattn_blocks[retina]'",
-        name=error.name,
-    ) from error
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "CHASE_DB1",
-    "DRIVE",
-    "Augmentation",
-    "EpochLog",
-    "Fundus",
-    "FundusFiles",
-    "Network",
-    "Protocol",
-    "Recipe",
-    "Settings",
-    "Split",
-    "Trained",
-    "best_threshold",
-    "chase_db1",
-    "cl_dice",
-    "drive",
-    "error_map",
-    "estimate_fov",
-    "evaluation",
-    "evaluation_tables",
-    "folder",
-    "folder_protocol",
-    "fov_diameter",
-    "image_scores",
-    "load_pretrained",
-    "markdown_table",
-    "overlay",
-    "pooled_scores",
-    "save_folder",
-    "save_report",
-    "save_score_curves",
-    "save_sheet",
-    "save_training_curves",
-    "save_weights",
-    "segment",
-    "synthesize",
-    "train",
-    "vessel_probability",
-]
+if TYPE_CHECKING:
+    from .allocator import keep_freed_memory as keep_freed_memory
+    from .data.chase_files import list_chase_db1 as list_chase_db1
+    from .data.drive_files import list_drive as list_drive
+    from .data.files import FundusFiles as FundusFiles
+    from .data.folders import list_folder as list_folder
+    from .data.folders import save_folder as save_folder
+    from .data.fov import estimate_fov as estimate_fov
+    from .data.fov import fov_diameter as fov_diameter
+    from .data.synthetic import synthesize as synthesize
+    from .evaluation.connectivity import cl_dice as cl_dice
+    from .evaluation.plots import error_map as error_map
+    from .evaluation.plots import overlay as overlay
+    from .evaluation.plots import save_score_curves as save_score_curves
+    from .evaluation.plots import save_sheet as save_sheet
+    from .evaluation.plots import save_training_curves as save_training_curves
+    from .evaluation.report import evaluate as evaluate
+    from .evaluation.report import evaluation_tables as evaluation_tables
+    from .evaluation.report import save_report as save_report
+    from .evaluation.scores import image_scores as image_scores
+    from .evaluation.scores import pooled_scores as pooled_scores
+    from .evaluation.tables import markdown_table as markdown_table
+    from .evaluation.threshold import best_threshold as best_threshold
+    from .fundus import Fundus as Fundus
+    from .network import Network as Network
+    from .predict import segment as segment
+    from .predict import vessel_probability as vessel_probability
+    from .protocol import CHASE_DB1_PROTOCOL as CHASE_DB1_PROTOCOL
+    from .protocol import DRIVE_PROTOCOL as DRIVE_PROTOCOL
+    from .protocol import Protocol as Protocol
+    from .protocol import Split as Split
+    from .protocol import folder_protocol as folder_protocol
+    from .training.augment import Augmentation as Augmentation
+    from .training.checkpoint import EpochLog as EpochLog
+    from .training.loop import train as train
+    from .training.recipe import Recipe as Recipe
+    from .weights import Settings as Settings
+    from .weights import Trained as Trained
+    from .weights import load_pretrained as load_pretrained
+    from .weights import save_weights as save_weights
+else:
+    from .._lazy import lazy
+
+    # The same names again: a test holds the two equal.
+    __getattr__, __dir__, __all__ = lazy(
+        __name__,
+        {
+            "keep_freed_memory": ".allocator",
+            "list_chase_db1": ".data.chase_files",
+            "list_drive": ".data.drive_files",
+            "FundusFiles": ".data.files",
+            "list_folder": ".data.folders",
+            "save_folder": ".data.folders",
+            "estimate_fov": ".data.fov",
+            "fov_diameter": ".data.fov",
+            "synthesize": ".data.synthetic",
+            "cl_dice": ".evaluation.connectivity",
+            "error_map": ".evaluation.plots",
+            "overlay": ".evaluation.plots",
+            "save_score_curves": ".evaluation.plots",
+            "save_sheet": ".evaluation.plots",
+            "save_training_curves": ".evaluation.plots",
+            "evaluate": ".evaluation.report",
+            "evaluation_tables": ".evaluation.report",
+            "save_report": ".evaluation.report",
+            "image_scores": ".evaluation.scores",
+            "pooled_scores": ".evaluation.scores",
+            "markdown_table": ".evaluation.tables",
+            "best_threshold": ".evaluation.threshold",
+            "Fundus": ".fundus",
+            "Network": ".network",
+            "segment": ".predict",
+            "vessel_probability": ".predict",
+            "CHASE_DB1_PROTOCOL": ".protocol",
+            "DRIVE_PROTOCOL": ".protocol",
+            "Protocol": ".protocol",
+            "Split": ".protocol",
+            "folder_protocol": ".protocol",
+            "Augmentation": ".training.augment",
+            "EpochLog": ".training.checkpoint",
+            "train": ".training.loop",
+            "Recipe": ".training.recipe",
+            "Settings": ".weights",
+            "Trained": ".weights",
+            "load_pretrained": ".weights",
+            "save_weights": ".weights",
+        },
+        extra="retina",
+    )

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import tyro
 
-from torchattn_blocks.retina.commands.evaluate import Evaluate
-from torchattn_blocks.retina.commands.segment import Segment
-from torchattn_blocks.retina.commands.study import Study
-from torchattn_blocks.retina.commands.synthesize import Synthesize
-from torchattn_blocks.retina.commands.train import Train
+from .commands.evaluate import Evaluate
+from .commands.segment import Segment
+from .commands.study import Study
+from .commands.synthesize import Synthesize
+from .commands.train import Train
 
 COMMANDS: dict[str, Callable[..., Callable[[], None]]] = {
     "train": Train,

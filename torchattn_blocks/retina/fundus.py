@@ -15,11 +15,11 @@ class Fundus:
         image: RGB values of shape (H, W, 3), 0 to 255.
         label: Vessel map of the first observer, shape (H, W), or None where there is none.
         fov: Field of view, shape (H, W), True where the camera saw the retina.
-        second: Vessel map of the second observer, shape (H, W), or None.
+        second_label: Vessel map of the second observer, shape (H, W), or None.
     """
 
     name: str
     image: NDArray[np.uint8]
     label: NDArray[np.bool_] | None
     fov: NDArray[np.bool_]
-    second: NDArray[np.bool_] | None = None
+    second_label: NDArray[np.bool_] | None = None

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from torchattn_blocks import UNet, backbone, backbone_dropblock, rsan, unet
+from .. import UNet, backbone, backbone_dropblock, rsan, unet
 
 ModelName = Literal["rsan", "backbone_dropblock", "backbone", "unet"]
 

@@ -20,9 +20,10 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from torchattn_blocks.retina.evaluation import as_numbers
-from torchattn_blocks.retina.scores import markdown_table, spread
-from torchattn_blocks.retina.training import progress
+from .evaluation.report import as_numbers
+from .evaluation.scores import spread
+from .evaluation.tables import markdown_table
+from .training.checkpoint import progress
 
 # How the weights of a piece are scored: the folder of the report, and the arguments of `evaluate`.
 # The last epoch's are the paper's choice; the best were chosen on the validation photographs.

@@ -10,8 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from torchattn_blocks import UNet
-from torchattn_blocks.retina.network import Network
+from .. import UNet
+from .network import Network
 
 _SHIPPED = Path(__file__).parent / "pretrained"
 

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-from torchattn_blocks.retina.datasets import chase_db1, drive
-from torchattn_blocks.retina.folder import folder, folder_protocol
-from torchattn_blocks.retina.protocol import CHASE_DB1, DRIVE, Protocol, Split
+from ..data.chase_files import list_chase_db1
+from ..data.drive_files import list_drive
+from ..data.folders import list_folder
+from ..protocol import CHASE_DB1_PROTOCOL, DRIVE_PROTOCOL, Protocol, Split, folder_protocol
 
 DatasetName = Literal["drive", "chase_db1", "folder"]
 
@@ -14,10 +15,13 @@ def open_dataset(name: DatasetName, root: Path) -> tuple[Protocol, Split]:
     """How a data set is used, and its photographs, sorted into their parts."""
     match name:
         case "drive":
-            protocol, files = DRIVE, [*drive(root, "training"), *drive(root, "test")]
+            protocol, files = (
+                DRIVE_PROTOCOL,
+                [*list_drive(root, "training"), *list_drive(root, "test")],
+            )
         case "chase_db1":
-            protocol, files = CHASE_DB1, chase_db1(root)
+            protocol, files = CHASE_DB1_PROTOCOL, list_chase_db1(root)
         case "folder":
-            files = folder(root)
+            files = list_folder(root)
             protocol = folder_protocol(files)
     return protocol, protocol.split(files)

@@ -2,7 +2,7 @@
 
 import torch
 
-from torchattn_blocks.retina.weights import Trained
+from ..weights import Trained
 
 
 def to_accelerator(trained: Trained) -> Trained:

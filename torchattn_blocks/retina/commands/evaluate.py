@@ -5,17 +5,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from torchattn_blocks.retina.commands._dataset import DatasetName, open_dataset
-from torchattn_blocks.retina.commands._device import to_accelerator
-from torchattn_blocks.retina.evaluation import (
-    best_threshold,
-    evaluation,
-    evaluation_tables,
-    save_report,
-)
-from torchattn_blocks.retina.plots import save_score_curves, save_sheet
-from torchattn_blocks.retina.segmentation import segment
-from torchattn_blocks.retina.weights import load_pretrained
+from ..evaluation.plots import save_score_curves, save_sheet
+from ..evaluation.report import evaluate, evaluation_tables, save_report
+from ..evaluation.threshold import best_threshold
+from ..predict import segment
+from ..weights import load_pretrained
+from ._dataset import DatasetName, open_dataset
+from ._device import to_accelerator
 
 
 @dataclass(frozen=True)
@@ -58,11 +54,11 @@ class Evaluate:
         maps = [segment(fundus.image, trained, fov=fundus.fov, flips=self.flips) for fundus in bar]
         watched, probabilities = maps[: len(validation)], maps[len(validation) :]
         labels = [fundus.label for fundus in validation if fundus.label is not None]
-        report = evaluation(test, probabilities, chosen_threshold=best_threshold(watched, labels))
+        report = evaluate(test, probabilities, chosen_threshold=best_threshold(watched, labels))
         self.out.mkdir(parents=True, exist_ok=True)
         tables = evaluation_tables(report)
         (self.out / "tables.md").write_text(tables + "\n")
-        seconds = [fundus.second for fundus in test if fundus.second is not None]
+        seconds = [fundus.second_label for fundus in test if fundus.second_label is not None]
         save_score_curves(
             self.out / "curves.png",
             probabilities,

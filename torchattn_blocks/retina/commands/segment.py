@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image
 from tyro.conf import Positional
 
-from torchattn_blocks.retina.commands._device import to_accelerator
-from torchattn_blocks.retina.files import FundusFiles
-from torchattn_blocks.retina.plots import overlay
-from torchattn_blocks.retina.segmentation import segment
-from torchattn_blocks.retina.weights import load_pretrained
+from ..data.files import FundusFiles
+from ..evaluation.plots import overlay
+from ..predict import segment
+from ..weights import load_pretrained
+from ._device import to_accelerator
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Segment:
         trained = to_accelerator(load_pretrained(self.weights))
         self.out.mkdir(parents=True, exist_ok=True)
         for path in self.images:
-            fundus = FundusFiles(path.stem, path, label=None, fov=None, second=None).read()
+            fundus = FundusFiles(path.stem, path, label=None, fov=None, second_label=None).read()
             probability = segment(fundus.image, trained, fov=fundus.fov, flips=self.flips)
             probability *= fundus.fov  # beyond the rim there is no retina
             vessels = probability > self.threshold

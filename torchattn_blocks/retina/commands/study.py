@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from torchattn_blocks.retina.commands._time import seconds_left
-from torchattn_blocks.retina.network import ModelName
-from torchattn_blocks.retina.study import PAPER, Piece, run_study, study_tables
+from ..network import ModelName
+from ..study import PAPER, Piece, run_study, study_tables
+from ._time import seconds_left
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from torchattn_blocks.retina.folder import save_folder
-from torchattn_blocks.retina.synthetic import synthesize
+from ..data.folders import save_folder
+from ..data.synthetic import synthesize
 
 
 @dataclass(frozen=True)

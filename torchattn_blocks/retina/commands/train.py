@@ -6,12 +6,13 @@ from typing import Literal
 
 import torch
 
-from torchattn_blocks.retina.augmentation import Augmentation
-from torchattn_blocks.retina.commands._dataset import DatasetName, open_dataset
-from torchattn_blocks.retina.commands._time import seconds_left
-from torchattn_blocks.retina.network import ModelName, Network
-from torchattn_blocks.retina.plots import save_training_curves
-from torchattn_blocks.retina.training import train
+from ..allocator import keep_freed_memory
+from ..evaluation.plots import save_training_curves
+from ..network import ModelName, Network
+from ..training.augment import Augmentation
+from ..training.loop import train
+from ._dataset import DatasetName, open_dataset
+from ._time import seconds_left
 
 MILD = Augmentation(flip=True, rotate=True, brightness=0.1, gamma=0.1)
 
@@ -56,6 +57,7 @@ class Train:
 
     def __call__(self) -> None:
         """Run the command."""
+        keep_freed_memory()
         protocol, split = open_dataset(self.dataset, self.data)
         recipe = replace(protocol.recipe, seed=self.seed, precision=self.precision)
         if self.epochs is not None:

@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 
-from torchattn_blocks.retina.augmentation import Augmentation
+from .augment import Augmentation
 
 
 @dataclass(frozen=True)

@@ -6,74 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from torchattn_blocks.retina.fundus import Fundus
-from torchattn_blocks.retina.scores import (
-    Maps,
-    check_maps,
-    image_scores,
-    markdown_table,
-    pooled_pixels,
-    pooled_scores,
-)
+from ..fundus import Fundus
+from .scores import Maps, image_scores, pooled_scores
+from .tables import markdown_table
 
 _THRESHOLD = 0.5  # what the field's tables are made at
 _VIEWS = {"whole": "Whole photographs", "fov": "Within the field of view"}
 
 
-def best_threshold(
-    probabilities: Maps,
-    labels: Sequence[NDArray[np.bool_]],
-    *,
-    masks: Sequence[NDArray[np.bool_]] | None = None,
-) -> float:
-    """Choose the threshold with the highest pooled F1 among .01, .02 and so on to .99.
-
-    Choose on photographs for training or validation: a threshold chosen on the test photographs
-    flatters their scores.
-
-    Args:
-        probabilities: A map for each photograph, values between 0 and 1.
-        labels: What is true, a map for each photograph of the same shape.
-        masks: Where to look, such as fields of view; by default everywhere.
-
-    Returns:
-        The threshold, to be used as in `pooled_scores`: a pixel above it is taken for vessel. Of
-        equally good ones, it is the one nearest .5, and of two equally near, the lower.
-
-    Raises:
-        TypeError: If a label or a mask is not of type bool.
-        ValueError: If there are no photographs, shapes differ, a value lies outside [0, 1], or no
-            pixel that counts is vessel.
-
-    Example:
-        >>> import numpy as np
-        >>> from torchattn_blocks.retina.evaluation import best_threshold
-        >>> best_threshold([np.array([[0.1, 0.32, 0.4]])], [np.array([[False, False, True]])])
-        0.39
-    """
-    check_maps(probabilities, labels, masks)
-    score, truth = (pooled_pixels(maps, masks).numpy() for maps in (probabilities, labels))
-    if not truth.any():
-        raise ValueError(
-            "best_threshold: labels must hold a vessel pixel (inside the masks), got 0"
-        )
-    # In the maps' own precision, as `>` compares them with a threshold: float32's .3 is not above.
-    grid = (np.arange(1, 100) / 100).astype(np.result_type(score, np.float16))
-    passed = np.searchsorted(grid, score)  # how many thresholds a pixel is above
-    # Above each threshold: pixels, and pixels of vessel.
-    found, true = (
-        np.bincount(counts, minlength=100)[:0:-1].cumsum()[::-1]
-        for counts in (passed, passed[truth])
-    )
-    f1 = 2 * true / (found + truth.sum())  # 2 tp / (2 tp + fp + fn)
-    best = np.flatnonzero(f1 == f1.max()) + 1
-    return int(min(best, key=lambda percent: abs(percent - 50))) / 100
-
-
-def evaluation(
+def evaluate(
     photographs: Sequence[Fundus],
     probabilities: Maps,
     *,
@@ -101,21 +42,21 @@ def evaluation(
 
     Example:
         >>> from torchattn_blocks.retina import synthesize
-        >>> from torchattn_blocks.retina.evaluation import evaluation
+        >>> from torchattn_blocks.retina import evaluate
         >>> fundus = synthesize(0, height=64, width=64)
-        >>> report = evaluation([fundus], [fundus.label * 0.8 + 0.1])
+        >>> report = evaluate([fundus], [fundus.label * 0.8 + 0.1])
         >>> report["threshold"], report["fov"]["pooled"]["F1"]
         (0.5, 1.0)
     """
     if bare := [fundus.name for fundus in photographs if fundus.label is None]:
         raise ValueError(
-            "evaluation: scores need the vessel maps of the first observer, which these "
+            "evaluate: scores need the vessel maps of the first observer, which these "
             f"photographs lack: {', '.join(bare)}"
         )
     if chosen_threshold is not None and not 0 <= chosen_threshold <= 1:
-        raise ValueError(f"evaluation: chosen_threshold must lie in [0, 1], got {chosen_threshold}")
+        raise ValueError(f"evaluate: chosen_threshold must lie in [0, 1], got {chosen_threshold}")
     labels = [fundus.label for fundus in photographs if fundus.label is not None]
-    seconds = [fundus.second for fundus in photographs if fundus.second is not None]
+    seconds = [fundus.second_label for fundus in photographs if fundus.second_label is not None]
     fovs = [fundus.fov for fundus in photographs]
 
     def views(maps: Maps, threshold: float) -> dict[str, Any]:
@@ -146,7 +87,7 @@ def evaluation_tables(report: dict[str, Any]) -> str:
     """Lay a report out as Markdown: a table for each view, a row for network and second observer.
 
     Args:
-        report: What :func:`evaluation` gave, or what was read from a file of :func:`save_report`.
+        report: What :func:`evaluate` gave, or what was read from a file of :func:`save_report`.
 
     Returns:
         Four tables, each below a heading. In those of scores photograph by photograph, a row of
@@ -154,9 +95,9 @@ def evaluation_tables(report: dict[str, Any]) -> str:
 
     Example:
         >>> from torchattn_blocks.retina import synthesize
-        >>> from torchattn_blocks.retina.evaluation import evaluation, evaluation_tables
+        >>> from torchattn_blocks.retina import evaluate, evaluation_tables
         >>> fundus = synthesize(0, height=64, width=64)
-        >>> report = evaluation([fundus], [fundus.label * 0.8 + 0.1])
+        >>> report = evaluate([fundus], [fundus.label * 0.8 + 0.1])
         >>> for line in evaluation_tables(report).splitlines()[2:6]:
         ...     print(line)
         |                 |    SEN |    SPE |     F1 |    ACC |    AUC |     AP |    MCC |
@@ -193,7 +134,7 @@ def save_report(path: str | Path, report: dict[str, Any]) -> None:
     Args:
         path: Where to. The file appears when it is whole: an interrupted call leaves none, or the
             one that was there.
-        report: What :func:`evaluation` gave, and anything else of numbers, texts, lists and
+        report: What :func:`evaluate` gave, and anything else of numbers, texts, lists and
             dictionaries.
 
     Raises:
@@ -202,7 +143,7 @@ def save_report(path: str | Path, report: dict[str, Any]) -> None:
 
     Example:
         >>> import tempfile
-        >>> from torchattn_blocks.retina.evaluation import save_report
+        >>> from torchattn_blocks.retina import save_report
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "report.json")
         ...     save_report(path, {"F1": 0.82221379, "AUC": float("nan")})

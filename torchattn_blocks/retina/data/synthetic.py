@@ -14,7 +14,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from .fundus import Fundus
+from ..fundus import Fundus
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]

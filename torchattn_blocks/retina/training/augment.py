@@ -15,9 +15,9 @@ from monai.transforms import (
     Transform,
 )
 
-from torchattn_blocks.retina.fundus import Fundus
+from ..fundus import Fundus
 
-_MAPS = ("label", "fov", "second")
+_MAPS = ("label", "fov", "second_label")
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,20 @@
 """Scores of vessel maps against an observer's, pooled over photographs or one by one."""
 
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skimage.morphology import skeletonize
 from torchmetrics.functional.classification import (
     binary_auroc,
     binary_average_precision,
     binary_stat_scores,
 )
+
+from .connectivity import cl_dice
 
 Maps = Sequence[NDArray[Any]]
 
@@ -113,62 +113,6 @@ def image_scores(
         row["clDice"] = cl_dice((probability > threshold) & inside, label & inside)
         rows.append(row)
     return {name: spread([row[name] for row in rows]) for name in rows[0]}
-
-
-def cl_dice(vessels: NDArray[np.bool_], label: NDArray[np.bool_]) -> float:
-    """Agreement of two vessel maps along centre lines: a broken vessel costs, its width does not.
-
-    The harmonic mean of two fractions: of the skeleton of `vessels` that lies in `label`, and of
-    the skeleton of `label` that lies in `vessels` (Shit et al., "clDice", CVPR 2021, eq. 3).
-
-    Returns:
-        A score between 0 and 1, or NaN where both maps are empty.
-
-    Example:
-        >>> import numpy as np
-        >>> label = np.zeros((9, 20), bool)
-        >>> label[3:6] = True
-        >>> broken = label.copy()
-        >>> broken[:, 8:12] = False
-        >>> cl_dice(label, label), round(cl_dice(broken, label), 2)
-        (1.0, 0.88)
-    """
-    lines, true_lines = skeletonize(vessels), skeletonize(label)
-    right = int((lines & label).sum())
-    found = int((true_lines & vessels).sum())
-    total, true_total = int(lines.sum()), int(true_lines.sum())
-    if total == 0 or true_total == 0:
-        return math.nan if total == true_total else 0.0
-    # The harmonic mean of right / total and found / true_total.
-    return _ratio(2 * right * found, right * true_total + found * total) if right + found else 0.0
-
-
-def markdown_table(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """Lay scores out as a Markdown table, a row for each entry; what is undefined is a dash.
-
-    Example:
-        >>> print(markdown_table({"RSAN": {"F1": 0.82221, "AUC": float("nan")}}))
-        |      |    F1 | AUC |
-        |------|------:|----:|
-        | RSAN | .8222 |   – |
-    """
-    names = list(next(iter(rows.values())))
-    cells = [
-        ["", *names],
-        *([title, *(_cell(row[n]) for n in names)] for title, row in rows.items()),
-    ]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "| " + " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) + " |"
-        for row in cells
-    ]
-    rule = f"|{'-' * (widths[0] + 2)}|" + "".join(f"{'-' * (w + 1)}:|" for w in widths[1:])
-    return "\n".join([lines[0], rule, *lines[1:]])
-
-
-def _cell(score: float) -> str:
-    """Four digits and no leading zero, as the field's tables have it."""
-    return "–" if math.isnan(score) else re.sub(r"^(-?)0\.", r"\1.", f"{score:.4f}")
 
 
 def check_maps(probabilities: Maps, labels: Maps, masks: Maps | None) -> None:

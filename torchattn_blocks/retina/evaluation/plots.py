@@ -10,9 +10,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from torchattn_blocks.retina.fundus import Fundus
-from torchattn_blocks.retina.scores import Maps, check_maps, pooled_pixels, pooled_scores
-from torchattn_blocks.retina.training import EpochLog
+from ..fundus import Fundus
+from ..training.checkpoint import EpochLog
+from .scores import Maps, check_maps, pooled_pixels, pooled_scores
 
 # Told apart also by who does not tell red from green; Okabe & Ito's blue and orange.
 _MARK = 86, 180, 233  # their sky blue: what a retina never shows
@@ -136,7 +136,7 @@ def save_score_curves(
     Example:
         >>> import tempfile
         >>> from torchattn_blocks.retina import synthesize
-        >>> from torchattn_blocks.retina.plots import save_score_curves
+        >>> from torchattn_blocks.retina import save_score_curves
         >>> fundus = synthesize(0, height=64, width=64)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "curves.png")
@@ -188,7 +188,7 @@ def save_training_curves(path: str | Path, log: Sequence[EpochLog]) -> None:
     Example:
         >>> import tempfile
         >>> from torchattn_blocks.retina import EpochLog
-        >>> from torchattn_blocks.retina.plots import save_training_curves
+        >>> from torchattn_blocks.retina import save_training_curves
         >>> log = [EpochLog(1, 0.3, 0.35), EpochLog(2, 0.2, 0.25), EpochLog(3, 0.1, 0.28)]
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "losses.png")

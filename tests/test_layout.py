@@ -1,7 +1,10 @@
-"""The house: who may import whom, what importing costs, and which names are public."""
+"""The layout: who may import whom, what importing loads, and which names are public."""
 
 import ast
 import importlib
+import importlib.util
+import inspect
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,31 +14,20 @@ import pytest
 
 import torchattn_blocks
 
-PUBLIC = {
-    "torchattn_blocks": [
-        "RSAB",
-        "DropBlock2d",
-        "PreActResidual",
-        "SpatialAttention",
-        "UNet",
-        "backbone",
-        "backbone_dropblock",
-        "functional",
-        "rsan",
-        "unet",
-    ],
-    "torchattn_blocks.functional": ["drop_block2d", "spatial_attention"],
-}
+PUBLIC = json.loads(Path(__file__).with_name("public_names.json").read_text())
 
-# Each room of the house and the rooms it may import; `__init__` is the top of the package.
+# Each part of the package and the parts it may import; `__init__` stands for the public names.
+CORE = {"_check", "_init", "layers", "functional", "models"}
 MAY_IMPORT = {
-    "_init": {"_init"},
-    "layers": {"layers", "_init"},
+    "_lazy": set(),
+    "_check": set(),
+    "_init": set(),
+    "layers": {"layers", "_check", "_init"},
     "functional": {"layers"},
-    "models": {"layers", "functional", "models", "_init"},
-    "surgery": {"layers", "surgery"},
-    "__init__": {"layers", "functional", "models", "surgery", "__init__"},
-    "retina": {"__init__", "functional", "retina"},
+    "models": {"layers", "functional", "models", "_check", "_init"},
+    "surgery": {"layers", "surgery", "_check"},
+    "__init__": {*CORE, "surgery", "__init__", "_lazy"},
+    "retina": {"__init__", "functional", "retina", "_lazy"},
 }
 CORE_NEEDS = {"torch", "numpy", *sys.stdlib_module_names}
 
@@ -56,22 +48,22 @@ def violations(sources: dict[str, str]) -> list[str]:
     """What in the sources, by path from `torchattn_blocks/` on, breaks the import direction."""
     found = []
     for path, source in sources.items():
-        room = PurePosixPath(path).with_suffix("").parts[1]
-        if room not in MAY_IMPORT:
-            found.append(f"{path}: no such room")
+        part = PurePosixPath(path).with_suffix("").parts[1]
+        if part not in MAY_IMPORT:
+            found.append(f"{path}: no such part")
             continue
         for line, name in imports(path, source):
             root, *rest = name.split(".")
             if root != "torchattn_blocks":
-                fine = room == "retina" or root in CORE_NEEDS
+                fine = part == "retina" or root in CORE_NEEDS
             else:
                 target = rest[0] if rest and rest[0] in MAY_IMPORT else "__init__"
-                private = any(part[0] == "_" and part[-2:] != "__" for part in rest)
-                fine = target in MAY_IMPORT[room] and not (
-                    private and room == "retina" and target != "retina"
+                private = any(name[0] == "_" and name[-2:] != "__" for name in rest)
+                fine = target in MAY_IMPORT[part] and not (
+                    private and part == "retina" and target not in {"retina", "_lazy"}
                 )
             if not fine:
-                found.append(f"{path}:{line}: {room} imports {name}")
+                found.append(f"{path}:{line}: {part} imports {name}")
     return found
 
 
@@ -112,7 +104,7 @@ def test_import_direction_holds() -> None:
         ("retina/a.py", "from torchattn_blocks import layers"),
         ("retina/a.py", "from torchattn_blocks import _private"),
         ("retina/a.py", "from torchattn_blocks.functional import _private"),
-        ("attic.py", ""),
+        ("elsewhere.py", ""),
     ],
 )
 def test_an_offence_is_seen(path: str, source: str) -> None:
@@ -136,24 +128,83 @@ def test_a_good_import_passes(path: str, source: str) -> None:
     assert violations({f"torchattn_blocks/{path}": source}) == []
 
 
-def test_import_is_silent_and_light() -> None:
-    code = """
-import sys, numpy, torch
-before = set(sys.modules)
-import torchattn_blocks
-print(*sorted(set(sys.modules) - before))
-"""
+def loaded_by(code: str) -> list[str]:
+    """The modules that some code loads in a fresh interpreter, where warnings are errors."""
+    code = f"import sys\n{code}\nprint(*sorted(sys.modules))"
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    loaded = done.stdout.split()
-    assert "torchattn_blocks" in loaded
+    return done.stdout.split()
+
+
+def test_importing_loads_nothing_but_itself() -> None:
+    loaded = loaded_by("import torchattn_blocks, torchattn_blocks.retina")
+    assert not {"torch", "numpy"} & set(loaded)
+    ours = [name for name in loaded if name.startswith("torchattn_blocks")]
+    assert ours == ["torchattn_blocks", "torchattn_blocks._lazy", "torchattn_blocks.retina"]
+
+
+def test_the_core_needs_torch_and_numpy_alone() -> None:
+    before = loaded_by("import numpy, torch")
+    loaded = set(loaded_by("from torchattn_blocks import *")) - set(before)
+    assert "torchattn_blocks.models.presets" in loaded
     assert not [name for name in loaded if name.startswith("torchattn_blocks.retina")]
     assert {name.partition(".")[0] for name in loaded} <= {"torchattn_blocks", *CORE_NEEDS}
 
 
-@pytest.mark.parametrize("module", PUBLIC)
-def test_public_names_are_the_recorded_ones(module: str) -> None:
-    imported = importlib.import_module(module)
-    assert sorted(imported.__all__) == sorted(PUBLIC[module])
-    assert [name for name in PUBLIC[module] if not hasattr(imported, name)] == []
+@pytest.mark.parametrize("package", PUBLIC)
+def test_public_names_are_the_recorded_ones(package: str) -> None:
+    imported = importlib.import_module(package)
+    assert sorted(imported.__all__) == PUBLIC[package]
+    assert set(dir(imported)) >= set(PUBLIC[package])
+    assert [name for name in PUBLIC[package] if not hasattr(imported, name)] == []
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        imported.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("package", ["torchattn_blocks", "torchattn_blocks.retina"])
+def test_type_checkers_see_the_names_that_are_resolved(package: str) -> None:
+    source = Path(importlib.import_module(package).__file__ or "").read_text()
+    seen = [
+        (alias.asname, "." * node.level + (node.module or alias.name))
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname
+    ]
+    resolved = {
+        key.value: value.value
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Dict)
+        for key, value in zip(node.keys, node.values, strict=True)
+        if isinstance(key, ast.Constant) and isinstance(value, ast.Constant)
+    }
+    assert dict(seen) == resolved
+    assert len(seen) == len(resolved) == len(PUBLIC[package])
+
+
+@pytest.mark.parametrize("package", PUBLIC)
+def test_no_name_stands_for_a_module_and_something_else(package: str) -> None:
+    modules = {
+        name
+        for name in PUBLIC[package]
+        if hasattr(importlib.import_module(package), "__path__")
+        and importlib.util.find_spec(f"{package}.{name}")
+    }
+    imported = importlib.import_module(package)
+    assert [name for name in modules if not inspect.ismodule(getattr(imported, name))] == []
+
+
+def test_a_missing_extra_is_named() -> None:
+    code = """
+import sys
+sys.modules["skimage"] = None
+import torchattn_blocks.retina
+try:
+    torchattn_blocks.retina.estimate_fov
+except ModuleNotFoundError as error:
+    assert "pip install 'torchattn_blocks[retina]'" in str(error), error
+else:
+    raise SystemExit("no error")
+"""
+    loaded_by(code.replace("import sys\n", "", 1))

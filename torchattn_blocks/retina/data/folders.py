@@ -1,26 +1,17 @@
 """Photographs in folders of one's own: ``images/``, ``labels/`` and ``masks/``, side by side."""
 
 import re
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from torchattn_blocks.retina.files import (
-    EXTENSION,
-    FundusFiles,
-    find_files,
-    match_files,
-    opened_image,
-    require_files,
-)
-from torchattn_blocks.retina.fundus import Fundus
-from torchattn_blocks.retina.protocol import Protocol
-from torchattn_blocks.retina.recipe import Recipe
+from ..fundus import Fundus
+from .files import EXTENSION, FundusFiles, find_files, match_files, require_files
 
 _LAYOUT = """\
 The root must hold, itself or in folders at any depth, such as training/ and test/,
@@ -28,10 +19,9 @@ The root must hold, itself or in folders at any depth, such as training/ and tes
   labels/  NAME.png, or NAME_label.png or the like: vessels bright on dark; may be left out
   masks/   NAME.png, or NAME_mask.png or the like: fields of view; may be left out"""
 _PICTURE = r"([^.].*)" + EXTENSION  # its stem; a leading dot hides a file
-_MULTIPLE = 8  # of the side: the paper's networks halve it three times
 
 
-def folder(root: str | Path) -> list[FundusFiles]:
+def list_folder(root: str | Path) -> list[FundusFiles]:
     """List the photographs of any tree of folders ``images/``, ``labels/`` and ``masks/``.
 
     A photograph lies in a folder ``images/``, in the root or at any depth; its vessel map and its
@@ -58,13 +48,13 @@ def folder(root: str | Path) -> list[FundusFiles]:
         >>> import tempfile
         >>> from pathlib import Path
         >>> from PIL import Image
-        >>> from torchattn_blocks.retina.folder import folder
+        >>> from torchattn_blocks.retina import list_folder
         >>> with tempfile.TemporaryDirectory() as root:
         ...     for file in ("images/07.jpg", "labels/07_manual.png"):
         ...         path = Path(root, "test", file)
         ...         path.parent.mkdir(parents=True)
         ...         Image.new("L", (48, 32)).save(path)
-        ...     [files] = folder(root)
+        ...     [files] = list_folder(root)
         >>> files.name, files.label.name, files.fov
         ('test/07', '07_manual.png', None)
     """
@@ -100,11 +90,11 @@ def save_folder(root: str | Path, photographs: Iterable[Fundus]) -> None:
     Example:
         >>> import tempfile
         >>> from torchattn_blocks.retina import synthesize
-        >>> from torchattn_blocks.retina.folder import folder, save_folder
+        >>> from torchattn_blocks.retina import list_folder, save_folder
         >>> fundus = synthesize(0, height=64, width=64)
         >>> with tempfile.TemporaryDirectory() as root:
         ...     save_folder(root, [fundus])
-        ...     [files] = folder(root)
+        ...     [files] = list_folder(root)
         ...     again = files.read()
         >>> again.name == fundus.name, bool((again.label == fundus.label).all())
         (True, True)
@@ -128,70 +118,6 @@ def save_folder(root: str | Path, photographs: Iterable[Fundus]) -> None:
         for path, array in pictures.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(array).save(path)
-
-
-def folder_protocol(files: Sequence[FundusFiles]) -> Protocol:
-    """Choose which photographs of a tree of folders train, validate and test, by their names.
-
-    A photograph below a folder ``test/`` is for the test, one below ``validation/`` or ``val/`` for
-    validation. Where there is no folder for the test, every fifth of the other photographs, by
-    order of names, is for it; where there is none for validation, every tenth of those that then
-    remain; of fewer than five or ten, the last.
-
-    Args:
-        files: The photographs, as :func:`folder` lists them.
-
-    Returns:
-        The protocol, with DropBlock at the paper's rate for DRIVE. Its recipe pads to the longest
-        side of any photograph, rounded up to a multiple of 8.
-
-    Raises:
-        FileNotFoundError: If a photograph has gone since the folder was listed.
-        ValueError: If no photograph remains to train on, as of fewer than three; one to train or
-            to validate on has no label; two have one name; or one cannot be decoded.
-
-    Example:
-        >>> import tempfile
-        >>> from torchattn_blocks.retina import synthesize
-        >>> from torchattn_blocks.retina.folder import folder, folder_protocol, save_folder
-        >>> with tempfile.TemporaryDirectory() as root:
-        ...     save_folder(root, (synthesize(seed, height=64, width=66) for seed in range(6)))
-        ...     protocol = folder_protocol(folder(root))
-        >>> protocol.validation, protocol.test, protocol.recipe.side
-        (('synthetic-0005',), ('synthetic-0004',), 72)
-    """
-    times = Counter(file.name for file in files)
-    if twice := [name for name in sorted(times) if times[name] > 1]:
-        raise ValueError(
-            f"folder_protocol: files must have different names, got {', '.join(twice)} more than "
-            "once. List them from one root."
-        )
-    parts: dict[str, list[FundusFiles]] = {"training": [], "validation": [], "test": []}
-    for file in sorted(files, key=lambda file: file.name):
-        parts[_part(file.name)].append(file)
-    training, validation, test = parts.values()
-    if not test:
-        training, test = _hold_out(training, 5)
-    if not validation:
-        training, validation = _hold_out(training, 10)
-    if not training:
-        raise ValueError(
-            "folder_protocol: files must hold a photograph each to train, to validate and to test, "
-            f"got {len(files)} in all, and none to train on outside test/ and validation/. "
-            "Add photographs."
-        )
-    if bare := [file.name for file in (*training, *validation) if file.label is None]:
-        raise ValueError(
-            "folder_protocol: photographs to train and to validate on must have labels, which "
-            f"{', '.join(bare)} lack. Add them, or move the photographs below a folder test/."
-        )
-    side = -(-max(_longest_side(file.image) for file in files) // _MULTIPLE) * _MULTIPLE
-    return Protocol(
-        validation=tuple(file.name for file in validation),
-        test=tuple(file.name for file in test),
-        p=0.15,
-        recipe=Recipe(side=side),
-    )
 
 
 def _places(root: Path) -> Iterator[Path]:
@@ -273,25 +199,3 @@ def _pictures(fundus: Fundus) -> Iterator[tuple[str, NDArray[np.uint8]]]:
                 f"got shape {values.shape} and type {values.dtype}"
             )
         yield kind, np.where(values, np.uint8(255), np.uint8(0))
-
-
-def _part(name: str) -> str:
-    """Which part the folders in a photograph's name put it into."""
-    above = PurePosixPath(name).parent.parts
-    if "test" in above:
-        return "test"
-    return "validation" if "validation" in above or "val" in above else "training"
-
-
-def _hold_out(files: list[FundusFiles], nth: int) -> tuple[list[FundusFiles], list[FundusFiles]]:
-    """Part files into those that stay and every nth one; of fewer than n, the last."""
-    nth = min(nth, len(files)) or 1
-    held = slice(nth - 1, None, nth)
-    stay = files.copy()
-    del stay[held]
-    return stay, files[held]
-
-
-def _longest_side(path: Path) -> int:
-    with opened_image(path) as image:  # decodes the header only
-        return max(image.size)

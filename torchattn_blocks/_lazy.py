@@ -1,0 +1,42 @@
+"""Public names that are imported when they are first used (PEP 562).
+
+Importing the package costs nothing then, and a command's ``--help`` need not load torch.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def lazy(
+    package: str, modules: Mapping[str, str], extra: str = ""
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """The ``__getattr__``, ``__dir__`` and ``__all__`` of a package.
+
+    `modules` gives, for each public name, the module that defines it, relative to the package; the
+    last part of a module's own path, as ``"functional"``, stands for the module. `extra` is what
+    to install where a third party's package is missing.
+    """
+
+    def __getattr__(name: str) -> Any:  # noqa: N807
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        path = modules[name]
+        try:
+            module = import_module(path, package)
+        except ModuleNotFoundError as error:
+            if not extra or (error.name or "").startswith("torchattn_blocks"):
+                raise
+            raise ModuleNotFoundError(
+                f"{package} needs {error.name}: pip install 'torchattn_blocks[{extra}]'",
+                name=error.name,
+            ) from error
+        value = module if path.endswith(f".{name}") else getattr(module, name)
+        setattr(sys.modules[package], name, value)  # found without this function from now on
+        return value
+
+    def __dir__() -> list[str]:  # noqa: N807
+        return sorted({*vars(sys.modules[package]), *modules})
+
+    return __getattr__, __dir__, sorted(modules)

@@ -1,0 +1,56 @@
+"""CHASE_DB1 in the layout of its own archive.
+
+The set may not be redistributed, so the package ships none of its images. It comes from Kingston
+University: https://researchinnovation.kingston.ac.uk, "CHASE_DB1 retinal vessel reference dataset".
+"""
+
+from pathlib import Path
+
+from .files import EXTENSION, FundusFiles, find_files, match_files, require_files
+
+_CHASE_LAYOUT = """\
+The root of CHASE_DB1 must hold, with NNx from 01L, 01R to 14R,
+  Image_NNx.jpg  Image_NNx_1stHO.png  Image_NNx_2ndHO.png, and from some sources mask/
+Get the archive from Kingston University, https://researchinnovation.kingston.ac.uk,
+"CHASE_DB1 retinal vessel reference dataset"."""
+
+
+def list_chase_db1(root: str | Path) -> list[FundusFiles]:
+    """List the 28 photographs of CHASE_DB1 (Fraz et al. 2012), 999 wide and 960 high.
+
+    The set comes from Kingston University: https://researchinnovation.kingston.ac.uk, "CHASE_DB1
+    retinal vessel reference dataset". Its archive holds no fields of view: they are computed from
+    the photographs, unless files ``mask/Image_01L_mask.png`` and so on give them.
+
+    Args:
+        root: The folder that holds ``Image_01L.jpg`` and all the others.
+
+    Returns:
+        The files of each photograph, sorted by name (``"01L"``, ``"01R"``, ...).
+
+    Raises:
+        FileNotFoundError: If the folder is missing or empty, or a photograph lacks its vessel map,
+            or a field of view or second map that others have.
+        ValueError: If a map has no photograph, or two files have one identifier.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> from torchattn_blocks.retina import list_chase_db1
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     Image.new("RGB", (999, 960), "orange").save(Path(root, "Image_01L.jpg"))
+        ...     Image.new("1", (999, 960)).save(Path(root, "Image_01L_1stHO.png"))
+        ...     [files] = list_chase_db1(root)
+        >>> files.name, files.label.name, files.fov
+        ('01L', 'Image_01L_1stHO.png', None)
+    """
+    folder = Path(root)
+    stem = r"Image_(\d\d[LR])"
+    images = find_files(folder, stem + EXTENSION)
+    labels = find_files(folder, stem + "_1stHO" + EXTENSION)
+    seconds = find_files(folder, stem + "_2ndHO" + EXTENSION)
+    fovs = find_files(folder / "mask", stem + "_mask" + EXTENSION)
+    require_files(images, "photograph", folder, _CHASE_LAYOUT)
+    require_files(labels, "vessel map", folder, _CHASE_LAYOUT)
+    return match_files(images, labels, fovs, seconds)

@@ -1,0 +1,66 @@
+"""DRIVE in the layout of its own archive.
+
+The set may not be redistributed, so the package ships none of its images. It comes from
+https://drive.grand-challenge.org.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from .files import EXTENSION, FundusFiles, find_files, match_files, require_files
+
+_DRIVE_LAYOUT = """\
+The root of DRIVE must hold, with NN from 21 to 40 in training/ and from 01 to 20 in test/,
+  training/  images/NN_*.tif  mask/NN_*_mask.gif  1st_manual/NN_manual1.gif
+  test/      images/NN_*.tif  mask/NN_*_mask.gif, and from some sources 1st_manual/, 2nd_manual/
+Get the archive from https://drive.grand-challenge.org."""
+_DRIVE_NAME = r"(\d\d)_.+" + EXTENSION
+
+
+def list_drive(root: str | Path, split: Literal["training", "test"]) -> list[FundusFiles]:
+    """List the photographs of DRIVE (Staal et al. 2004), 565 wide and 584 high.
+
+    The set comes from https://drive.grand-challenge.org, by registration. The archive handed out
+    today holds no vessel maps of the test photographs: those have ``label=None`` and
+    ``second_label=None``. Older archives hold both observers' maps, and then they are found.
+
+    Args:
+        root: The folder that holds ``training/`` and ``test/``.
+        split: Which half: 21 to 40 are for training, 01 to 20 for testing.
+
+    Returns:
+        The files of each photograph, sorted by name (``"01"`` to ``"40"``).
+
+    Raises:
+        FileNotFoundError: If a folder is missing or empty (1st_manual/ in training only), or a
+            photograph lacks its field of view or a map that others have.
+        ValueError: If the split is unknown, a map has no photograph, or two files of a folder
+            have one identifier.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> from torchattn_blocks.retina import list_drive
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for file in ("images/02_test.tif", "mask/02_test_mask.gif"):
+        ...         path = Path(root, "test", file)
+        ...         path.parent.mkdir(parents=True)
+        ...         Image.new("L", (565, 584), "white").save(path)
+        ...     [files] = list_drive(root, "test")
+        ...     fundus = files.read()
+        >>> fundus.name, fundus.image.shape, fundus.label is None
+        ('02', (584, 565, 3), True)
+    """
+    if split not in ("training", "test"):
+        raise ValueError(f'drive: split must be "training" or "test", got {split!r}')
+    folder = Path(root) / split
+    images = find_files(folder / "images", _DRIVE_NAME)
+    labels = find_files(folder / "1st_manual", _DRIVE_NAME)
+    seconds = find_files(folder / "2nd_manual", _DRIVE_NAME)
+    fovs = find_files(folder / "mask", _DRIVE_NAME)
+    require_files(images, "photograph", folder / "images", _DRIVE_LAYOUT)
+    require_files(fovs, "field of view", folder / "mask", _DRIVE_LAYOUT)
+    if split == "training":
+        require_files(labels, "vessel map", folder / "1st_manual", _DRIVE_LAYOUT)
+    return match_files(images, labels, fovs, seconds)

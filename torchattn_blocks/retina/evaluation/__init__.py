@@ -1,0 +1,1 @@
+"""Evaluation: scores, thresholds, reports and plots."""

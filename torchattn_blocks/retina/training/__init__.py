@@ -1,0 +1,1 @@
+"""Training: recipe, augmentation, loss, loop and checkpoints."""
