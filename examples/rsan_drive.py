@@ -1,6 +1,6 @@
-"""Segment a photograph with RSAN's trained weights; then train RSAN, score it, draw what it found.
+"""Segment an image with RSAN's trained weights; then train RSAN, score it, draw what it found.
 
-Without --data it trains a small network on synthetic photographs, in about two minutes on two
+Without --data it trains a small network on synthetic images, in about two minutes on two
 cores. With --data it trains the paper's network on DRIVE by the paper's protocol.
 """
 
@@ -36,26 +36,26 @@ from torchattn_blocks.retina import (
 )
 
 
-def segment_a_photograph(out: Path) -> None:
-    """Draw the vessels of a real photograph (CC0, scikit-image) with weights trained on DRIVE."""
+def segment_a_image(out: Path) -> None:
+    """Draw the vessels of a real image (CC0, scikit-image) with weights trained on DRIVE."""
     image = data.retina()  # (1411, 1411, 3); another camera's: it is scaled as DRIVE's
     fundus = Fundus(
         "of scikit-image", image, label=None, fov=estimate_fov(image), second_label=None
     )
     probability = segment(image, load_pretrained("drive"), fov=fundus.fov)
     save_sheet(out / "retina.png", fundus, probability)
-    print(f"Vessels of a real photograph, by the weights trained on DRIVE: {out / 'retina.png'}")
+    print(f"Vessels of a real image, by the weights trained on DRIVE: {out / 'retina.png'}")
 
 
 def experiment(args: argparse.Namespace) -> tuple:
-    """Photographs to train on, to validate and to test, and how: recipe, network."""
+    """Images to train on, to validate and to test, and how: recipe, network."""
     chosen = {"seed": args.seed}
     if args.epochs is not None:
         chosen["epochs"] = args.epochs
     if args.data is None:
         recipe = replace(Recipe(epochs=25, learning_rate=1e-2), **chosen)
-        photographs = [synthesize(seed, height=256, width=248) for seed in range(22)]
-        parts = photographs[:16], photographs[16:18], photographs[18:]
+        images = [synthesize(seed, height=256, width=248) for seed in range(22)]
+        parts = images[:16], images[16:18], images[18:]
         return *parts, recipe, Network("rsan", widths=(8, 16, 32, 64))
     split = DRIVE_PROTOCOL.split(list_drive(args.data, "training") + list_drive(args.data, "test"))
     parts = ([files.read() for files in part] for part in split)
@@ -77,7 +77,7 @@ def main() -> None:
         model = network.build()
         if args.data is None:
             args.out.mkdir(parents=True, exist_ok=True)
-            segment_a_photograph(args.out)
+            segment_a_image(args.out)
         train(model, training, validation, recipe, args.out, network=network, resume=args.resume)
     except (OSError, ValueError) as error:
         parser.error(str(error))
@@ -87,7 +87,7 @@ def main() -> None:
         save_sheet(args.out / f"{fundus.name}.png", fundus, probability)
     labels = [fundus.label for fundus in test]
     if any(label is None for label in labels):
-        print("No scores: this copy of DRIVE has no vessel maps of its test photographs.")
+        print("No scores: this copy of DRIVE has no vessel masks of its test images.")
     else:
         rows = {"RSAN": pooled_scores(probabilities, labels)}
         if all(fundus.second_label is not None for fundus in test):
@@ -95,7 +95,7 @@ def main() -> None:
                 [fundus.second_label for fundus in test], labels
             )
         print(markdown_table(rows))
-    print(f"Weights, log and a picture of each test photograph are in {args.out}")
+    print(f"Weights, log and a picture of each test image are in {args.out}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "rsan_drive.py"
 
 @pytest.fixture
 def example(monkeypatch):
-    """The example as a module, its DRIVE cut down to photographs of 70 x 64 padded to 72."""
+    """The example as a module, its DRIVE cut down to images of 70 x 64 padded to 72."""
     spec = importlib.util.spec_from_file_location("rsan_drive", EXAMPLE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -28,7 +28,7 @@ def example(monkeypatch):
 
 @pytest.fixture(scope="module")
 def made_up_drive(tmp_path_factory):
-    """Synthetic photographs 1 to 40 laid out as DRIVE's archive is, with all labels."""
+    """Synthetic images 1 to 40 laid out as DRIVE's archive is, with all labels."""
     root = tmp_path_factory.mktemp("DRIVE")
 
     def write(path, pixels):
@@ -110,17 +110,17 @@ def test_without_test_labels_it_draws_and_says_so(
     out = run(
         example, monkeypatch, capsys, "--data", bare, "--epochs", 1, "--out", tmp_path / "out"
     )
-    assert "No scores: this copy of DRIVE has no vessel maps of its test photographs." in out
+    assert "No scores: this copy of DRIVE has no vessel masks of its test images." in out
     assert len(list((tmp_path / "out").glob("*.png"))) == 20
 
 
-def test_as_a_program_on_synthetic_photographs(tmp_path):
+def test_as_a_program_on_synthetic_images(tmp_path):
     done = _program("--epochs", "1", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     assert list(numbers(done.stdout)) == ["RSAN", "second observer"]
     assert len(list(tmp_path.glob("synthetic-*.png"))) == 4
     with Image.open(tmp_path / "retina.png") as picture:
-        assert picture.width > 2 * picture.height * 0.9  # photograph and map, side by side
+        assert picture.width > 2 * picture.height * 0.9  # image and map, side by side
     assert "epoch 1/1" in done.stderr
 
 

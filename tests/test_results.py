@@ -13,14 +13,14 @@ DOCUMENTS = [
     ROOT / "docs" / "results.md",
     *sorted((ROOT / "torchattn_blocks" / "retina" / "pretrained").glob("*.md")),
 ]
-VIEWS = {"whole photograph": "whole", "field of view": "fov"}
+VIEWS = {"whole image": "whole", "field of view": "fov"}
 _REPORT = re.compile(r"\]\(([^)]*report\.json)\)")
 
 
 def rows(document: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
     """Report, view and cells by column of the table rows that link to a report.
 
-    The head of such a table names the view in its first cell: ``whole photograph`` and so on.
+    The head of such a table names the view in its first cell: ``whole image`` and so on.
     """
     head: list[str] = []
     for line in document.read_text(encoding="utf-8").splitlines():
@@ -54,9 +54,7 @@ def test_documents_tell_what_reports_say(document: Path) -> None:
 def test_a_wrong_score_is_seen(tmp_path: Path) -> None:
     report = {"whole": {"pooled": {"F1": 0.81234}, "per_image": {"clDice": {"mean": 0.8}}}}
     (tmp_path / "report.json").write_text(json.dumps(report))
-    table = (
-        "| whole photograph | F1 | clDice |\n|---|---|---|\n| [ours](report.json) | {} | .8000 |"
-    )
+    table = "| whole image | F1 | clDice |\n|---|---|---|\n| [ours](report.json) | {} | .8000 |"
     document = tmp_path / "page.md"
     document.write_text(table.format(".8123"))
     assert told_otherwise(document) == []

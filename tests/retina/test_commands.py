@@ -38,9 +38,9 @@ def one_evaluation(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory):
-    """Eight small photographs as `synthesize` writes them: two of them for the test."""
-    root = tmp_path_factory.mktemp("photographs")
+def images(tmp_path_factory):
+    """Eight small images as `synthesize` writes them: two of them for the test."""
+    root = tmp_path_factory.mktemp("images")
     arguments = ["synthesize", "--out", root, "--count", 10, "--height", 64, "--width", 72]
     done = _program(*arguments)
     assert done.returncode == 0, done.stderr
@@ -48,10 +48,10 @@ def photographs(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(photographs, tmp_path_factory):
+def trained(images, tmp_path_factory):
     """A run of the command `train`, as a program of its own."""
     out = tmp_path_factory.mktemp("run")
-    done = _program("train", "--data", photographs, *SMALL, "--out", out)
+    done = _program("train", "--data", images, *SMALL, "--out", out)
     assert done.returncode == 0, done.stderr
     assert "epoch 3/3" in done.stderr
     return out
@@ -66,8 +66,8 @@ def _program(*arguments):
     )
 
 
-def test_synthesize_writes_what_folder_reads(photographs):
-    files = list_folder(photographs)
+def test_synthesize_writes_what_folder_reads(images):
+    files = list_folder(images)
     assert len(files) == 10
     assert files[0].read().label.any()
     assert len({files.read().image.tobytes() for files in files}) == 10
@@ -86,8 +86,8 @@ def test_train_leaves_weights_log_and_curves(trained):
     assert 55 < settings.fov_diameter < 64
 
 
-def test_a_run_cut_by_max_time_goes_on_to_the_same_weights(command, photographs, trained, tmp_path):
-    arguments = ["train", "--data", photographs, *SMALL, "--out", tmp_path]
+def test_a_run_cut_by_max_time_goes_on_to_the_same_weights(command, images, trained, tmp_path):
+    arguments = ["train", "--data", images, *SMALL, "--out", tmp_path]
     out = command(*arguments, "--max-time", "0:00:00")
     assert "Stopped in time, after epoch 0 of 3: --resume goes on." in out
     assert "Trained for 3 epochs" in command(*arguments, "--resume")
@@ -96,10 +96,10 @@ def test_a_run_cut_by_max_time_goes_on_to_the_same_weights(command, photographs,
     assert all(torch.equal(v, whole[k]) for k, v in weights.state_dict().items())
 
 
-def test_train_options_reach_the_training(command, photographs, tmp_path):
+def test_train_options_reach_the_training(command, images, tmp_path):
     options = ["--augment", "--seed", 5, "--model", "backbone_dropblock", "--p", 0.4]
     options += ["--block-size", 3, "--epochs", 1]
-    command("train", "--data", photographs, *SMALL, *options, "--out", tmp_path)
+    command("train", "--data", images, *SMALL, *options, "--out", tmp_path)
     settings = load_pretrained(tmp_path / "best.safetensors").settings
     assert (settings.network.model, settings.network.p) == ("backbone_dropblock", 0.4)
     assert settings.network.block_size == 3
@@ -114,13 +114,13 @@ def test_train_options_reach_the_training(command, photographs, tmp_path):
 
 
 @pytest.mark.parametrize("flips", [False, True])
-def test_evaluate_reports_the_scores_of_its_weights(command, photographs, trained, tmp_path, flips):
+def test_evaluate_reports_the_scores_of_its_weights(command, images, trained, tmp_path, flips):
     weights = trained / "last.safetensors"
-    arguments = ["--data", photographs, "--dataset", "folder", "--weights", weights]
+    arguments = ["--data", images, "--dataset", "folder", "--weights", weights]
     out = command("evaluate", *arguments, "--out", tmp_path, *(["--flips"] if flips else []))
     report = json.loads((tmp_path / "report.json").read_text())
-    test = [files.read() for files in list_folder(photographs)[4::5]]
-    assert report["photographs"] == [fundus.name for fundus in test]
+    test = [files.read() for files in list_folder(images)[4::5]]
+    assert report["images"] == [fundus.name for fundus in test]
     network = load_pretrained(weights)
     maps = [segment(f.image, network, fov=f.fov, flips=flips) for f in test]
     expected = pooled_scores(maps, [f.label for f in test], masks=[f.fov for f in test])
@@ -133,23 +133,25 @@ def test_evaluate_reports_the_scores_of_its_weights(command, photographs, traine
     assert names == {"report.json", "tables.md", "curves.png", *(f"{f.name}.png" for f in test)}
 
 
-def test_evaluate_without_labels_says_what_is_missing(command, photographs, trained, tmp_path):
+def test_evaluate_without_labels_says_what_is_missing(command, images, trained, tmp_path):
     for part in ("training", "test"):
         (tmp_path / part / "images").mkdir(parents=True)
-    for path in (photographs / "images").iterdir():
+    for path in (images / "images").iterdir():
         part = "test" if path.stem.endswith("9") else "training"
         (tmp_path / part / "images" / path.name).symlink_to(path)
         if part == "training":
             (tmp_path / part / "labels").mkdir(exist_ok=True)
-            (tmp_path / part / "labels" / path.name).symlink_to(photographs / "labels" / path.name)
+            (tmp_path / part / "labels" / path.name).symlink_to(images / "labels" / path.name)
     arguments = ["--data", tmp_path, "--dataset", "folder", "--out", tmp_path / "out"]
-    with pytest.raises(SystemExit, match=r"vessel maps of the first observer.*test/synthetic-0009"):
+    with pytest.raises(
+        SystemExit, match=r"vessel masks of the first observer.*test/synthetic-0009"
+    ):
         command("evaluate", *arguments, "--weights", trained / "last.safetensors")
     assert not (tmp_path / "out").exists()
 
 
-def test_segment_draws_at_the_photographs_own_size(command, photographs, trained, tmp_path):
-    given = [photographs / "images" / f"synthetic-000{n}.png" for n in (1, 2)]
+def test_segment_draws_at_the_images_own_size(command, images, trained, tmp_path):
+    given = [images / "images" / f"synthetic-000{n}.png" for n in (1, 2)]
     large = tmp_path / "large.png"
     Image.open(given[0]).resize((200, 180)).save(large)
     weights = ["--weights", trained / "last.safetensors"]
@@ -166,19 +168,19 @@ def test_segment_draws_at_the_photographs_own_size(command, photographs, trained
         # 102 is .4 of 255: rounding may put a pixel of just above it there.
         assert (probability[vessels > 0] >= 102).all()
         assert (probability[vessels == 0] <= 102).all()
-        photograph = np.array(Image.open(path).convert("RGB"))
-        changed = (overlay != photograph).any(2)
+        image = np.array(Image.open(path).convert("RGB"))
+        changed = (overlay != image).any(2)
         assert np.array_equal(changed, vessels > 0)
 
 
 @pytest.mark.usefixtures("one_evaluation")
-def test_study_does_what_is_left_and_tabulates(command, photographs, tmp_path):
-    grid = ["study", "--folder", photographs, "--models", "backbone", "--seeds", 0, 1]
+def test_study_does_what_is_left_and_tabulates(command, images, tmp_path):
+    grid = ["study", "--folder", images, "--models", "backbone", "--seeds", 0, 1]
     slug = "widths=4 8,epochs=3,precision=no"
     options = ["--options", slug, "--out", tmp_path, "--jobs", 2]
     assert command(*grid, *options, "--max-time", "0:00:00") == ""
     out = command(*grid, *options)
-    assert "### folder, whole photograph" in out
+    assert "### folder, whole image" in out
     assert "### folder, field of view" in out
     reports = [
         tmp_path / "folder" / "backbone" / slug / f"seed-{seed}" / "last" / "report.json"
@@ -198,8 +200,8 @@ def test_study_does_what_is_left_and_tabulates(command, photographs, tmp_path):
 
 
 @pytest.mark.usefixtures("one_evaluation")
-def test_a_failing_piece_of_a_study_is_named_and_the_others_done(command, photographs, tmp_path):
-    grid = ["study", "--folder", photographs, "--models", "backbone", "--out", tmp_path]
+def test_a_failing_piece_of_a_study_is_named_and_the_others_done(command, images, tmp_path):
+    grid = ["study", "--folder", images, "--models", "backbone", "--out", tmp_path]
     good = "widths=4 8,epochs=1"
     with pytest.raises(SystemExit) as stop:
         command(*grid, "--options", "epochs=0", good)
@@ -220,7 +222,7 @@ def test_a_failing_piece_of_a_study_is_named_and_the_others_done(command, photog
         (["train", "--data", "DATA", *SMALL, "--p", "1.5"], r"p must .*1\.5"),
         (["evaluate", "--data", "DATA", "--weights", "nobody"], "nobody: there is no such weights"),
         (["segment", "nowhere.png", "--weights", "WEIGHTS"], r"nowhere\.png"),
-        (["segment", "--weights", "WEIGHTS"], "give one photograph at least"),
+        (["segment", "--weights", "WEIGHTS"], "give one image at least"),
         (["segment", "a/x.png", "b/x.jpg", "--weights", "WEIGHTS"], "differ in their names, got x"),
         (["segment", "x.png", "--weights", "WEIGHTS", "--threshold", "2"], r"\[0, 1\], got 2"),
         (["synthesize", "--out", "OUT", "--count", "0"], "--count must be at least 1, got 0"),
@@ -231,10 +233,10 @@ def test_a_failing_piece_of_a_study_is_named_and_the_others_done(command, photog
     ],
 )
 def test_what_is_wrong_is_one_clear_error(
-    command, photographs, trained, tmp_path, monkeypatch, arguments, message
+    command, images, trained, tmp_path, monkeypatch, arguments, message
 ):
     monkeypatch.chdir(tmp_path)
-    names = {"DATA": photographs, "WEIGHTS": trained / "last.safetensors", "OUT": tmp_path / "o"}
+    names = {"DATA": images, "WEIGHTS": trained / "last.safetensors", "OUT": tmp_path / "o"}
     with pytest.raises(SystemExit, match=rf"error: [\s\S]*{message}"):
         command(*(names.get(a, a) for a in arguments))
 
@@ -250,7 +252,7 @@ def test_help_explains_every_argument(command, capsys, name):
         assert field.replace("_", "-") in shown.lower()
 
 
-def test_training_starts_anew_with_threads_that_sleep(monkeypatch, photographs, tmp_path):
+def test_training_starts_anew_with_threads_that_sleep(monkeypatch, images, tmp_path):
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     started = []
     monkeypatch.setattr(program.os, "execv", lambda *arguments: started.append(arguments))

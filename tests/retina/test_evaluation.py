@@ -84,32 +84,31 @@ def test_best_threshold_needs_vessels():
 
 
 @pytest.fixture(scope="module")
-def photographs() -> list[Fundus]:
+def images() -> list[Fundus]:
     return [synthesize(seed, height=72, width=64) for seed in range(3)]
 
 
 @pytest.fixture(scope="module")
-def maps(photographs):
+def maps(images):
     rng = np.random.default_rng(0)
-    return [0.4 * fundus.label + 0.55 * rng.random(fundus.label.shape) for fundus in photographs]
+    return [0.4 * fundus.label + 0.55 * rng.random(fundus.label.shape) for fundus in images]
 
 
-def test_report_has_each_view_of_the_scores(photographs, maps):
-    report = evaluate(photographs, maps, chosen_threshold=0.6)
+def test_report_has_each_view_of_the_scores(images, maps):
+    report = evaluate(images, maps, chosen_threshold=0.6)
     assert list(report) == [
-        "photographs",
+        "images",
         "threshold",
         "whole",
         "fov",
         "chosen",
         "second_observer",
     ]
-    assert report["photographs"] == [fundus.name for fundus in photographs]
+    assert report["images"] == [fundus.name for fundus in images]
     assert report["threshold"] == 0.5
     assert report["chosen"]["threshold"] == 0.6
     labels, seconds, fovs = (
-        [getattr(fundus, kind) for fundus in photographs]
-        for kind in ("label", "second_label", "fov")
+        [getattr(fundus, kind) for fundus in images] for kind in ("label", "second_label", "fov")
     )
     for part, given_maps, threshold in (
         (report, maps, 0.5),
@@ -127,37 +126,37 @@ def test_report_has_each_view_of_the_scores(photographs, maps):
     assert math.isnan(report["second_observer"]["fov"]["pooled"]["AUC"])
 
 
-def test_report_leaves_out_what_was_not_given(photographs, maps):
-    report = evaluate([replace(photographs[0], second_label=None), *photographs[1:]], maps)
-    assert list(report) == ["photographs", "threshold", "whole", "fov"]
+def test_report_leaves_out_what_was_not_given(images, maps):
+    report = evaluate([replace(images[0], second_label=None), *images[1:]], maps)
+    assert list(report) == ["images", "threshold", "whole", "fov"]
 
 
-def test_report_names_the_photographs_without_labels(photographs, maps):
-    bare = [replace(fundus, name=name) for fundus, name in zip(photographs, "abc", strict=True)]
+def test_report_names_the_images_without_labels(images, maps):
+    bare = [replace(fundus, name=name) for fundus, name in zip(images, "abc", strict=True)]
     bare[0], bare[2] = (replace(fundus, label=None) for fundus in (bare[0], bare[2]))
-    with pytest.raises(ValueError, match=r"vessel maps of the first observer.* lack: a, c$"):
+    with pytest.raises(ValueError, match=r"vessel masks of the first observer.* lack: a, c$"):
         evaluate(bare, maps)
 
 
-def test_refuses_what_does_not_fit(photographs, maps):
+def test_refuses_what_does_not_fit(images, maps):
     with pytest.raises(ValueError, match="got 2 maps, 3 labels"):
-        evaluate(photographs, maps[:2])
+        evaluate(images, maps[:2])
     with pytest.raises(ValueError, match="got 0 maps"):
         evaluate([], [])
     for threshold in (-0.1, 1.1, math.nan):
         with pytest.raises(ValueError, match=rf"chosen_threshold must lie .* got {threshold}"):
-            evaluate(photographs, maps, chosen_threshold=threshold)
+            evaluate(images, maps, chosen_threshold=threshold)
 
 
-def test_tables_have_a_row_for_network_and_observer(photographs, maps):
-    report = evaluate(photographs, maps, chosen_threshold=0.37)
+def test_tables_have_a_row_for_network_and_observer(images, maps):
+    report = evaluate(images, maps, chosen_threshold=0.37)
     sections = evaluation_tables(report).split("### ")[1:]
     headings = [section.splitlines()[0] for section in sections]
     assert headings == [
-        "Whole photographs, all pixels pooled",
-        "Whole photographs, mean and standard deviation over photographs",
+        "Whole images, all pixels pooled",
+        "Whole images, mean and standard deviation over images",
         "Within the field of view, all pixels pooled",
-        "Within the field of view, mean and standard deviation over photographs",
+        "Within the field of view, mean and standard deviation over images",
     ]
     systems = {
         "network at .5": report,
@@ -176,14 +175,14 @@ def test_tables_have_a_row_for_network_and_observer(photographs, maps):
         assert each.partition("\n\n")[2].strip() == markdown_table(rows)
 
 
-def test_tables_of_a_threshold_chosen_at_a_half_keep_both_rows(photographs, maps):
-    tables = evaluation_tables(evaluate(photographs, maps, chosen_threshold=0.5))
+def test_tables_of_a_threshold_chosen_at_a_half_keep_both_rows(images, maps):
+    tables = evaluation_tables(evaluate(images, maps, chosen_threshold=0.5))
     assert tables.count("\n| network at .5 ") == 4
     assert tables.count("\n| network at the chosen .5 ") == 4
 
 
-def test_file_gives_the_same_tables(photographs, maps, tmp_path):
-    report = evaluate(photographs, maps, chosen_threshold=0.6)
+def test_file_gives_the_same_tables(images, maps, tmp_path):
+    report = evaluate(images, maps, chosen_threshold=0.6)
     save_report(tmp_path / "report.json", report)
     read = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert read["second_observer"]["whole"]["pooled"]["AUC"] is None
@@ -223,8 +222,8 @@ def test_what_cannot_be_written_leaves_the_file_that_was_there(tmp_path):
 
 
 def test_second_observer_of_drive(real_data):
-    photographs = [file.read() for file in list_drive(real_data / "DRIVE", "test")]
-    report = evaluate(photographs, [fundus.second_label for fundus in photographs])
+    images = [file.read() for file in list_drive(real_data / "DRIVE", "test")]
+    report = evaluate(images, [fundus.second_label for fundus in images])
     second = report["second_observer"]
     assert second["whole"]["pooled"]["F1"] == pytest.approx(0.7889, abs=5e-5)
     assert second["whole"]["per_image"]["clDice"]["mean"] == pytest.approx(0.763, abs=5e-4)

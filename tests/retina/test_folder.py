@@ -43,11 +43,11 @@ def _arbitrary_listing_order(monkeypatch):
     monkeypatch.setattr(Path, "iterdir", shuffled)
 
 
-# What the tree holds comes out, each map with its own photograph
+# What the tree holds comes out, each map with its own image
 
 
 @pytest.mark.parametrize("kind", [str, Path])
-def test_the_files_of_a_photograph(tmp_path, kind):
+def test_the_files_of_a_image(tmp_path, kind):
     make(tmp_path, "images/b.jpg", "labels/b.png", "masks/b.gif")
     [files] = list_folder(kind(tmp_path))
     assert files == FundusFiles(
@@ -59,7 +59,7 @@ def test_the_files_of_a_photograph(tmp_path, kind):
     )
 
 
-def test_folders_at_any_depth_name_their_photographs(tmp_path):
+def test_folders_at_any_depth_name_their_images(tmp_path):
     places = ("", "test/", "val/", "left eye/2024/")
     for place in places:
         make(tmp_path, f"{place}images/07.png", f"{place}labels/07.png", f"{place}images/1.tif")
@@ -74,7 +74,7 @@ def test_folders_at_any_depth_name_their_photographs(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["", "_label", "_mask", "_manual1", "-vessels", ".v2"])
-def test_a_map_has_the_photographs_stem_and_perhaps_a_suffix(tmp_path, suffix):
+def test_a_map_has_the_images_stem_and_perhaps_a_suffix(tmp_path, suffix):
     # A name within another, and names that mean something to a pattern
     stems = ["1", "11", "a", "a+b", "(2024) x.y"]
     make(tmp_path, *(f"images/{stem}.png" for stem in stems))
@@ -161,51 +161,51 @@ def test_a_linked_folder_goes_by_its_own_name(tmp_path, link):
 LAYOUT = r"(?s:.*)The root must hold(?s:.*)images/(?s:.*)labels/(?s:.*)masks/"
 FAULTS = {
     "empty": ([], FileNotFoundError, "root: the folder holds no folder images/" + LAYOUT),
-    "photographs elsewhere": (
+    "images elsewhere": (
         ["photos/1.png", "1.png"],
         FileNotFoundError,
         "root: the folder holds no folder images/" + LAYOUT,
     ),
-    "no photograph": (
+    "no image": (
         ["a/images/.1.png", "b/images/c/1.png"],
         FileNotFoundError,
-        "root: the folder holds no photograph" + LAYOUT,
+        "root: the folder holds no image" + LAYOUT,
     ),
-    "photograph without label": (
+    "image without label": (
         ["a/images/1.png", "a/images/2.png", "a/labels/1.png"],
         FileNotFoundError,
-        "a/images/2.png: a photograph without a vessel map, which others have, as .*labels/1.png"
+        "a/images/2.png: an image without a vessel mask, which others have, as .*labels/1.png"
         ".* add the file",
     ),
-    "photograph without mask": (
+    "image without mask": (
         ["images/1.png", "images/2.png", "masks/1.png"],
         FileNotFoundError,
-        "images/2.png: a photograph without a field of view",
+        "images/2.png: an image without a field of view",
     ),
-    "label without photograph": (
+    "label without image": (
         ["a/images/1.png", "a/labels/1.png", "a/labels/2.png"],
         ValueError,
-        "a/labels/2.png: a vessel map without a photograph 2.* take the file away",
+        "a/labels/2.png: a vessel mask without an image 2.* take the file away",
     ),
-    "label with more letters than the photograph": (
+    "label with more letters than the image": (
         ["images/1.png", "labels/1b.png"],
         ValueError,
-        "labels/1b.png: a vessel map without a photograph",
+        "labels/1b.png: a vessel mask without an image",
     ),
-    "label of a photograph elsewhere": (
+    "label of an image elsewhere": (
         ["a/images/1.png", "b/images/2.png", "a/labels/1.png", "a/labels/2.png"],
         ValueError,
-        "a/labels/2.png: a vessel map without a photograph 2",
+        "a/labels/2.png: a vessel mask without an image 2",
     ),
-    "labels of no photographs": (
+    "labels of no images": (
         ["a/images/1.png", "b/images/.1.png", "b/labels/1.png"],
         ValueError,
-        "b/labels/1.png: a vessel map without a photograph",
+        "b/labels/1.png: a vessel mask without an image",
     ),
-    "mask without photograph": (
+    "mask without image": (
         ["images/1.png", "masks/2_mask.png"],
         ValueError,
-        "masks/2_mask.png: a field of view without a photograph",
+        "masks/2_mask.png: a field of view without an image",
     ),
     "two labels": (
         ["images/1.png", "labels/1_a.png", "labels/1_b.png"],
@@ -217,20 +217,20 @@ FAULTS = {
         ValueError,
         "masks/1_b.png: .*masks/1-a.png might be of .*images/1.png too. Keep one",
     ),
-    "two photographs for a label": (
+    "two images for a label": (
         ["images/1.png", "images/1_b.png", "labels/1_b_label.png", "labels/1_label.png"],
         ValueError,
         "labels/1_b_label.png: might be of .*images/1.png or of .*images/1_b.png. Give it the stem",
     ),
-    "two photographs of a stem": (
+    "two images of a stem": (
         ["images/1.png", "images/1.jpg"],
         ValueError,
-        "images/1.png: .*images/1.jpg is of photograph 1 too. Keep one",
+        "images/1.png: .*images/1.jpg is of image 1 too. Keep one",
     ),
     "two labels of a stem": (
         ["images/1.png", "labels/1.png", "labels/1.gif"],
         ValueError,
-        "labels/1.png: .*labels/1.gif is of photograph 1 too. Keep one",
+        "labels/1.png: .*labels/1.gif is of image 1 too. Keep one",
     ),
 }
 
@@ -245,9 +245,9 @@ def test_an_ill_formed_tree_is_refused(tmp_path, fault):
         list_folder(root)
 
 
-@pytest.mark.parametrize("name", ["nowhere", "photographs.zip"])
+@pytest.mark.parametrize("name", ["nowhere", "images.zip"])
 def test_the_root_must_be_a_folder(tmp_path, name):
-    (tmp_path / "photographs.zip").write_bytes(b"")
+    (tmp_path / "images.zip").write_bytes(b"")
     with pytest.raises(FileNotFoundError, match=f"{name}: there is no such folder" + LAYOUT):
         list_folder(tmp_path / name)
 
@@ -255,7 +255,7 @@ def test_the_root_must_be_a_folder(tmp_path, name):
 # What is written is read again
 
 
-def photographs(*names, labels=True):
+def images(*names, labels=True):
     for seed, name in enumerate(names):
         fundus = synthesize(seed, height=64, width=72)
         yield replace(fundus, name=name, label=fundus.label if labels else None)
@@ -264,7 +264,7 @@ def photographs(*names, labels=True):
 def test_what_is_written_is_read_again(tmp_path):
     names = ("07", "07_left", "a b.c", "test/07", "test/deep/08", "images/labels")
     root = tmp_path / "new" / "root"
-    written = {fundus.name: fundus for fundus in photographs(*names)}
+    written = {fundus.name: fundus for fundus in images(*names)}
     save_folder(root, iter(written.values()))
     read = [files.read() for files in list_folder(str(root))]
     assert [fundus.name for fundus in read] == sorted(names)
@@ -277,8 +277,8 @@ def test_what_is_written_is_read_again(tmp_path):
 
 
 def test_the_files_written(tmp_path):
-    save_folder(tmp_path, photographs("1", "test/2"))
-    save_folder(str(tmp_path), photographs("val/3", labels=False))
+    save_folder(tmp_path, images("1", "test/2"))
+    save_folder(str(tmp_path), images("val/3", labels=False))
     files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
     assert files == {
         *("images/1.png", "labels/1.png", "masks/1.png"),
@@ -302,17 +302,15 @@ def test_no_file_is_overwritten(tmp_path, kind):
     path.parent.mkdir()
     path.write_bytes(b"mine")
     with pytest.raises(FileExistsError, match=rf"{kind}/2\.png: there is such a file already"):
-        save_folder(tmp_path, photographs("1", "2"))
+        save_folder(tmp_path, images("1", "2"))
     assert path.read_bytes() == b"mine"
     assert sorted(tmp_path.rglob("2.png")) == [path]
 
 
 def test_a_name_twice_is_refused(tmp_path):
     with pytest.raises(FileExistsError, match=r"images/1\.png"):
-        save_folder(tmp_path, photographs("1", "1"))
-    np.testing.assert_array_equal(
-        list_folder(tmp_path)[0].read().image, next(photographs("1")).image
-    )
+        save_folder(tmp_path, images("1", "1"))
+    np.testing.assert_array_equal(list_folder(tmp_path)[0].read().image, next(images("1")).image)
 
 
 @pytest.mark.parametrize(
@@ -335,7 +333,7 @@ def test_a_name_twice_is_refused(tmp_path):
 def test_a_name_that_is_no_path_below_the_root_is_refused(tmp_path, name):
     root = tmp_path / "a" / "root"
     with pytest.raises(ValueError, match=r"name must be names of files.*Rename"):
-        save_folder(root, photographs(name))
+        save_folder(root, images(name))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -363,7 +361,7 @@ GREY, FULL = np.zeros((8, 9), np.uint8), np.ones((8, 9), np.bool_)
         ("fov", GREY, "type uint8"),
     ],
 )
-def test_arrays_that_are_no_photograph_are_refused(tmp_path, part, value, message):
+def test_arrays_that_are_no_image_are_refused(tmp_path, part, value, message):
     fundus = Fundus("1", np.zeros((8, 9, 3), np.uint8), label=FULL, fov=FULL)
     save_folder(tmp_path / "good", [fundus])
     with pytest.raises(ValueError, match=message):
@@ -372,14 +370,14 @@ def test_arrays_that_are_no_photograph_are_refused(tmp_path, part, value, messag
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_labels_for_some_photographs_of_a_folder_are_refused(tmp_path, first):
-    some = [*photographs("a/1", "2", labels=first), *photographs("b/1", "3", labels=not first)]
-    with pytest.raises(ValueError, match=rf"photograph 3 has {'no' if first else 'a'} label"):
+def test_labels_for_some_images_of_a_folder_are_refused(tmp_path, first):
+    some = [*images("a/1", "2", labels=first), *images("b/1", "3", labels=not first)]
+    with pytest.raises(ValueError, match=rf"image 3 has {'no' if first else 'a'} label"):
         save_folder(tmp_path, some)
     assert [files.name for files in list_folder(tmp_path)] == ["2", "a/1", "b/1"]
 
 
-# Which photographs train, validate and test
+# Which images train, validate and test
 
 
 @pytest.fixture
@@ -442,7 +440,7 @@ def test_where_only_one_part_has_a_folder_the_other_is_picked(picture):
     assert found == ([*others[:4], *others[5:9], others[10]], ["val/1"], [others[4], others[9]])
 
 
-def test_photographs_to_test_may_lack_labels(picture):
+def test_images_to_test_may_lack_labels(picture):
     names = numbers(1, 2, 3)
     assert parts(picture, [*names, "test/1"], bare=["test/1"])[2] == ["test/1"]
     assert parts(picture, names, bare=["03"])[2] == ["03"]
@@ -458,7 +456,7 @@ def test_others_must_have_labels(picture, bare):
 @pytest.mark.parametrize(
     "names", [[], ["1"], ["1", "2"], ["1", "test/1", "test/2"], ["val/1", "val/2", "test/1"]]
 )
-def test_too_few_photographs(picture, names):
+def test_too_few_images(picture, names):
     with pytest.raises(ValueError, match=f"got {len(names)} in all, and none to train on"):
         parts(picture, names)
 
@@ -477,7 +475,7 @@ def test_names_must_differ(picture):
         ({"1": (16, 12), "val/2": (10, 30), "3": (8, 8)}, 32),
     ],
 )
-def test_all_photographs_fit_the_side(tmp_path, sizes, side):
+def test_all_images_fit_the_side(tmp_path, sizes, side):
     for name, size in sizes.items():
         *above, stem = name.split("/")
         place = Path(tmp_path, *above)
@@ -487,7 +485,7 @@ def test_all_photographs_fit_the_side(tmp_path, sizes, side):
     assert protocol.recipe == replace(type(protocol.recipe)(), side=side)
 
 
-def test_a_photograph_that_cannot_be_opened_is_named(tmp_path):
+def test_a_image_that_cannot_be_opened_is_named(tmp_path):
     make(tmp_path, *(f"{kind}/{n}.png" for kind in ("images", "labels") for n in (1, 2, 3)))
     files = list_folder(tmp_path)
     (tmp_path / "images/2.png").write_text("no image")

@@ -1,4 +1,4 @@
-"""The field of view computed from a photograph."""
+"""The field of view computed from an image."""
 
 import numpy as np
 import pytest
@@ -67,14 +67,14 @@ def test_a_dim_rim_is_retina():
 
 
 def test_a_blurred_rim_stays_in_place():
-    # One threshold for all of the photograph would put the rim further out, and fail.
+    # One threshold for all of the image would put the rim further out, and fail.
     fov = disc(480, 560, (240, 280), 208)
     image = ndimage.gaussian_filter(paint(fov), (1.5, 1.5, 0))
     assert iou(estimate_fov(image), fov) > 0.99
 
 
 def vessels():
-    """A photograph within the retina: dark vessels from side to side, and uneven light."""
+    """An image within the retina: dark vessels from side to side, and uneven light."""
     image = np.full((120, 140, 3), RETINA, dtype=np.uint8) * np.linspace(0.5, 1, 140)[None, :, None]
     image[30:36] *= 0.6
     image[:, 50:58] *= 0.6
@@ -104,7 +104,7 @@ def test_without_a_dark_border_everything_is_seen(image):
     ],
     ids=["grey", "alpha", "channels first", "empty", "float"],
 )
-def test_what_is_no_photograph_is_refused(image):
+def test_what_is_no_image_is_refused(image):
     with pytest.raises(ValueError, match=r"estimate_fov: .*\(H, W, 3\).*uint8") as error:
         estimate_fov(image)
     assert str(image.shape) in str(error.value)
@@ -112,7 +112,7 @@ def test_what_is_no_photograph_is_refused(image):
 
 
 def test_another_camera():
-    # scikit-image's own photograph: a disc of radius 697 but for a tab at the upper right.
+    # scikit-image's own image: a disc of radius 697 but for a tab at the upper right.
     image = data.retina()
     whole = disc(1411, 1411, (703, 704), 697)
     assert iou(estimate_fov(image), whole) > 0.99
@@ -121,23 +121,23 @@ def test_another_camera():
 
 
 def test_agrees_with_the_masks_of_drive(real_data):
-    photographs = [
+    images = [
         f.read() for split in ("training", "test") for f in list_drive(real_data / "DRIVE", split)
     ]
-    agreement = [iou(estimate_fov(p.image), p.fov) for p in photographs]
+    agreement = [iou(estimate_fov(p.image), p.fov) for p in images]
     assert len(agreement) == 40
     assert min(agreement) > 0.992
     assert np.mean(agreement) > 0.994
 
 
 def test_agrees_with_the_masks_of_chase_db1(real_data):
-    photographs = [files.read() for files in list_chase_db1(real_data / "CHASE_DB1")]
-    agreement = [iou(estimate_fov(p.image), p.fov) for p in photographs]
+    images = [files.read() for files in list_chase_db1(real_data / "CHASE_DB1")]
+    agreement = [iou(estimate_fov(p.image), p.fov) for p in images]
     assert len(agreement) == 28
     assert min(agreement) > 0.993
     assert np.mean(agreement) > 0.996
 
 
-def test_a_photograph_cut_out_of_the_retina_has_no_border(real_data):
+def test_a_image_cut_out_of_the_retina_has_no_border(real_data):
     for files in list_drive(real_data / "DRIVE", "test"):
         assert estimate_fov(files.read().image[150:430, 150:430]).all()

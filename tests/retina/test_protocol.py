@@ -61,7 +61,7 @@ def test_paper_figures():
     ("given", "message"),
     [
         (files(*[f"{n:02d}" for n in range(2, 41)]), "files lacks 01; it has 02, 03"),
-        (files("23", "40", *DRIVE_PROTOCOL.test), "files lacks photographs to train on"),
+        (files("23", "40", *DRIVE_PROTOCOL.test), "files lacks images to train on"),
         ([], "it has none"),
     ],
 )

@@ -48,7 +48,7 @@ def test_equal_scikit_learns(seed, sizes, threshold, levels):
     assert ours == pytest.approx(reference(*flat, threshold), abs=1e-6)
 
 
-def test_photographs_are_pooled_and_not_averaged():
+def test_images_are_pooled_and_not_averaged():
     maps = [np.full((1, 1), 0.9), np.full((10, 10), 0.1)]
     labels = [np.ones((1, 1), bool), np.ones((10, 10), bool)]
     assert pooled_scores(maps, labels)["SEN"] == pytest.approx(1 / 101)
@@ -96,8 +96,8 @@ def test_second_observer_of_drive(real_data):
     files = DRIVE_PROTOCOL.split(
         [*list_drive(real_data / "DRIVE", "training"), *list_drive(real_data / "DRIVE", "test")]
     )
-    photographs = [file.read() for file in files.test]
-    scores = pooled_scores([f.second_label for f in photographs], [f.label for f in photographs])
+    images = [file.read() for file in files.test]
+    scores = pooled_scores([f.second_label for f in images], [f.label for f in images])
     assert scores["F1"] == pytest.approx(0.7889, abs=5e-5)
     assert scores["ACC"] == pytest.approx(0.9637, abs=5e-5)
 
@@ -131,7 +131,7 @@ def test_masks_leave_out_what_lies_outside():
 
 
 @pytest.mark.parametrize("with_masks", [False, True])
-def test_image_scores_are_those_of_each_photograph_alone(with_masks):
+def test_image_scores_are_those_of_each_image_alone(with_masks):
     maps, labels, masks = made_up(1)
     given_masks = masks if with_masks else None
     scores = image_scores(maps, labels, threshold=0.6, masks=given_masks)
@@ -174,8 +174,8 @@ def test_cl_dice_follows_its_definition():
 
 
 def test_second_observers_cl_dice_on_drive(real_data):
-    photographs = [file.read() for file in list_drive(real_data / "DRIVE", "test")]
-    scores = [cl_dice(f.second_label, f.label) for f in photographs]
+    images = [file.read() for file in list_drive(real_data / "DRIVE", "test")]
+    scores = [cl_dice(f.second_label, f.label) for f in images]
     assert np.mean(scores) == pytest.approx(0.763, abs=5e-4)
 
 

@@ -1,4 +1,4 @@
-"""Photographs of any camera, scaled to what a network was trained at."""
+"""Images of any camera, scaled to what a network was trained at."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def fundus():
     return synthesize(3, height=200, width=190)
 
 
-def test_a_photograph_of_the_size_trained_at_is_taken_as_it_is(fundus):
+def test_a_image_of_the_size_trained_at_is_taken_as_it_is(fundus):
     network = trained(fov_diameter(fundus.fov) * 1.02)
     probability = segment(fundus.image, network)
     assert network.model.seen == [(200, 190)]
@@ -52,7 +52,7 @@ def test_another_camera_is_scaled_and_its_map_scaled_back(fundus, factor):
     [(height, width)] = network.model.seen
     assert abs(height - 200) <= 3 + 2 / factor  # the field of view is measured to a pixel
     assert abs(width - 190) <= 3 + 2 / factor
-    # The same places are found as in the photograph itself.
+    # The same places are found as in the image itself.
     small = np.array(Image.fromarray(probability).resize((190, 200), Image.Resampling.BICUBIC))
     own = segment(fundus.image, network)
     assert np.corrcoef(small.ravel(), own.ravel())[0, 1] > (0.95 if factor > 1 else 0.85)
@@ -72,7 +72,7 @@ def test_what_is_scaled_may_still_be_seen_in_tiles(fundus):
     assert set(network.model.seen) == {(160, 160)}
 
 
-def test_a_photograph_without_border_is_as_wide_as_the_field_of_view():
+def test_a_image_without_border_is_as_wide_as_the_field_of_view():
     image = np.random.default_rng(0).integers(90, 110, (60, 80, 3), dtype=np.uint8)
     network = trained(160)
     segment(image, network)

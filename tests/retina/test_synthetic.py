@@ -1,4 +1,4 @@
-"""The synthetic photographs: what is promised of them, and that they resemble DRIVE's."""
+"""The synthetic images: what is promised of them, and that they resemble DRIVE's."""
 
 from functools import cache
 
@@ -27,7 +27,7 @@ def small(seed: int) -> Fundus:
 
 @pytest.fixture(scope="module", params=range(5), ids="seed {}".format)
 def fundus(request: pytest.FixtureRequest) -> Fundus:
-    """A photograph at the default size."""
+    """An image at the default size."""
     return synthesize(request.param)
 
 

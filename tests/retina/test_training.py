@@ -32,7 +32,7 @@ FAST = Recipe(epochs=3, batch_size=2, precision="no")
 
 
 @pytest.fixture(scope="module")
-def photographs():
+def images():
     return [synthesize(seed, height=64, width=64) for seed in range(6)]
 
 
@@ -41,9 +41,9 @@ def small_rsan(seed=0):
     return rsan(widths=(8, 16))
 
 
-def run(folder, photographs, recipe=FAST, **options):
+def run(folder, images, recipe=FAST, **options):
     model = small_rsan()
-    log = train(model, photographs[:4], photographs[4:], recipe, folder, **options)
+    log = train(model, images[:4], images[4:], recipe, folder, **options)
     return model, log
 
 
@@ -51,23 +51,23 @@ def equal(a, b):
     return all(torch.equal(a.state_dict()[k], v) for k, v in b.state_dict().items())
 
 
-def test_learns(tmp_path, photographs):
-    """It fits the photographs trained on; chance is .5.
+def test_learns(tmp_path, images):
+    """It fits the images trained on; chance is .5.
 
-    Four photographs of 64 x 64 teach too little to hold a score of others to anything: over seeds
+    Four images of 64 x 64 teach too little to hold a score of others to anything: over seeds
     it ranges from below chance to far above.
     """
     recipe = replace(FAST, epochs=60, learning_rate=1e-2)
-    model, log = run(tmp_path, photographs, recipe)
+    model, log = run(tmp_path, images, recipe)
     assert log[-1].training_loss < 0.6 * log[0].training_loss
-    maps = [vessel_probability(model, f.image) for f in photographs[:4]]
-    assert pooled_scores(maps, [f.label for f in photographs[:4]])["AUC"] > 0.93
+    maps = [vessel_probability(model, f.image) for f in images[:4]]
+    assert pooled_scores(maps, [f.label for f in images[:4]])["AUC"] > 0.93
 
 
-def test_a_seed_repeats_and_another_does_not(tmp_path, photographs):
-    first, _ = run(tmp_path / "a", photographs)
-    again, _ = run(tmp_path / "b", photographs)
-    other, _ = run(tmp_path / "c", photographs, replace(FAST, seed=1))
+def test_a_seed_repeats_and_another_does_not(tmp_path, images):
+    first, _ = run(tmp_path / "a", images)
+    again, _ = run(tmp_path / "b", images)
+    other, _ = run(tmp_path / "c", images, replace(FAST, seed=1))
     assert equal(first, again)
     assert not equal(first, other)
 
@@ -76,26 +76,26 @@ class PowerCutError(Exception):
     pass
 
 
-def test_resuming_ends_as_an_uninterrupted_run(tmp_path, photographs, monkeypatch):
-    whole, log = run(tmp_path / "whole", photographs)
+def test_resuming_ends_as_an_uninterrupted_run(tmp_path, images, monkeypatch):
+    whole, log = run(tmp_path / "whole", images)
     forward, calls = CrossEntropy.forward, itertools.count(1)
 
     def cut_in_the_last_epoch(self, images, labels):
-        if next(calls) == 9:  # an epoch is two steps and the two photographs of validation
+        if next(calls) == 9:  # an epoch is two steps and the two images of validation
             raise PowerCutError
         return forward(self, images, labels)
 
     with monkeypatch.context() as patch:
         patch.setattr(CrossEntropy, "forward", cut_in_the_last_epoch)
         with pytest.raises(PowerCutError):
-            run(tmp_path / "part", photographs)
-    resumed, resumed_log = run(tmp_path / "part", photographs, resume=True)
+            run(tmp_path / "part", images)
+    resumed, resumed_log = run(tmp_path / "part", images, resume=True)
     assert equal(resumed, whole)
     assert resumed_log == log
 
 
 def test_the_order_changes_by_epoch_and_is_resumed(tmp_path, monkeypatch):
-    photographs = [synthesize(seed, height=64, width=64) for seed in range(7)]
+    images = [synthesize(seed, height=64, width=64) for seed in range(7)]
     forward, seen = CrossEntropy.forward, []
 
     def spy(self, images, labels):
@@ -104,7 +104,7 @@ def test_the_order_changes_by_epoch_and_is_resumed(tmp_path, monkeypatch):
         return forward(self, images, labels)
 
     monkeypatch.setattr(CrossEntropy, "forward", spy)
-    train(small_rsan(), photographs[:6], photographs[6:], FAST, tmp_path / "whole")
+    train(small_rsan(), images[:6], images[6:], FAST, tmp_path / "whole")
     epochs = [seen[:6], seen[6:12], seen[12:]]
     assert len({tuple(epoch) for epoch in epochs}) == 3
     assert len({tuple(sorted(epoch)) for epoch in epochs}) == 1
@@ -119,47 +119,47 @@ def test_the_order_changes_by_epoch_and_is_resumed(tmp_path, monkeypatch):
 
     monkeypatch.setattr(loop, "save_checkpoint", save_and_stop)
     with pytest.raises(PowerCutError):
-        train(small_rsan(), photographs[:6], photographs[6:], FAST, tmp_path / "part")
-    train(small_rsan(), photographs[:6], photographs[6:], FAST, tmp_path / "part", resume=True)
+        train(small_rsan(), images[:6], images[6:], FAST, tmp_path / "part")
+    train(small_rsan(), images[:6], images[6:], FAST, tmp_path / "part", resume=True)
     assert [seen[:6], seen[6:12], seen[12:]] == epochs
 
 
-def test_the_rate_that_falls_is_the_one_that_trains(tmp_path, photographs):
-    fallen, _ = run(tmp_path / "a", photographs, replace(FAST, first_part=0.0))
-    low, _ = run(tmp_path / "b", photographs, replace(FAST, learning_rate=1e-4, first_part=1.0))
-    high, _ = run(tmp_path / "c", photographs, replace(FAST, first_part=1.0))
+def test_the_rate_that_falls_is_the_one_that_trains(tmp_path, images):
+    fallen, _ = run(tmp_path / "a", images, replace(FAST, first_part=0.0))
+    low, _ = run(tmp_path / "b", images, replace(FAST, learning_rate=1e-4, first_part=1.0))
+    high, _ = run(tmp_path / "c", images, replace(FAST, first_part=1.0))
     assert equal(fallen, low)
     assert not equal(fallen, high)
 
 
-def test_validation_loss_is_of_its_photographs_in_evaluation(tmp_path, photographs):
-    model, log = run(tmp_path, photographs, replace(FAST, epochs=1))
+def test_validation_loss_is_of_its_images_in_evaluation(tmp_path, images):
+    model, log = run(tmp_path, images, replace(FAST, epochs=1))
     model.eval()
     losses = []
-    for fundus in photographs[4:]:
+    for fundus in images[4:]:
         target = torch.from_numpy(fundus.label).float()[None, None]
         logits = model(image_tensor(fundus.image)[None])
         losses.append(torch.nn.functional.binary_cross_entropy_with_logits(logits, target).item())
     assert log[0].validation_loss == pytest.approx(np.mean(losses), rel=1e-4)
 
 
-def test_two_precisions_in_one_process(tmp_path, photographs):
-    exact, _ = run(tmp_path / "a", photographs)
-    mixed, _ = run(tmp_path / "b", photographs, replace(FAST, precision="bf16"))
+def test_two_precisions_in_one_process(tmp_path, images):
+    exact, _ = run(tmp_path / "a", images)
+    mixed, _ = run(tmp_path / "b", images, replace(FAST, precision="bf16"))
     assert not equal(exact, mixed)
     assert {w.dtype for w in mixed.parameters()} == {torch.float32}
 
 
-def test_one_whole_checkpoint_is_left_and_other_files_are_not_touched(tmp_path, photographs):
+def test_one_whole_checkpoint_is_left_and_other_files_are_not_touched(tmp_path, images):
     (tmp_path / "checkpoint-best").mkdir()
-    run(tmp_path, photographs)
+    run(tmp_path, images)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["checkpoint-3", "checkpoint-best", "log.csv", "recipe.json"]
-    run(tmp_path, photographs, resume=True)
+    run(tmp_path, images, resume=True)
 
 
-def test_a_cut_while_a_checkpoint_is_written_leaves_the_last(tmp_path, photographs, monkeypatch):
-    whole, _ = run(tmp_path / "whole", photographs)
+def test_a_cut_while_a_checkpoint_is_written_leaves_the_last(tmp_path, images, monkeypatch):
+    whole, _ = run(tmp_path / "whole", images)
     save_state, calls = Accelerator.save_state, itertools.count(1)
 
     def cut(self, folder):
@@ -171,29 +171,29 @@ def test_a_cut_while_a_checkpoint_is_written_leaves_the_last(tmp_path, photograp
     with monkeypatch.context() as patch:
         patch.setattr(Accelerator, "save_state", cut)
         with pytest.raises(PowerCutError):
-            run(tmp_path / "part", photographs)
+            run(tmp_path / "part", images)
     assert (tmp_path / "part" / "checkpoint-2").is_dir()
-    resumed, _ = run(tmp_path / "part", photographs, resume=True)
+    resumed, _ = run(tmp_path / "part", images, resume=True)
     assert equal(resumed, whole)
 
 
-def test_a_run_is_not_overwritten(tmp_path, photographs):
-    run(tmp_path, photographs)
+def test_a_run_is_not_overwritten(tmp_path, images):
+    run(tmp_path, images)
     with pytest.raises(ValueError, match="holds a run: resume it, or give another folder"):
-        run(tmp_path, photographs)
+        run(tmp_path, images)
     assert (tmp_path / "checkpoint-3").is_dir()
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_mode_is_left_as_it_was(tmp_path, photographs, training):
+def test_the_mode_is_left_as_it_was(tmp_path, images, training):
     model = small_rsan().train(training)
-    train(model, photographs[:2], photographs[:1], replace(FAST, epochs=1), tmp_path)
+    train(model, images[:2], images[:1], replace(FAST, epochs=1), tmp_path)
     assert model.training == training
 
 
-def test_resuming_a_finished_run_trains_no_further(tmp_path, photographs):
-    model, log = run(tmp_path, photographs)
-    again, log_again = run(tmp_path, photographs, resume=True)
+def test_resuming_a_finished_run_trains_no_further(tmp_path, images):
+    model, log = run(tmp_path, images)
+    again, log_again = run(tmp_path, images, resume=True)
     assert equal(model, again)
     assert log == log_again
 
@@ -216,7 +216,7 @@ class FakeClock:
 @pytest.mark.parametrize(
     ("max_time", "epochs"),
     [
-        (1000.0, 3),  # an epoch takes 40 s: two steps, two photographs of validation
+        (1000.0, 3),  # an epoch takes 40 s: two steps, two images of validation
         (88.0 + 0.1, 2),  # 40 s more are foreseen to take 48
         (88.0 - 0.1, 1),
         (40.0, 1),
@@ -225,32 +225,32 @@ class FakeClock:
         (1e-3, 0),
     ],
 )
-def test_max_time_stops_at_a_whole_epoch(tmp_path, photographs, monkeypatch, max_time, epochs):
-    whole, log = run(tmp_path / "whole", photographs)
+def test_max_time_stops_at_a_whole_epoch(tmp_path, images, monkeypatch, max_time, epochs):
+    whole, log = run(tmp_path / "whole", images)
     with monkeypatch.context() as patch:
         clock = FakeClock(patch)
-        part, part_log = run(tmp_path / "part", photographs, max_time=max_time)
+        part, part_log = run(tmp_path / "part", images, max_time=max_time)
     assert part_log == log[:epochs]
     # Steps are foreseen too, but not how long the first step and the first validation take.
     assert clock.now <= max(max_time, 10.0 if epochs else 20.0)
     assert progress(tmp_path / "part") == (epochs, 3)
     if epochs == 0:
         assert equal(part, small_rsan())
-    resumed, resumed_log = run(tmp_path / "part", photographs, resume=True)
+    resumed, resumed_log = run(tmp_path / "part", images, resume=True)
     assert equal(resumed, whole)
     assert resumed_log == log
 
 
-def test_max_time_must_be_positive(tmp_path, photographs):
+def test_max_time_must_be_positive(tmp_path, images):
     with pytest.raises(ValueError, match="max_time must be above 0 seconds, got 0"):
-        run(tmp_path, photographs, max_time=0)
+        run(tmp_path, images, max_time=0)
 
 
 def test_progress_of_no_run(tmp_path):
     assert progress(tmp_path) == (0, 0)
 
 
-def test_last_and_best_weights_are_kept(tmp_path, photographs, monkeypatch):
+def test_last_and_best_weights_are_kept(tmp_path, images, monkeypatch):
     states, losses = [], iter([0.5, 0.5, 0.25, 0.25, 0.375, 0.375])
     save, forward = checkpoint.save_weights, CrossEntropy.forward
 
@@ -265,7 +265,7 @@ def test_last_and_best_weights_are_kept(tmp_path, photographs, monkeypatch):
         lambda self, *x: forward(self, *x) if self.training else torch.tensor(next(losses)),
     )
     network = Network(widths=(8, 16))
-    run(tmp_path, photographs, network=network, dataset="none")
+    run(tmp_path, images, network=network, dataset="none")
     last, best = (load_pretrained(tmp_path / f"{kind}.safetensors") for kind in ("last", "best"))
     # Saved: last 1, best 1, last 2, best 2, last 3.
     assert len(states) == 5
@@ -276,13 +276,13 @@ def test_last_and_best_weights_are_kept(tmp_path, photographs, monkeypatch):
     assert best.settings.about["dataset"] == "none"
     assert best.settings.about["recipe"] == asdict(FAST)
     assert (best.settings.network, best.settings.side) == (network, None)
-    diameters = sorted(fov_diameter(fundus.fov) for fundus in photographs[:4])
+    diameters = sorted(fov_diameter(fundus.fov) for fundus in images[:4])
     assert diameters[0] <= best.settings.fov_diameter <= diameters[-1]
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_photographs_are_changed_anew_in_each_epoch_and_so_resumed(tmp_path, monkeypatch):
-    photographs = [synthesize(seed, height=64, width=72) for seed in range(4)]
+def test_images_are_changed_anew_in_each_epoch_and_so_resumed(tmp_path, monkeypatch):
+    images = [synthesize(seed, height=64, width=72) for seed in range(4)]
     recipe = replace(FAST, side=80, augmentation=Augmentation(rotate=True, flip=True, gamma=0.2))
     forward, seen = CrossEntropy.forward, []
 
@@ -292,7 +292,7 @@ def test_photographs_are_changed_anew_in_each_epoch_and_so_resumed(tmp_path, mon
         return forward(self, images, labels)
 
     monkeypatch.setattr(CrossEntropy, "forward", spy)
-    whole, _ = run(tmp_path / "whole", photographs * 2, recipe)
+    whole, _ = run(tmp_path / "whole", images * 2, recipe)
     shapes = {tuple(image.any(0).nonzero().amax(0).tolist()) for image, _ in seen}
     assert len(shapes) > 1  # upright and lying ones
     assert len({round(image.sum().item(), 2) for image, _ in seen}) == len(seen) == 12
@@ -301,8 +301,8 @@ def test_photographs_are_changed_anew_in_each_epoch_and_so_resumed(tmp_path, mon
         green = image[1]
         assert green[label[0] > 0].mean() < green[(label[0] == 0) & (green > 0.1)].mean()
     monkeypatch.undo()
-    run(tmp_path / "part", photographs * 2, replace(recipe), max_time=1e-3)
-    resumed, _ = run(tmp_path / "part", photographs * 2, recipe, resume=True)
+    run(tmp_path / "part", images * 2, replace(recipe), max_time=1e-3)
+    resumed, _ = run(tmp_path / "part", images * 2, recipe, resume=True)
     assert equal(resumed, whole)
 
 
@@ -313,8 +313,8 @@ def test_rotation_needs_squares(tmp_path):
         train(small_rsan(), lying, lying, recipe, tmp_path)
 
 
-def test_log_is_written(tmp_path, photographs):
-    _, log = run(tmp_path, photographs)
+def test_log_is_written(tmp_path, images):
+    _, log = run(tmp_path, images)
     with (tmp_path / "log.csv").open() as file:
         rows = list(csv.reader(file))
     assert tuple(rows[0]) == EpochLog._fields
@@ -328,8 +328,8 @@ def test_rate_falls_once():
     assert rates == [1e-3] * 15 + [1e-3 / 10] * 5
 
 
-def test_the_model_is_left_as_it_was_but_for_its_weights(tmp_path, photographs):
-    model, _ = run(tmp_path, photographs, replace(FAST, epochs=1))
+def test_the_model_is_left_as_it_was_but_for_its_weights(tmp_path, images):
+    model, _ = run(tmp_path, images, replace(FAST, epochs=1))
     assert "forward" not in vars(model)
     assert model.eval()(torch.rand(1, 3, 20, 20)).dtype == torch.float32
 
@@ -337,27 +337,27 @@ def test_the_model_is_left_as_it_was_but_for_its_weights(tmp_path, photographs):
 def test_sizes_that_differ_are_padded_to_one(tmp_path):
     given = [synthesize(0, height=64, width=66), synthesize(1, height=70, width=64)]
     train(small_rsan(), given, given[:1], replace(FAST, epochs=1, side=72), tmp_path)
-    with pytest.raises(ValueError, match=r"training must hold photographs of one size.*64, 66"):
+    with pytest.raises(ValueError, match=r"training must hold images of one size.*64, 66"):
         train(small_rsan(), given, given[:1], FAST, tmp_path)
 
 
-def test_refuses_photographs_without_labels(tmp_path, photographs):
-    bare = [replace(photographs[0], label=None)]
-    with pytest.raises(ValueError, match="photograph synthetic-0000 of validation has no label"):
-        train(small_rsan(), photographs, bare, FAST, tmp_path)
-    with pytest.raises(ValueError, match=r"training must hold photographs of one .* got none"):
-        train(small_rsan(), [], photographs, FAST, tmp_path)
+def test_refuses_images_without_labels(tmp_path, images):
+    bare = [replace(images[0], label=None)]
+    with pytest.raises(ValueError, match="image synthetic-0000 of validation has no label"):
+        train(small_rsan(), images, bare, FAST, tmp_path)
+    with pytest.raises(ValueError, match=r"training must hold images of one .* got none"):
+        train(small_rsan(), [], images, FAST, tmp_path)
 
 
-def test_refuses_to_resume_another_recipe(tmp_path, photographs):
-    run(tmp_path, photographs, replace(FAST, epochs=1))
+def test_refuses_to_resume_another_recipe(tmp_path, images):
+    run(tmp_path, images, replace(FAST, epochs=1))
     with pytest.raises(ValueError, match=r"holds a run of another recipe.*'epochs': 1"):
-        run(tmp_path, photographs, FAST, resume=True)
+        run(tmp_path, images, FAST, resume=True)
 
 
-def test_refuses_a_side_below_a_photographs(tmp_path, photographs):
+def test_refuses_a_side_below_a_images(tmp_path, images):
     with pytest.raises(ValueError, match=r"side .* got 60; synthetic-0000 of training .*64"):
-        run(tmp_path, photographs, replace(FAST, side=60))
+        run(tmp_path, images, replace(FAST, side=60))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""One fundus photograph and what is known of it: the value every part of the package hands on."""
+"""One fundus image and what is known of it: the value every part of the package hands on."""
 
 from dataclasses import dataclass
 
@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Fundus:
-    """A colour fundus photograph with its annotations, all of one height and width.
+    """A colour fundus image with its annotations, all of one height and width.
 
     Attributes:
-        name: The photograph's identifier within its data set, such as ``"21"`` or ``"01L"``.
+        name: The image's identifier within its data set, such as ``"21"`` or ``"01L"``.
         image: RGB values of shape (H, W, 3), 0 to 255.
-        label: Vessel map of the first observer, shape (H, W), or None where there is none.
+        label: Vessel mask of the first observer, shape (H, W), or None where there is none.
         fov: Field of view, shape (H, W), True where the camera saw the retina.
-        second_label: Vessel map of the second observer, shape (H, W), or None.
+        second_label: Vessel mask of the second observer, shape (H, W), or None.
     """
 
     name: str

@@ -32,7 +32,7 @@ class Network:
     block_size: int = 7
 
     def build(self) -> UNet:
-        """Make the network, from RGB photographs to the logit of vessel, with fresh weights.
+        """Make the network, from RGB images to the logit of vessel, with fresh weights.
 
         Raises:
             TypeError: If an attribute has the wrong type.

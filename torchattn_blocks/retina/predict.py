@@ -1,4 +1,4 @@
-"""From a photograph, of any camera, to its vessels."""
+"""From an image, of any camera, to its vessels."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from .data.fov import estimate_fov, fov_diameter
 from .data.tensors import crop_evenly, image_tensor
 from .weights import Trained
 
-# Nearer to the size trained at than this, a photograph is taken as it is: fields of view of one
+# Nearer to the size trained at than this, an image is taken as it is: fields of view of one
 # camera, or as estimated, differ by as much, and resampling blurs.
 _ALIKE = 0.03
 
@@ -28,17 +28,17 @@ def segment(
     fov: NDArray[np.bool_] | None = None,
     flips: bool = False,
 ) -> NDArray[np.float32]:
-    """Find the vessels of a fundus photograph, whatever its size.
+    """Find the vessels of a fundus image, whatever its size.
 
-    The photograph is scaled so that its field of view gets the diameter of those that the network
+    The image is scaled so that its field of view gets the diameter of those that the network
     was trained on, unless it has it within 3 %, and the map is scaled back.
 
     Args:
         image: RGB values of shape (H, W, 3), 0 to 255.
         trained: The network, as from `load_pretrained`.
         fov: Where the camera saw the retina, shape (H, W); by default `estimate_fov` of the image.
-            A photograph without dark border is taken to be as wide as the field of view.
-        flips: Average over the photograph and its three mirror images.
+            An image without dark border is taken to be as wide as the field of view.
+        flips: Average over the image and its three mirror images.
 
     Returns:
         The probability of vessel for every pixel, shape (H, W), beyond the field of view too.
@@ -76,16 +76,16 @@ def segment(
 def vessel_probability(
     model: nn.Module, image: NDArray[np.uint8], side: int | None = None, *, flips: bool = False
 ) -> NDArray[np.float32]:
-    """Segment one photograph.
+    """Segment one image.
 
     Args:
         model: A network from images (1, 3, H, W) to logits (1, 1, H, W). All of it is put in
             evaluation for the call, and it runs on the device that its parameters are on.
         image: RGB values of shape (H, W, 3), 0 to 255.
-        side: Pad the photograph evenly to a square of this many pixels first, as it was in
+        side: Pad the image evenly to a square of this many pixels first, as it was in
             training, or cut it, where it is larger, into overlapping tiles of that size; None: give
             it to the model as it is.
-        flips: Average over the photograph and its three mirror images: four times the work, and
+        flips: Average over the image and its three mirror images: four times the work, and
             often a little better.
 
     Returns:
@@ -98,8 +98,8 @@ def vessel_probability(
     Example:
         >>> import numpy as np
         >>> from torchattn_blocks import rsan
-        >>> photograph = np.zeros((30, 45, 3), np.uint8)
-        >>> vessel_probability(rsan(widths=(4, 8)), photograph).shape
+        >>> image = np.zeros((30, 45, 3), np.uint8)
+        >>> vessel_probability(rsan(widths=(4, 8)), image).shape
         (30, 45)
     """
     device = next(model.parameters()).device

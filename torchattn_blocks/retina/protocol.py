@@ -1,4 +1,4 @@
-"""The paper's experiments: which photographs train, how they are padded, and for how long.
+"""The paper's experiments: which images train, how they are padded, and for how long.
 
 Guo et al., "Residual spatial attention network for retinal vessel segmentation", 2020, section 4.
 """
@@ -29,10 +29,10 @@ class Protocol:
     """One data set as the paper uses it.
 
     Attributes:
-        validation: Names of the photographs held back from training.
-        test: Names of the photographs that are scored.
+        validation: Names of the images held back from training.
+        test: Names of the images that are scored.
         p: The rate of DropBlock, ``1 - keep_prob``; its blocks have a side of 7.
-        recipe: How the network is trained. The weights of the last epoch are scored, on photographs
+        recipe: How the network is trained. The weights of the last epoch are scored, on images
             padded as in training, the maps cropped back before.
     """
 
@@ -45,7 +45,7 @@ class Protocol:
         """Sort the files of a data set into training, validation and test.
 
         Raises:
-            ValueError: If a photograph of the validation or test part is missing, or none is left
+            ValueError: If an image of the validation or test part is missing, or none is left
                 to train on.
 
         Example:
@@ -62,7 +62,7 @@ class Protocol:
         training = [file for file in files if file.name not in {*self.validation, *self.test}]
         if missing or not training:
             raise ValueError(
-                f"split: files lacks {', '.join(missing) or 'photographs to train on'}; it has "
+                f"split: files lacks {', '.join(missing) or 'images to train on'}; it has "
                 f"{', '.join(by_name) or 'none'}. Restore the data set from its archive."
             )
         return Split(
@@ -78,7 +78,7 @@ DRIVE_PROTOCOL = Protocol(
     p=0.15,
     recipe=Recipe(epochs=200, batch_size=2, first_part=150 / 200, side=592),
 )
-"""18 photographs to train on, 2 to validate, the 20 of ``test/`` to score."""
+"""18 images to train on, 2 to validate, the 20 of ``test/`` to score."""
 
 CHASE_DB1_PROTOCOL = Protocol(
     validation=("09R", "10L"),
@@ -86,27 +86,27 @@ CHASE_DB1_PROTOCOL = Protocol(
     p=0.22,
     recipe=Recipe(epochs=150, batch_size=1, first_part=100 / 150, side=1008),
 )
-"""18 photographs to train on, 2 to validate (they share patients with training), 8 to score."""
+"""18 images to train on, 2 to validate (they share patients with training), 8 to score."""
 
 
 def folder_protocol(files: Sequence[FundusFiles]) -> Protocol:
-    """Choose which photographs of a tree of folders train, validate and test, by their names.
+    """Choose which images of a tree of folders train, validate and test, by their names.
 
-    A photograph below a folder ``test/`` is for the test, one below ``validation/`` or ``val/`` for
-    validation. Where there is no folder for the test, every fifth of the other photographs, by
+    An image below a folder ``test/`` is for the test, one below ``validation/`` or ``val/`` for
+    validation. Where there is no folder for the test, every fifth of the other images, by
     order of names, is for it; where there is none for validation, every tenth of those that then
     remain; of fewer than five or ten, the last.
 
     Args:
-        files: The photographs, as :func:`folder` lists them.
+        files: The images, as :func:`folder` lists them.
 
     Returns:
         The protocol, with DropBlock at the paper's rate for DRIVE. Its recipe pads to the longest
-        side of any photograph, rounded up to a multiple of 8.
+        side of any image, rounded up to a multiple of 8.
 
     Raises:
-        FileNotFoundError: If a photograph has gone since the folder was listed.
-        ValueError: If no photograph remains to train on, as of fewer than three; one to train or
+        FileNotFoundError: If an image has gone since the folder was listed.
+        ValueError: If no image remains to train on, as of fewer than three; one to train or
             to validate on has no label; two have one name; or one cannot be decoded.
 
     Example:
@@ -136,14 +136,14 @@ def folder_protocol(files: Sequence[FundusFiles]) -> Protocol:
         training, validation = _hold_out(training, 10)
     if not training:
         raise ValueError(
-            "folder_protocol: files must hold a photograph each to train, to validate and to test, "
+            "folder_protocol: files must hold an image each to train, to validate and to test, "
             f"got {len(files)} in all, and none to train on outside test/ and validation/. "
-            "Add photographs."
+            "Add images."
         )
     if bare := [file.name for file in (*training, *validation) if file.label is None]:
         raise ValueError(
-            "folder_protocol: photographs to train and to validate on must have labels, which "
-            f"{', '.join(bare)} lack. Add them, or move the photographs below a folder test/."
+            "folder_protocol: images to train and to validate on must have labels, which "
+            f"{', '.join(bare)} lack. Add them, or move the images below a folder test/."
         )
     side = -(-max(_longest_side(file.image) for file in files) // _MULTIPLE) * _MULTIPLE
     return Protocol(
@@ -155,7 +155,7 @@ def folder_protocol(files: Sequence[FundusFiles]) -> Protocol:
 
 
 def _part(name: str) -> str:
-    """Which part the folders in a photograph's name put it into."""
+    """Which part the folders in an image's name put it into."""
     above = PurePosixPath(name).parent.parts
     if "test" in above:
         return "test"

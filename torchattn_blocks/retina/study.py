@@ -26,7 +26,7 @@ from .evaluation.tables import markdown_table
 from .training.checkpoint import progress
 
 # How the weights of a piece are scored: the folder of the report, and the arguments of `evaluate`.
-# The last epoch's are the paper's choice; the best were chosen on the validation photographs.
+# The last epoch's are the paper's choice; the best were chosen on the validation images.
 EVALUATIONS = {
     "last": ("last.safetensors",),
     "last-flips": ("last.safetensors", "--flips"),
@@ -139,7 +139,7 @@ def study_tables(study: Path) -> str:
             rows[title + many] = {name: spreads[name]["mean"] for name in names}
             if many:
                 rows[f"± of {title}"] = {name: spreads[name]["std"] for name in names}
-        where = {"whole": "whole photograph", "fov": "field of view"}[view]
+        where = {"whole": "whole image", "fov": "field of view"}[view]
         tables.append(f"### {dataset}, {where}\n\n{markdown_table(rows)}")
     return "\n\n".join(tables)
 

@@ -22,9 +22,9 @@ class Settings:
 
     Attributes:
         network: Which network.
-        fov_diameter: The size, in pixels, at which it saw the field of view of the photographs that
-            it was trained on; other cameras' photographs are scaled to it.
-        side: Photographs are padded evenly to squares of this many pixels; None: they are not.
+        fov_diameter: The size, in pixels, at which it saw the field of view of the images that
+            it was trained on; other cameras' images are scaled to it.
+        side: Images are padded evenly to squares of this many pixels; None: they are not.
         about: Where the weights come from, for the reader: data set, recipe, seed, epoch.
     """
 

@@ -12,7 +12,7 @@ DatasetName = Literal["drive", "chase_db1", "folder"]
 
 
 def open_dataset(name: DatasetName, root: Path) -> tuple[Protocol, Split]:
-    """How a data set is used, and its photographs, sorted into their parts."""
+    """How a data set is used, and its images, sorted into their parts."""
     match name:
         case "drive":
             protocol, files = (

@@ -16,12 +16,12 @@ from ._device import to_accelerator
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Score weights on a data set's test photographs.
+    """Score weights on a data set's test images.
 
-    Whole photographs and within the field of view; all pixels pooled, and photograph by photograph;
-    at the threshold .5, and at the one that is best on the validation photographs; beside the
+    Whole images and within the field of view; all pixels pooled, and image by image;
+    at the threshold .5, and at the one that is best on the validation images; beside the
     second observer where there is one. The folder given as --out receives report.json, tables.md,
-    curves.png (ROC and precision-recall) and a picture of each photograph.
+    curves.png (ROC and precision-recall) and a picture of each image.
     """
 
     data: Path
@@ -34,9 +34,9 @@ class Evaluate:
     out: Path = Path("runs/evaluate")
     """Folder to write to."""
     flips: bool = False
-    """Average over each photograph and its three mirror images: four times the work."""
+    """Average over each image and its three mirror images: four times the work."""
     pictures: bool = True
-    """Write a picture of each photograph."""
+    """Write a picture of each image."""
 
     def __call__(self) -> None:
         """Run the command."""
@@ -45,12 +45,12 @@ class Evaluate:
         bare = [files.name for files in split.test if files.label is None]
         if bare:
             raise ValueError(
-                f"{self.data}: no scores without vessel maps of the first observer, which this "
-                f"copy lacks for its test photographs {', '.join(bare)}. Put them where the data "
+                f"{self.data}: no scores without vessel masks of the first observer, which this "
+                f"copy lacks for its test images {', '.join(bare)}. Put them where the data "
                 "set's older archives have them, or see the maps that `segment` draws."
             )
         validation, test = ([files.read() for files in part] for part in split[1:])
-        bar = tqdm([*validation, *test], unit="photograph")
+        bar = tqdm([*validation, *test], unit="image")
         maps = [segment(fundus.image, trained, fov=fundus.fov, flips=self.flips) for fundus in bar]
         watched, probabilities = maps[: len(validation)], maps[len(validation) :]
         labels = [fundus.label for fundus in validation if fundus.label is not None]

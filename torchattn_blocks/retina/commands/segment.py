@@ -1,4 +1,4 @@
-"""The command that draws vessel maps."""
+"""The command that draws vessel masks."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ from ._device import to_accelerator
 
 @dataclass(frozen=True)
 class Segment:
-    """Draw vessel maps of fundus photographs, of any camera, at their own size.
+    """Draw vessel masks of fundus images, of any camera, at their own size.
 
-    For each photograph NAME the folder given as --out receives NAME-probability.png (black 0, white
+    For each image NAME the folder given as --out receives NAME-probability.png (black 0, white
     1), NAME-vessels.png (white where the probability is above the threshold) and NAME-overlay.png
-    (the photograph with its vessels marked). For research; not for diagnosis.
+    (the image with its vessels marked). For research; not for diagnosis.
     """
 
     images: Positional[tuple[Path, ...]]
-    """Colour photographs of the fundus."""
+    """Colour images of the fundus."""
     weights: str = "drive"
     """Weights that come with the library, by name, or a file that train wrote."""
     out: Path = Path("runs/segment")
@@ -33,18 +33,18 @@ class Segment:
     threshold: float = 0.5
     """A pixel above it is taken for vessel."""
     flips: bool = False
-    """Average over each photograph and its three mirror images: four times the work."""
+    """Average over each image and its three mirror images: four times the work."""
 
     def __call__(self) -> None:
         """Run the command."""
         if not self.images:
-            raise ValueError("segment: give one photograph at least")
+            raise ValueError("segment: give one image at least")
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"--threshold must lie in [0, 1], got {self.threshold}")
         stems = Counter(path.stem for path in self.images)
         if twice := [stem for stem, times in stems.items() if times > 1]:
             raise ValueError(
-                f"segment: photographs must differ in their names, got {', '.join(twice)} twice"
+                f"segment: images must differ in their names, got {', '.join(twice)} twice"
             )
         trained = to_accelerator(load_pretrained(self.weights))
         self.out.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The command that makes photographs up."""
+"""The command that makes images up."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from ..data.synthetic import synthesize
 
 @dataclass(frozen=True)
 class Synthesize:
-    """Write synthetic fundus photographs with exact vessel maps and fields of view.
+    """Write synthetic fundus images with exact vessel masks and fields of view.
 
     A folder of images/, labels/ and masks/, which the other commands read with --dataset folder.
     """
@@ -23,17 +23,17 @@ class Synthesize:
     seed: int = 0
     """Of the first; each next one has the next seed."""
     height: int = 584
-    """Of a photograph, in pixels; as DRIVE's by default."""
+    """Of an image, in pixels; as DRIVE's by default."""
     width: int = 565
-    """Of a photograph, in pixels."""
+    """Of an image, in pixels."""
 
     def __call__(self) -> None:
         """Run the command."""
         if self.count < 1:
             raise ValueError(f"--count must be at least 1, got {self.count}")
-        seeds = tqdm(range(self.seed, self.seed + self.count), unit="photograph")
+        seeds = tqdm(range(self.seed, self.seed + self.count), unit="image")
         save_folder(
             self.out,
             (synthesize(seed, height=self.height, width=self.width) for seed in seeds),
         )
-        print(f"{self.count} photographs are in {self.out}")
+        print(f"{self.count} images are in {self.out}")

@@ -22,7 +22,7 @@ class Train:
     """Train a network on a data set, by the paper's protocol unless told otherwise.
 
     The folder given as --out receives the weights (last.safetensors, and best.safetensors, which
-    had the least loss on the validation photographs), the losses (log.csv, curves.png) and what is
+    had the least loss on the validation images), the losses (log.csv, curves.png) and what is
     needed to go on after a stop, by Ctrl-C, by --max-time or by a power cut: the same command with
     --resume.
     """
@@ -37,9 +37,9 @@ class Train:
     out: Path = Path("runs/train")
     """Folder to write to."""
     seed: int = 0
-    """Of the first weights, the order of photographs, augmentation and DropBlock."""
+    """Of the first weights, the order of images, augmentation and DropBlock."""
     epochs: int | None = None
-    """Passes over the training photographs; by default the protocol's 200, for CHASE_DB1 150."""
+    """Passes over the training images; by default the protocol's 200, for CHASE_DB1 150."""
     p: float | None = None
     """DropBlock's rate, 1 - keep_prob; by default the protocol's .15, for CHASE_DB1 .22."""
     block_size: int = 7
@@ -47,7 +47,7 @@ class Train:
     widths: tuple[int, ...] = (16, 32, 64, 128)
     """Channels of the network's stages, down to the bottleneck."""
     augment: bool = False
-    """Flip photographs, turn them by right angles, and change brightness and contrast mildly."""
+    """Flip images, turn them by right angles, and change brightness and contrast mildly."""
     precision: Literal["auto", "bf16", "no"] = "auto"
     """Mixed precision in bfloat16, or none; auto: where the machine computes in bfloat16."""
     resume: bool = False

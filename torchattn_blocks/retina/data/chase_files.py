@@ -16,22 +16,22 @@ Get the archive from Kingston University, https://researchinnovation.kingston.ac
 
 
 def list_chase_db1(root: str | Path) -> list[FundusFiles]:
-    """List the 28 photographs of CHASE_DB1 (Fraz et al. 2012), 999 wide and 960 high.
+    """List the 28 images of CHASE_DB1 (Fraz et al. 2012), 999 wide and 960 high.
 
     The set comes from Kingston University: https://researchinnovation.kingston.ac.uk, "CHASE_DB1
     retinal vessel reference dataset". Its archive holds no fields of view: they are computed from
-    the photographs, unless files ``mask/Image_01L_mask.png`` and so on give them.
+    the images, unless files ``mask/Image_01L_mask.png`` and so on give them.
 
     Args:
         root: The folder that holds ``Image_01L.jpg`` and all the others.
 
     Returns:
-        The files of each photograph, sorted by name (``"01L"``, ``"01R"``, ...).
+        The files of each image, sorted by name (``"01L"``, ``"01R"``, ...).
 
     Raises:
-        FileNotFoundError: If the folder is missing or empty, or a photograph lacks its vessel map,
+        FileNotFoundError: If the folder is missing or empty, or an image lacks its vessel mask,
             or a field of view or second map that others have.
-        ValueError: If a map has no photograph, or two files have one identifier.
+        ValueError: If a map has no image, or two files have one identifier.
 
     Example:
         >>> import tempfile
@@ -51,6 +51,6 @@ def list_chase_db1(root: str | Path) -> list[FundusFiles]:
     labels = find_files(folder, stem + "_1stHO" + EXTENSION)
     seconds = find_files(folder, stem + "_2ndHO" + EXTENSION)
     fovs = find_files(folder / "mask", stem + "_mask" + EXTENSION)
-    require_files(images, "photograph", folder, _CHASE_LAYOUT)
-    require_files(labels, "vessel map", folder, _CHASE_LAYOUT)
+    require_files(images, "image", folder, _CHASE_LAYOUT)
+    require_files(labels, "vessel mask", folder, _CHASE_LAYOUT)
     return match_files(images, labels, fovs, seconds)

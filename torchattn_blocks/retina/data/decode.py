@@ -32,16 +32,16 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
         ) from cause
 
 
-def read_map(path: Path, photograph: Path, size: tuple[int, ...]) -> NDArray[np.bool_]:
-    """A two-valued map (H, W) of the photograph's size, True where it is bright."""
+def read_map(path: Path, image: Path, size: tuple[int, ...]) -> NDArray[np.bool_]:
+    """A two-valued map (H, W) of the image's size, True where it is bright."""
     grey = decode(path, "L")
     if grey.shape != size:
         raise ValueError(
-            f"{path}: {grey.shape[1]} wide and {grey.shape[0]} high, but its photograph "
-            f"{photograph} is {size[1]} wide and {size[0]} high. Take both from one archive."
+            f"{path}: {grey.shape[1]} wide and {grey.shape[0]} high, but its image "
+            f"{image} is {size[1]} wide and {size[0]} high. Take both from one archive."
         )
     # DRIVE's second observers are palette images, grey 3 and 253: so not just 0 and 255. Two values
-    # on one side (0 and 1; the shades of a photograph) would be lost without a trace.
+    # on one side (0 and 1; the shades of an image) would be lost without a trace.
     values = np.bincount(grey.ravel(), minlength=256) > 0
     if values[:128].sum() > 1 or values[128:].sum() > 1:
         raise ValueError(

@@ -18,10 +18,10 @@ _DRIVE_NAME = r"(\d\d)_.+" + EXTENSION
 
 
 def list_drive(root: str | Path, split: Literal["training", "test"]) -> list[FundusFiles]:
-    """List the photographs of DRIVE (Staal et al. 2004), 565 wide and 584 high.
+    """List the images of DRIVE (Staal et al. 2004), 565 wide and 584 high.
 
     The set comes from https://drive.grand-challenge.org, by registration. The archive handed out
-    today holds no vessel maps of the test photographs: those have ``label=None`` and
+    today holds no vessel masks of the test images: those have ``label=None`` and
     ``second_label=None``. Older archives hold both observers' maps, and then they are found.
 
     Args:
@@ -29,12 +29,12 @@ def list_drive(root: str | Path, split: Literal["training", "test"]) -> list[Fun
         split: Which half: 21 to 40 are for training, 01 to 20 for testing.
 
     Returns:
-        The files of each photograph, sorted by name (``"01"`` to ``"40"``).
+        The files of each image, sorted by name (``"01"`` to ``"40"``).
 
     Raises:
         FileNotFoundError: If a folder is missing or empty (1st_manual/ in training only), or a
-            photograph lacks its field of view or a map that others have.
-        ValueError: If the split is unknown, a map has no photograph, or two files of a folder
+            image lacks its field of view or a map that others have.
+        ValueError: If the split is unknown, a map has no image, or two files of a folder
             have one identifier.
 
     Example:
@@ -59,8 +59,8 @@ def list_drive(root: str | Path, split: Literal["training", "test"]) -> list[Fun
     labels = find_files(folder / "1st_manual", _DRIVE_NAME)
     seconds = find_files(folder / "2nd_manual", _DRIVE_NAME)
     fovs = find_files(folder / "mask", _DRIVE_NAME)
-    require_files(images, "photograph", folder / "images", _DRIVE_LAYOUT)
+    require_files(images, "image", folder / "images", _DRIVE_LAYOUT)
     require_files(fovs, "field of view", folder / "mask", _DRIVE_LAYOUT)
     if split == "training":
-        require_files(labels, "vessel map", folder / "1st_manual", _DRIVE_LAYOUT)
+        require_files(labels, "vessel mask", folder / "1st_manual", _DRIVE_LAYOUT)
     return match_files(images, labels, fovs, seconds)

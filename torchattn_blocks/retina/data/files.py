@@ -1,4 +1,4 @@
-"""The files of fundus photographs: finding them, and telling which belong together."""
+"""The files of fundus images: finding them, and telling which belong together."""
 
 import re
 from collections.abc import Callable, Sized
@@ -15,14 +15,14 @@ EXTENSION = r"\.(?:tiff?|gif|png|jpe?g|bmp|ppm)"
 
 @dataclass(frozen=True)
 class FundusFiles:
-    """Where the files of one fundus photograph lie; nothing is opened before :meth:`read`.
+    """Where the files of one fundus image lie; nothing is opened before :meth:`read`.
 
     Attributes:
-        name: The photograph's identifier within its data set, such as ``"21"`` or ``"01L"``.
-        image: The colour photograph.
-        label: Vessel map of the first observer, or None where there is none.
-        fov: Field of view, or None where it must be computed from the photograph.
-        second_label: Vessel map of the second observer, or None.
+        name: The image's identifier within its data set, such as ``"21"`` or ``"01L"``.
+        image: The colour image.
+        label: Vessel mask of the first observer, or None where there is none.
+        fov: Field of view, or None where it must be computed from the image.
+        second_label: Vessel mask of the second observer, or None.
     """
 
     name: str
@@ -35,12 +35,12 @@ class FundusFiles:
         """Decode the files.
 
         Returns:
-            The photograph, image (H, W, 3) and maps (H, W). Where no file gives the field of view,
-            it is :func:`~torchattn_blocks.retina.estimate_fov` of the photograph.
+            The image, with RGB values (H, W, 3) and masks (H, W). Where no file gives the field of
+            view, it is :func:`~torchattn_blocks.retina.estimate_fov` of the image.
 
         Raises:
             FileNotFoundError: If a file has gone since the folder was listed.
-            ValueError: If a file cannot be decoded, a map is not of the photograph's height and
+            ValueError: If a file cannot be decoded, a map is not of the image's height and
                 width or not two-valued, or a field of view holds no pixel. It names the file.
 
         Example:
@@ -80,7 +80,7 @@ def find_files(
         if parts := re.fullmatch(pattern, path.name, re.IGNORECASE):
             name = identifier(parts[1])
             if name in found:
-                raise ValueError(f"{path}: {found[name]} is of photograph {name} too. Keep one.")
+                raise ValueError(f"{path}: {found[name]} is of image {name} too. Keep one.")
             found[name] = path
     return found
 
@@ -99,19 +99,19 @@ def match_files(
     fovs: dict[str, Path],
     seconds: dict[str, Path],
 ) -> list[FundusFiles]:
-    """Join the files of each photograph. A kind of map is there for all photographs or for none."""
-    kinds = {"vessel map": labels, "field of view": fovs, "second observer's map": seconds}
+    """Join the files of each image. A kind of map is there for all images or for none."""
+    kinds = {"vessel mask": labels, "field of view": fovs, "second observer's mask": seconds}
     for kind, maps in kinds.items():
         if strays := maps.keys() - images.keys():
             raise ValueError(
-                f"{maps[min(strays)]}: a {kind} without a photograph {min(strays)}. "
+                f"{maps[min(strays)]}: a {kind} without an image {min(strays)}. "
                 "Unpack the archive again, or take the file away."
             )
         if maps and (bare := images.keys() - maps.keys()):
             raise FileNotFoundError(
-                f"{images[min(bare)]}: a photograph without a {kind}, which others have, as "
+                f"{images[min(bare)]}: an image without a {kind}, which others have, as "
                 f"{min(maps.values())}. Unpack the archive again, or add the file, or take the "
-                "photograph away."
+                "image away."
             )
     return [
         FundusFiles(name, images[name], labels.get(name), fovs.get(name), seconds.get(name))

@@ -1,4 +1,4 @@
-"""Photographs in folders of one's own: ``images/``, ``labels/`` and ``masks/``, side by side."""
+"""Images in folders of one's own: ``images/``, ``labels/`` and ``masks/``, side by side."""
 
 import re
 from collections import deque
@@ -15,17 +15,17 @@ from .files import EXTENSION, FundusFiles, find_files, match_files, require_file
 
 _LAYOUT = """\
 The root must hold, itself or in folders at any depth, such as training/ and test/,
-  images/  NAME.png, or .jpg, .tif, .gif, .bmp, .ppm: the colour photographs
+  images/  NAME.png, or .jpg, .tif, .gif, .bmp, .ppm: the colour images
   labels/  NAME.png, or NAME_label.png or the like: vessels bright on dark; may be left out
   masks/   NAME.png, or NAME_mask.png or the like: fields of view; may be left out"""
 _PICTURE = r"([^.].*)" + EXTENSION  # its stem; a leading dot hides a file
 
 
 def list_folder(root: str | Path) -> list[FundusFiles]:
-    """List the photographs of any tree of folders ``images/``, ``labels/`` and ``masks/``.
+    """List the images of any tree of folders ``images/``, ``labels/`` and ``masks/``.
 
-    A photograph lies in a folder ``images/``, in the root or at any depth; its vessel map and its
-    field of view lie in ``labels/`` and ``masks/`` beside that folder. They have the photograph's
+    An image lies in a folder ``images/``, in the root or at any depth; its vessel mask and its
+    field of view lie in ``labels/`` and ``masks/`` beside that folder. They have the image's
     stem, as ``07.png`` has of ``07.jpg``, or else the stem and a suffix that starts with ``_``,
     ``-`` or a dot, as ``07_manual1.gif``. Beside some ``images/``, either of the two may be missing
     altogether. Hidden files and folders and what is no image are left aside; links to folders are
@@ -35,13 +35,13 @@ def list_folder(root: str | Path) -> list[FundusFiles]:
         root: The folder at the top.
 
     Returns:
-        The files of each photograph, sorted by name. The name is the stem, after the path from the
+        The files of each image, sorted by name. The name is the stem, after the path from the
         root to the folder that holds ``images/``: ``"07"`` in the root, ``"test/07"`` in ``test/``.
 
     Raises:
-        FileNotFoundError: If the root is missing or holds no folder ``images/`` or no photograph,
-            or a photograph lacks a map that others beside it have.
-        ValueError: If a map has no photograph, or might be of several, or a photograph might have
+        FileNotFoundError: If the root is missing or holds no folder ``images/`` or no image,
+            or an image lacks a map that others beside it have.
+        ValueError: If a map has no image, or might be of several, or an image might have
             several maps, or two files of a folder have one stem.
 
     Example:
@@ -62,30 +62,30 @@ def list_folder(root: str | Path) -> list[FundusFiles]:
     places = list(_places(root))
     require_files(places, "folder images/", root, _LAYOUT)
     files = [
-        # The name tells where the photograph lies, for elsewhere there may be another of its stem.
+        # The name tells where the image lies, for elsewhere there may be another of its stem.
         replace(file, name=(place.relative_to(root) / file.name).as_posix())
         for place in places
         for file in _list(place)
     ]
-    require_files(files, "photograph", root, _LAYOUT)
+    require_files(files, "image", root, _LAYOUT)
     return sorted(files, key=lambda file: file.name)
 
 
-def save_folder(root: str | Path, photographs: Iterable[Fundus]) -> None:
-    """Write photographs, without loss, as a tree that :func:`folder` lists under the same names.
+def save_folder(root: str | Path, images: Iterable[Fundus]) -> None:
+    """Write images, without loss, as a tree that `list_folder` lists under the same names.
 
-    A photograph is written to ``images/NAME.png``, its vessel map, where it has one, to
-    ``labels/NAME.png`` and its field of view to ``masks/NAME.png``, the maps in 0 and 255; one
-    named ``"test/07"`` to ``test/images/07.png`` and so on. A second observer's map is not written.
+    An image is written to ``images/NAME.png``, its vessel mask, where it has one, to
+    ``labels/NAME.png`` and its field of view to ``masks/NAME.png``, both as 0 and 255. An image
+    named ``"test/07"`` goes to ``test/images/07.png``. A second observer's mask is not written.
 
     Args:
         root: The folder to write to; it is made where there is none.
-        photographs: What to write, one after the other: they need not be in memory at once.
+        images: What to write, one after the other: they need not be in memory at once.
 
     Raises:
         FileExistsError: If a file is there already. It is left as it is.
         ValueError: If a name is no name of a file, an array is of another type or shape than
-            :class:`Fundus` says, or of photographs for one folder some have labels and some none.
+            :class:`Fundus` says, or of images for one folder some have labels and some none.
 
     Example:
         >>> import tempfile
@@ -100,13 +100,13 @@ def save_folder(root: str | Path, photographs: Iterable[Fundus]) -> None:
         (True, True)
     """
     labelled: dict[Path, bool] = {}
-    for fundus in photographs:
+    for fundus in images:
         *above, stem = _split_name(fundus.name)
         place = Path(root, *above)
         has_label = fundus.label is not None
         if labelled.setdefault(place, has_label) != has_label:
             raise ValueError(
-                f"save_folder: photograph {fundus.name} has {'a' if has_label else 'no'} label, "
+                f"save_folder: image {fundus.name} has {'a' if has_label else 'no'} label, "
                 f"other than those before it in {place}. Write them to different folders."
             )
         pictures = {place / kind / f"{stem}.png": array for kind, array in _pictures(fundus)}
@@ -137,15 +137,15 @@ def _places(root: Path) -> Iterator[Path]:
 
 
 def _list(place: Path) -> list[FundusFiles]:
-    """The photographs of one folder images/, by stem, with their maps from the folders beside."""
+    """The images of one folder images/, by stem, with their maps from the folders beside."""
     images, labels, masks = (
         find_files(place / kind, _PICTURE, identifier=str) for kind in ("images", "labels", "masks")
     )
-    return match_files(images, _by_photograph(labels, images), _by_photograph(masks, images), {})
+    return match_files(images, _by_image(labels, images), _by_image(masks, images), {})
 
 
-def _by_photograph(maps: dict[str, Path], images: dict[str, Path]) -> dict[str, Path]:
-    """Maps by the stem of their photograph instead of their own; by their own if there is none."""
+def _by_image(maps: dict[str, Path], images: dict[str, Path]) -> dict[str, Path]:
+    """Maps by the stem of their image instead of their own; by their own if there is none."""
     exact = maps.keys() & images.keys()
     found = {stem: maps[stem] for stem in exact}
     for stem, path in maps.items():
@@ -153,36 +153,36 @@ def _by_photograph(maps: dict[str, Path], images: dict[str, Path]) -> dict[str, 
         owners = [start for start in starts if start in images]
         bare = [owner for owner in owners if owner not in exact]
         if stem in exact or (owners and not bare):
-            continue  # each photograph it might be of has a map of its very stem
+            continue  # each image it might be of has a map of its very stem
         if len(bare) > 1:
             raise ValueError(
                 f"{path}: might be of {' or of '.join(str(images[owner]) for owner in bare)}. "
-                "Give it the stem of its photograph."
+                "Give it the stem of its image."
             )
         owner = bare[0] if bare else stem
         if owner in found:
             raise ValueError(
                 f"{path}: {found[owner]} might be of {images[owner]} too. Keep one, or give one "
-                "the stem of the photograph."
+                "the stem of the image."
             )
         found[owner] = path
     return found
 
 
 def _split_name(name: str) -> list[str]:
-    """The folders and the stem that a photograph's name is made of."""
+    """The folders and the stem that an image's name is made of."""
     parts = name.split("/")
     # Nothing that leads out of the root, that `folder` takes for hidden, or that a system forbids.
     if not name.isprintable() or not all(re.fullmatch(r"[^.\\:][^\\:]*", part) for part in parts):
         raise ValueError(
-            "save_folder: a photograph's name must be names of files, joined by /, that start with "
-            rf"no dot and hold no \ and no colon, got {name!r}. Rename the photograph."
+            "save_folder: an image's name must be names of files, joined by /, that start with "
+            rf"no dot and hold no \ and no colon, got {name!r}. Rename the image."
         )
     return parts
 
 
 def _pictures(fundus: Fundus) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """The pictures of a photograph, each after the name of the folder where it belongs."""
+    """The pictures of an image, each after the name of the folder where it belongs."""
     size = fundus.image.shape[:2]
     if fundus.image.shape != (*size, 3) or fundus.image.dtype != np.uint8:
         raise ValueError(

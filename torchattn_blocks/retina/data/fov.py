@@ -1,4 +1,4 @@
-"""The field of view of a fundus photograph, computed from the photograph itself."""
+"""The field of view of a fundus image, computed from the image itself."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +11,14 @@ from skimage.segmentation import clear_border
 # CHASE_DB1 it is at most .07; what Otsu parts within the retina (vessels, fovea) is at least .7.
 _BORDER_SHARE = 0.2
 # The lens blurs the rim of the field of view, and JPEG rings around it. The rim is put where the
-# brightness has fallen to this share of the brightest pixel within a 64th of the photograph's side.
+# brightness has fallen to this share of the brightest pixel within a 64th of the image's side.
 _RIM_SHARE = 0.3
 
 
 def estimate_fov(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Find the part of a fundus photograph in which the camera saw the retina.
+    """Find the part of a fundus image in which the camera saw the retina.
 
-    The photograph shows a bright disc, whole or cropped by the frame, on a dark border. A threshold
+    The image shows a bright disc, whole or cropped by the frame, on a dark border. A threshold
     on the logarithm of the brightness, chosen by Otsu's method, parts the two: on that scale a dim
     rim of the retina stays nearer to the retina than to the border. Of what is bright, the largest
     connected component counts (camera lettering does not), with its holes filled. A border is
@@ -29,7 +29,7 @@ def estimate_fov(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
     Returns:
         The field of view, shape (H, W), True where the camera saw the retina. It is True everywhere
-        when the photograph has no dark border.
+        when the image has no dark border.
 
     Raises:
         ValueError: If the image is not of shape (H, W, 3) with values of type uint8.
@@ -39,8 +39,8 @@ def estimate_fov(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
         >>> from torchattn_blocks.retina import estimate_fov
         >>> row, column = np.ogrid[:64, :64]
         >>> disc = (row - 32) ** 2 + (column - 32) ** 2 < 28**2
-        >>> photograph = np.where(disc[..., None], (180, 90, 40), (8, 8, 8)).astype(np.uint8)
-        >>> bool((estimate_fov(photograph) == disc).all())
+        >>> image = np.where(disc[..., None], (180, 90, 40), (8, 8, 8)).astype(np.uint8)
+        >>> bool((estimate_fov(image) == disc).all())
         True
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
@@ -52,7 +52,7 @@ def estimate_fov(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
     logarithm = np.log1p(brightness, dtype=np.float32)
     bright = logarithm > threshold_otsu(logarithm)
     everywhere = np.ones(brightness.shape, dtype=np.bool_)
-    if not bright.any():  # a photograph of one colour
+    if not bright.any():  # an image of one colour
         return everywhere
     if np.median(brightness[~bright]) > _BORDER_SHARE * np.median(brightness[bright]):
         return everywhere

@@ -1,10 +1,10 @@
-"""Synthetic fundus photographs: a picture, its exact vessels and its exact field of view, by seed.
+"""Synthetic fundus images: a picture, its exact vessels and its exact field of view, by seed.
 
 A vascular tree grows, takes its calibres from Murray's law (Murray 1926: a parent's calibre cubed
 is the sum of its children's, cubed), absorbs the light of a painted retina, and is photographed.
 
 The scene is measured in radii of the field of view from its centre, x to the nose and y down, as in
-a right eye; calibres in pixels of a DRIVE photograph (584 × 565), whose field of view measures 270.
+a right eye; calibres in pixels of a DRIVE image (584 × 565), whose field of view measures 270.
 """
 
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from ..fundus import Fundus
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
-DRIVE_SIDE = 565.0  # px: the shorter side of a DRIVE photograph
+DRIVE_SIDE = 565.0  # px: the shorter side of a DRIVE image
 DRIVE_RADIUS = 270.0  # px: the radius of its field of view
 MIN_SIDE = 64  # px: smaller, and no vessel is wider than a pixel
 
@@ -269,7 +269,7 @@ def _expose(rng: Generator, scene: Floats, fov: NDArray[np.bool_]) -> NDArray[np
 
 
 def synthesize(seed: int, *, height: int = 584, width: int = 565) -> Fundus:
-    """A synthetic colour fundus photograph with its exact vessels, by seed.
+    """A synthetic colour fundus image with its exact vessels, by seed.
 
     The label is the geometry of the drawn vessels, not read off the noisy picture: about 13 % of
     the field of view at the default size, that of DRIVE. Everything scales with the shorter side;
@@ -284,7 +284,7 @@ def synthesize(seed: int, *, height: int = 584, width: int = 565) -> Fundus:
         width: Columns in pixels, at least 64.
 
     Returns:
-        The photograph with label, field of view and second observer, named as ``synthetic-0007``.
+        The image with label, field of view and second observer, named as ``synthetic-0007``.
 
     Raises:
         ValueError: If an argument is below its bound.

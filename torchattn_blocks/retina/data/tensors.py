@@ -1,4 +1,4 @@
-"""Photographs and maps as a network takes them, and its maps cut back to the photograph."""
+"""Images and maps as a network takes them, and its maps cut back to the image."""
 
 import numpy as np
 import torch

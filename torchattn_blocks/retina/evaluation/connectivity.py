@@ -8,7 +8,7 @@ from skimage.morphology import skeletonize
 
 
 def cl_dice(vessels: NDArray[np.bool_], label: NDArray[np.bool_]) -> float:
-    """Agreement of two vessel maps along centre lines: a broken vessel costs, its width does not.
+    """Agreement of two vessel masks along centre lines: a broken vessel costs, its width does not.
 
     The harmonic mean of two fractions: of the skeleton of `vessels` that lies in `label`, and of
     the skeleton of `label` that lies in `vessels` (Shit et al., "clDice", CVPR 2021, eq. 3).

@@ -43,7 +43,7 @@ def error_map(
 
 
 def overlay(image: NDArray[np.uint8], vessels: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The photograph, shape (H, W, 3), with its vessels marked in blue.
+    """The image, shape (H, W, 3), with its vessels marked in blue.
 
     Example:
         >>> import numpy as np
@@ -60,16 +60,16 @@ def save_sheet(
     *,
     threshold: float = 0.5,
 ) -> None:
-    """Write one picture: photograph and probability and, where there is a label, truth and errors.
+    """Write one picture: image and probability and, where there is a label, truth and errors.
 
     Args:
         path: Where to; the ending chooses the format, as in matplotlib.
-        fundus: The photograph, of shape (H, W).
+        fundus: The image, of shape (H, W).
         probability: Its map, shape (H, W).
         threshold: A pixel above it is taken for vessel.
 
     Raises:
-        ValueError: If the map has another shape than the photograph.
+        ValueError: If the map has another shape than the image.
 
     Example:
         >>> import tempfile
@@ -82,11 +82,11 @@ def save_sheet(
     """
     if probability.shape != fundus.fov.shape:
         raise ValueError(
-            f"save_sheet: probability must have the photograph's shape {fundus.fov.shape}, "
+            f"save_sheet: probability must have the image's shape {fundus.fov.shape}, "
             f"got {probability.shape}"
         )
     panels: dict[str, NDArray[Any]] = {
-        f"photograph {fundus.name}": fundus.image,
+        f"image {fundus.name}": fundus.image,
         "probability": probability,
     }
     if fundus.label is not None:
@@ -116,21 +116,21 @@ def save_score_curves(
     seconds: Sequence[NDArray[np.bool_]] | None = None,
     masks: Sequence[NDArray[np.bool_]] | None = None,
 ) -> None:
-    """Draw the ROC and precision-recall curves of all pixels of all photographs together.
+    """Draw the ROC and precision-recall curves of all pixels of all images together.
 
     The areas are those of `pooled_scores`. On each curve the threshold .5 is a point; the second
     observer, who has no curve, is a point beside it.
 
     Args:
         path: Where to; the ending chooses the format, as in matplotlib.
-        probabilities: A map for each photograph, values between 0 and 1.
-        labels: What is true, a map for each photograph of the same shape.
-        seconds: The second observer's maps, where there are any.
+        probabilities: A map for each image, values between 0 and 1.
+        labels: What is true, a map for each image of the same shape.
+        seconds: The second observer's masks, where there are any.
         masks: Where to look, such as fields of view; by default everywhere.
 
     Raises:
-        TypeError: If a label, a mask or a second observer's map is not of type bool.
-        ValueError: If there are no photographs, shapes differ, a value lies outside [0, 1], labels
+        TypeError: If a label, a mask or a second observer's mask is not of type bool.
+        ValueError: If there are no images, shapes differ, a value lies outside [0, 1], labels
             hold only vessel or only background, or probabilities only 0 and 1.
 
     Example:
@@ -236,7 +236,7 @@ def _curve(probability: NDArray[np.floating], truth: NDArray[np.bool_]) -> NDArr
 
 
 def _point(vessels: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The rates of a vessel map, shape (3,)."""
+    """The rates of a vessel mask, shape (3,)."""
     return _rates((vessels & truth).sum(), (vessels & ~truth).sum(), truth)
 
 

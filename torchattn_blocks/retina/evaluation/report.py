@@ -11,34 +11,34 @@ from .scores import Maps, image_scores, pooled_scores
 from .tables import markdown_table
 
 _THRESHOLD = 0.5  # what the field's tables are made at
-_VIEWS = {"whole": "Whole photographs", "fov": "Within the field of view"}
+_VIEWS = {"whole": "Whole images", "fov": "Within the field of view"}
 
 
 def evaluate(
-    photographs: Sequence[Fundus],
+    images: Sequence[Fundus],
     probabilities: Maps,
     *,
     chosen_threshold: float | None = None,
 ) -> dict[str, Any]:
-    """Score vessel maps on whole photographs and within the field of view, pooled and one by one.
+    """Score vessel masks on whole images and within the field of view, pooled and one by one.
 
     Args:
-        photographs: Photographs with labels.
+        images: Images with labels.
         probabilities: A map for each of them, values between 0 and 1.
-        chosen_threshold: A second threshold beside .5, chosen on other photographs
+        chosen_threshold: A second threshold beside .5, chosen on other images
             (:func:`best_threshold`).
 
     Returns:
-        Plain data, for :func:`save_report` and :func:`evaluation_tables`: under ``"photographs"``
+        Plain data, for :func:`save_report` and :func:`evaluation_tables`: under ``"images"``
         their names, under ``"threshold"`` .5, and under ``"whole"`` and ``"fov"`` what
         `pooled_scores` (``"pooled"``) and `image_scores` (``"per_image"``) give at that threshold.
         Where a threshold was chosen, ``"chosen"`` holds it and its own ``"whole"`` and ``"fov"``;
-        where all photographs have a second observer's map, ``"second_observer"`` holds its two.
+        where all images have a second observer's mask, ``"second_observer"`` holds its two.
 
     Raises:
-        TypeError: If a label, a field of view or a second observer's map is not of type bool.
-        ValueError: If there are no photographs or one has no label, a map is missing or has another
-            shape than its photograph, or a value or the chosen threshold lies outside [0, 1].
+        TypeError: If a label, a field of view or a second observer's mask is not of type bool.
+        ValueError: If there are no images or one has no label, a map is missing or has another
+            shape than its image, or a value or the chosen threshold lies outside [0, 1].
 
     Example:
         >>> from torchattn_blocks.retina import synthesize
@@ -48,16 +48,16 @@ def evaluate(
         >>> report["threshold"], report["fov"]["pooled"]["F1"]
         (0.5, 1.0)
     """
-    if bare := [fundus.name for fundus in photographs if fundus.label is None]:
+    if bare := [fundus.name for fundus in images if fundus.label is None]:
         raise ValueError(
-            "evaluate: scores need the vessel maps of the first observer, which these "
-            f"photographs lack: {', '.join(bare)}"
+            "evaluate: scores need the vessel masks of the first observer, which these "
+            f"images lack: {', '.join(bare)}"
         )
     if chosen_threshold is not None and not 0 <= chosen_threshold <= 1:
         raise ValueError(f"evaluate: chosen_threshold must lie in [0, 1], got {chosen_threshold}")
-    labels = [fundus.label for fundus in photographs if fundus.label is not None]
-    seconds = [fundus.second_label for fundus in photographs if fundus.second_label is not None]
-    fovs = [fundus.fov for fundus in photographs]
+    labels = [fundus.label for fundus in images if fundus.label is not None]
+    seconds = [fundus.second_label for fundus in images if fundus.second_label is not None]
+    fovs = [fundus.fov for fundus in images]
 
     def views(maps: Maps, threshold: float) -> dict[str, Any]:
         return {
@@ -69,7 +69,7 @@ def evaluate(
         }
 
     report: dict[str, Any] = {
-        "photographs": [fundus.name for fundus in photographs],
+        "images": [fundus.name for fundus in images],
         "threshold": _THRESHOLD,
         **views(probabilities, _THRESHOLD),
     }
@@ -78,7 +78,7 @@ def evaluate(
             "threshold": chosen_threshold,
             **views(probabilities, chosen_threshold),
         }
-    if len(seconds) == len(photographs):
+    if len(seconds) == len(images):
         report["second_observer"] = views(seconds, _THRESHOLD)
     return report
 
@@ -90,7 +90,7 @@ def evaluation_tables(report: dict[str, Any]) -> str:
         report: What :func:`evaluate` gave, or what was read from a file of :func:`save_report`.
 
     Returns:
-        Four tables, each below a heading. In those of scores photograph by photograph, a row of
+        Four tables, each below a heading. In those of scores image by image, a row of
         means has the sample standard deviations below it.
 
     Example:
@@ -123,7 +123,7 @@ def evaluation_tables(report: dict[str, Any]) -> str:
             )
         tables += [
             f"### {where}, all pixels pooled\n\n{markdown_table(pooled)}",
-            f"### {where}, mean and standard deviation over photographs\n\n{markdown_table(each)}",
+            f"### {where}, mean and standard deviation over images\n\n{markdown_table(each)}",
         ]
     return "\n\n".join(tables)
 

@@ -1,4 +1,4 @@
-"""Scores of vessel maps against an observer's, pooled over photographs or one by one."""
+"""Scores of vessel masks against an observer's, pooled over images or one by one."""
 
 import math
 from collections.abc import Sequence
@@ -26,12 +26,12 @@ def pooled_scores(
     threshold: float = 0.5,
     masks: Sequence[NDArray[np.bool_]] | None = None,
 ) -> dict[str, float]:
-    """Score all pixels of all photographs together, as the paper does.
+    """Score all pixels of all images together, as the paper does.
 
     Args:
-        probabilities: A map for each photograph, values between 0 and 1. A second observer's zeros
+        probabilities: A map for each image, values between 0 and 1. A second observer's zeros
             and ones are scored likewise.
-        labels: What is true, a map for each photograph of the same shape.
+        labels: What is true, a map for each image of the same shape.
         threshold: A pixel above it is taken for vessel.
         masks: Where to look, such as fields of view; by default everywhere.
 
@@ -44,7 +44,7 @@ def pooled_scores(
 
     Raises:
         TypeError: If a label or a mask is not of type bool.
-        ValueError: If there are no photographs, shapes differ, or a value lies outside [0, 1].
+        ValueError: If there are no images, shapes differ, or a value lies outside [0, 1].
 
     Note:
         Torchmetrics reports 0 where a score is undefined, and an area for zeros and ones.
@@ -80,7 +80,7 @@ def image_scores(
     threshold: float = 0.5,
     masks: Sequence[NDArray[np.bool_]] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Score each photograph by itself: mean and sample standard deviation of every score.
+    """Score each image by itself: mean and sample standard deviation of every score.
 
     Args:
         probabilities: As in `pooled_scores`.
@@ -90,7 +90,7 @@ def image_scores(
 
     Returns:
         ``{score: {"mean": ..., "std": ...}}`` for the scores of `pooled_scores` and `cl_dice`.
-        A photograph that leaves a score undefined is left out of it.
+        An image that leaves a score undefined is left out of it.
 
     Raises:
         TypeError: As in `pooled_scores`.

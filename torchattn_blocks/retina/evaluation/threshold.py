@@ -16,12 +16,12 @@ def best_threshold(
 ) -> float:
     """Choose the threshold with the highest pooled F1 among .01, .02 and so on to .99.
 
-    Choose on photographs for training or validation: a threshold chosen on the test photographs
+    Choose on images for training or validation: a threshold chosen on the test images
     flatters their scores.
 
     Args:
-        probabilities: A map for each photograph, values between 0 and 1.
-        labels: What is true, a map for each photograph of the same shape.
+        probabilities: A map for each image, values between 0 and 1.
+        labels: What is true, a map for each image of the same shape.
         masks: Where to look, such as fields of view; by default everywhere.
 
     Returns:
@@ -30,7 +30,7 @@ def best_threshold(
 
     Raises:
         TypeError: If a label or a mask is not of type bool.
-        ValueError: If there are no photographs, shapes differ, a value lies outside [0, 1], or no
+        ValueError: If there are no images, shapes differ, a value lies outside [0, 1], or no
             pixel that counts is vessel.
 
     Example:

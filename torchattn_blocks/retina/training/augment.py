@@ -1,4 +1,4 @@
-"""Photographs changed at random for training, every map of one moved together with it."""
+"""Images changed at random for training, every map of one moved together with it."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
@@ -22,9 +22,9 @@ _MAPS = ("label", "fov", "second_label")
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Which changes are drawn, each time a photograph is trained on; by default none.
+    """Which changes are drawn, each time an image is trained on; by default none.
 
-    Calling it changes a photograph: image, vessel maps and field of view are moved alike, colours
+    Calling it changes an image. Vessel masks and field of view move with it; colours
     change in the image alone, and what is black stays black.
 
     Attributes:
@@ -59,7 +59,7 @@ class Augmentation:
                 )
 
     def __call__(self, fundus: Fundus, seed: int) -> Fundus:
-        """Change a photograph, as a function of `seed`, an int in [0, 2**32)."""
+        """Change an image, as a function of `seed`, an int in [0, 2**32)."""
         if self == Augmentation():
             return fundus
         maps = {name: getattr(fundus, name) for name in _MAPS if getattr(fundus, name) is not None}

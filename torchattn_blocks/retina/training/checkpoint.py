@@ -16,7 +16,7 @@ from .recipe import Recipe
 
 
 class EpochLog(NamedTuple):
-    """What one epoch showed: mean losses of a photograph, in training with DropBlock at work."""
+    """What one epoch showed: mean losses of an image, in training with DropBlock at work."""
 
     epoch: int
     training_loss: float

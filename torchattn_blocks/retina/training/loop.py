@@ -37,7 +37,7 @@ def train(
     resume: bool = False,
     max_time: float | None = None,
 ) -> list[EpochLog]:
-    """Train `model` in place on whole photographs, on whatever device `accelerate` finds.
+    """Train `model` in place on whole images, on whatever device `accelerate` finds.
 
     Shows a progress bar. After each epoch the state of the training is written to
     ``folder/checkpoint-N``, so that it can be stopped at any time and resumed; on a CPU the resumed
@@ -47,8 +47,8 @@ def train(
     Args:
         model: A network from images (N, 3, H, W) to logits (N, 1, H, W). It is left on the device
             and in the mode, training or evaluation, that it was trained on and given in.
-        training: Photographs with labels, all of one size unless the recipe pads them.
-        validation: Photographs on which to watch the loss; they change nothing.
+        training: Images with labels, all of one size unless the recipe pads them.
+        validation: Images on which to watch the loss; they change nothing.
         recipe: How to train.
         folder: Where to write checkpoints, ``recipe.json`` and ``log.csv``.
         network: Which network `model` is. If given, ``last.safetensors`` and, of the epoch with the
@@ -62,7 +62,7 @@ def train(
         A log entry for each epoch so far: `recipe.epochs` of them once the training is at its end.
 
     Raises:
-        ValueError: If there is no photograph, one has no label or is larger than the recipe's side,
+        ValueError: If there is no image, one has no label or is larger than the recipe's side,
             or sizes differ; if `folder` holds a run that is not to be resumed or is of another
             recipe; if started as several processes.
 
@@ -70,10 +70,10 @@ def train(
         >>> import tempfile
         >>> from torchattn_blocks import rsan
         >>> from torchattn_blocks.retina import Recipe, synthesize, train
-        >>> photographs = [synthesize(seed, height=64, width=64) for seed in range(3)]
+        >>> images = [synthesize(seed, height=64, width=64) for seed in range(3)]
         >>> recipe = Recipe(epochs=2, batch_size=1)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     log = train(rsan(widths=(4, 8)), photographs[:2], photographs[2:], recipe, folder)
+        ...     log = train(rsan(widths=(4, 8)), images[:2], images[2:], recipe, folder)
         >>> [entry.epoch for entry in log]
         [1, 2]
     """

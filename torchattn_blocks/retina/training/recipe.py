@@ -13,14 +13,14 @@ class Recipe:
     """How a network is trained: Adam on binary cross entropy, the rate falling once.
 
     Attributes:
-        epochs: Passes over the training photographs.
-        batch_size: Photographs in a step.
+        epochs: Passes over the training images.
+        batch_size: Images in a step.
         learning_rate: Adam's rate at first.
         first_part: The fraction of the epochs after which the rate falls to a tenth.
-        side: Pad photographs evenly, with zeros, to squares of this many pixels; None: leave them,
+        side: Pad images evenly, with zeros, to squares of this many pixels; None: leave them,
             all of one size, as they are.
-        augmentation: How photographs are changed each time they are trained on.
-        seed: Fixes the order of the photographs, what becomes of them, and what DropBlock drops.
+        augmentation: How images are changed each time they are trained on.
+        seed: Fixes the order of the images, what becomes of them, and what DropBlock drops.
         precision: ``"bf16"`` for mixed precision or ``"no"``; ``"auto"`` takes bfloat16 where the
             machine computes in it.
 
