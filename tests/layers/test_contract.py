@@ -473,6 +473,20 @@ def test_a_rate_tensor_of_another_kind_is_refused(p, compiled):
         run(image(), p)
 
 
+def test_a_compiled_transform_keeps_what_the_layer_keeps():
+    torch._dynamo.reset()
+
+    def tangent(x, t):
+        return torch.func.jvp(lambda x: drop_block2d(x, 0.3, 3), (x,), (t,))
+
+    x = torch.full((2, 4, 20, 20), torch.inf).contiguous(memory_format=torch.channels_last)
+    t = torch.full_like(x, torch.nan)
+    compiled = torch.compile(tangent, backend="aot_eager", fullgraph=True)
+    for y in compiled(x, t):
+        assert y.is_contiguous(memory_format=torch.channels_last)
+        assert 0.1 < (y == 0).float().mean() < 0.5
+
+
 def test_vmap_over_nothing_over_other_axes_and_compiled():
     def drop(x):
         return drop_block2d(x, 0.3, 3)

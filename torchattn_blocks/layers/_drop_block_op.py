@@ -41,7 +41,7 @@ def drop_blocks(
         return function.apply(x, seed, float(p), *options)  # type: ignore[no-untyped-call]
     if _is_transformed():
         mask = drop_block_operator(torch.ones_like(x), seed, _rate(p), *options)
-        dropped = x.masked_fill(mask == 0, 0) * mask  # filled: infinity times zero is not zero
+        dropped = torch.where(mask == 0, mask, x * mask)  # infinity times zero is not zero
     else:
         dropped = drop_block_operator(x, seed, _rate(p), *options)
     return x.copy_(dropped) if inplace else dropped
