@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from torchattn_blocks.retina import load_pretrained, synthesize, vessel_probability
+from torchattn_blocks.retina import load_weights, synthesize, vessel_probability
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "rsan_drive.py"
 
@@ -83,7 +83,7 @@ def test_on_a_copy_of_drive(example, made_up_drive, tmp_path, monkeypatch, capsy
     assert (seen["resume"], seen["rates"]) == (False, {0.15})
     assert sorted(p.stem for p in tmp_path.glob("*.png")) == [f"{n:02d}" for n in range(1, 21)]
 
-    model = load_pretrained(tmp_path / "last.safetensors").model
+    model = load_weights(tmp_path / "last.safetensors").model
     test = [synthesize(n, height=70, width=64) for n in range(1, 21)]
     found = np.array([vessel_probability(model, f.image, 72) > 0.5 for f in test])
     truth, second = (np.array([getattr(f, key) for f in test]) for key in ("label", "second_label"))

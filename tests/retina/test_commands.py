@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 
 from torchattn_blocks.retina import __main__ as program
-from torchattn_blocks.retina import load_pretrained, pooled_scores, segment
+from torchattn_blocks.retina import load_weights, pooled_scores, segment
 from torchattn_blocks.retina.data.folders import list_folder
 
 SMALL = ["--dataset", "folder", "--widths", "4", "8", "--epochs", "3", "--precision", "no"]
@@ -20,7 +21,6 @@ SMALL = ["--dataset", "folder", "--widths", "4", "8", "--epochs", "3", "--precis
 @pytest.fixture
 def command(monkeypatch, capsys):
     """Run a command in this process: what it printed, or raise SystemExit as the program does."""
-    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # or training would start the process anew
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["retina", *map(str, arguments)])
@@ -78,7 +78,7 @@ def test_train_leaves_weights_log_and_curves(trained):
     assert names >= {"best.safetensors", "last.safetensors", "log.csv", "curves.png", "recipe.json"}
     with (trained / "log.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
-    settings = load_pretrained(trained / "last.safetensors").settings
+    settings = load_weights(trained / "last.safetensors").settings
     assert settings.network.widths == (4, 8)
     assert settings.side == 72
     assert settings.about["dataset"] == "folder"
@@ -91,7 +91,7 @@ def test_a_run_cut_by_max_time_goes_on_to_the_same_weights(command, images, trai
     out = command(*arguments, "--max-time", "0:00:00")
     assert "Stopped in time, after epoch 0 of 3: --resume goes on." in out
     assert "Trained for 3 epochs" in command(*arguments, "--resume")
-    weights, whole = (load_pretrained(p / "last.safetensors").model for p in (tmp_path, trained))
+    weights, whole = (load_weights(p / "last.safetensors").model for p in (tmp_path, trained))
     whole = whole.state_dict()
     assert all(torch.equal(v, whole[k]) for k, v in weights.state_dict().items())
 
@@ -100,7 +100,7 @@ def test_train_options_reach_the_training(command, images, tmp_path):
     options = ["--augment", "--seed", 5, "--model", "backbone_dropblock", "--p", 0.4]
     options += ["--block-size", 3, "--epochs", 1]
     command("train", "--data", images, *SMALL, *options, "--out", tmp_path)
-    settings = load_pretrained(tmp_path / "best.safetensors").settings
+    settings = load_weights(tmp_path / "best.safetensors").settings
     assert (settings.network.model, settings.network.p) == ("backbone_dropblock", 0.4)
     assert settings.network.block_size == 3
     recipe = settings.about["recipe"]
@@ -121,7 +121,7 @@ def test_evaluate_reports_the_scores_of_its_weights(command, images, trained, tm
     report = json.loads((tmp_path / "report.json").read_text())
     test = [files.read() for files in list_folder(images)[4::5]]
     assert report["images"] == [fundus.name for fundus in test]
-    network = load_pretrained(weights)
+    network = load_weights(weights)
     maps = [segment(f.image, network, fov=f.fov, flips=flips) for f in test]
     expected = pooled_scores(maps, [f.label for f in test], masks=[f.fov for f in test])
     assert report["fov"]["pooled"]["AUC"] == pytest.approx(expected["AUC"], abs=1e-5)
@@ -163,11 +163,11 @@ def test_segment_draws_at_the_images_own_size(command, images, trained, tmp_path
             np.array(Image.open(tmp_path / f"{path.stem}-{kind}.png")) for kind in kinds
         )
         assert probability.shape == vessels.shape == size[::-1]
-        assert probability.dtype == vessels.dtype == np.uint8
+        assert (probability.dtype, vessels.dtype) == (np.uint16, np.uint8)
         assert set(np.unique(vessels)) <= {0, 255}
-        # 102 is .4 of 255: rounding may put a pixel of just above it there.
-        assert (probability[vessels > 0] >= 102).all()
-        assert (probability[vessels == 0] <= 102).all()
+        # 26214 is .4 of 65535: rounding may put a pixel of just above it there.
+        assert (probability[vessels > 0] >= 26214).all()
+        assert (probability[vessels == 0] <= 26214).all()
         image = np.array(Image.open(path).convert("RGB"))
         changed = (overlay != image).any(2)
         assert np.array_equal(changed, vessels > 0)
@@ -222,7 +222,7 @@ def test_a_failing_piece_of_a_study_is_named_and_the_others_done(command, images
         (["train", "--data", "DATA", *SMALL, "--p", "1.5"], r"p must .*1\.5"),
         (["evaluate", "--data", "DATA", "--weights", "nobody"], "nobody: there is no such weights"),
         (["segment", "nowhere.png", "--weights", "WEIGHTS"], r"nowhere\.png"),
-        (["segment", "--weights", "WEIGHTS"], "give one image at least"),
+        (["segment", "--weights", "WEIGHTS"], "give one image or folder at least"),
         (["segment", "a/x.png", "b/x.jpg", "--weights", "WEIGHTS"], "differ in their names, got x"),
         (["segment", "x.png", "--weights", "WEIGHTS", "--threshold", "2"], r"\[0, 1\], got 2"),
         (["synthesize", "--out", "OUT", "--count", "0"], "--count must be at least 1, got 0"),
@@ -252,15 +252,40 @@ def test_help_explains_every_argument(command, capsys, name):
         assert field.replace("_", "-") in shown.lower()
 
 
-def test_training_starts_anew_with_threads_that_sleep(monkeypatch, images, tmp_path):
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    started = []
-    monkeypatch.setattr(program.os, "execv", lambda *arguments: started.append(arguments))
-    monkeypatch.setattr(program.Train, "__call__", lambda self: None)
-    monkeypatch.setattr(sys, "argv", ["retina", "train", "--data", "x"])
-    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "retina", "train", "--data", "x"])
-    program.main()
-    assert started == [(sys.executable, [sys.executable, "-m", "retina", "train", "--data", "x"])]
-    assert program.os.environ["OMP_WAIT_POLICY"] == "passive"
-    program.main()
-    assert len(started) == 1
+def test_help_loads_no_torch_and_commands_let_waiting_threads_sleep():
+    code = """
+import os, sys
+os.environ.pop("OMP_WAIT_POLICY", None)
+from torchattn_blocks.retina.__main__ import main
+for arguments in (["--help"], ["train", "--help"]):
+    sys.argv = ["retina", *arguments]
+    try:
+        main()
+    except SystemExit as stop:
+        assert stop.code == 0
+assert not {"torch", "numpy", "skimage", "PIL"} & set(sys.modules)
+sys.argv = ["retina", "segment"]
+try:
+    main()
+except SystemExit as stop:
+    assert "give one image" in stop.code
+assert os.environ["OMP_WAIT_POLICY"] == "passive"
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_bad_image_does_not_stop_the_others(command, images, trained, tmp_path):
+    folder = tmp_path / "eyes"
+    folder.mkdir()
+    given = images / "images" / "synthetic-0001.png"
+    for name in ("b.png", "c.png"):
+        (folder / name).write_bytes(given.read_bytes())
+    (folder / "a.png").write_bytes(given.read_bytes()[:500])
+    (folder / "notes.txt").write_text("no image")
+    out = ["--weights", trained / "last.safetensors", "--out", tmp_path / "out"]
+    with pytest.raises(SystemExit) as stop:
+        command("segment", folder, *out)
+    assert re.match(r"error: 1 of 3 images could not be segmented:\n.*a\.png", stop.value.code)
+    names = sorted(path.name for path in (tmp_path / "out").glob("*-vessels.png"))
+    assert names == ["b-vessels.png", "c-vessels.png"]

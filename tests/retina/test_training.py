@@ -17,7 +17,7 @@ from torchattn_blocks.retina import (
     Network,
     Recipe,
     fov_diameter,
-    load_pretrained,
+    load_weights,
     pooled_scores,
     synthesize,
     train,
@@ -266,7 +266,7 @@ def test_last_and_best_weights_are_kept(tmp_path, images, monkeypatch):
     )
     network = Network(widths=(8, 16))
     run(tmp_path, images, network=network, dataset="none")
-    last, best = (load_pretrained(tmp_path / f"{kind}.safetensors") for kind in ("last", "best"))
+    last, best = (load_weights(tmp_path / f"{kind}.safetensors") for kind in ("last", "best"))
     # Saved: last 1, best 1, last 2, best 2, last 3.
     assert len(states) == 5
     assert all(torch.equal(v, states[4][k]) for k, v in last.model.state_dict().items())

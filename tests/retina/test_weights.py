@@ -7,7 +7,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from torchattn_blocks.retina import Network, Settings, load_pretrained, save_weights
+from torchattn_blocks.retina import (
+    Network,
+    Settings,
+    load_pretrained,
+    load_weights,
+    save_weights,
+)
+from torchattn_blocks.retina.weights import named_weights
 
 SMALL = Network("backbone_dropblock", widths=(4, 8), up_kernel_size=3, p=0.3, block_size=5)
 SETTINGS = Settings(SMALL, fov_diameter=99.5, side=64, about={"dataset": "none", "epoch": 3})
@@ -25,7 +32,7 @@ def file(tmp_path):
 @pytest.mark.parametrize("kind", [str, lambda path: path])
 def test_round_trip(file, kind):
     path, model = file
-    trained = load_pretrained(kind(path))
+    trained = load_weights(kind(path))
     assert trained.settings == SETTINGS
     assert not any(module.training for module in trained.model.modules())
     x = torch.rand(1, 3, 20, 24)
@@ -34,16 +41,25 @@ def test_round_trip(file, kind):
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
+def test_others_may_read_the_file(file):
+    path, _ = file
+    other = path.with_name("other")
+    other.touch()
+    assert path.stat().st_mode == other.stat().st_mode
+
+
 def test_any_reader_of_safetensors_gets_the_state_dict(file):
     path, model = file
     assert load_file(path).keys() == model.state_dict().keys()
 
 
 def test_an_unknown_name(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nobody: there is no such weights file.* named"):
+    with pytest.raises(ValueError, match=r"name must be one of chase_db1, drive, got 'nobody'"):
         load_pretrained("nobody")
+    with pytest.raises(FileNotFoundError, match=r"nobody: there is no such weights file; .* drive"):
+        named_weights("nobody")
     with pytest.raises(FileNotFoundError, match="there is no such weights file"):
-        load_pretrained(tmp_path)
+        load_weights(tmp_path)
 
 
 def test_a_pickle_is_refused_and_not_run(tmp_path):
@@ -53,7 +69,7 @@ def test_a_pickle_is_refused_and_not_run(tmp_path):
 
     torch.save({"model": Bomb()}, tmp_path / "weights.pt")
     with pytest.raises(ValueError, match=r"weights\.pt: not a safetensors file"):
-        load_pretrained(tmp_path / "weights.pt")
+        load_weights(tmp_path / "weights.pt")
     assert not (tmp_path / "run").exists()
 
 
@@ -61,14 +77,14 @@ def test_a_truncated_file(file):
     path, _ = file
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match=r"mine\.safetensors: not a safetensors file"):
-        load_pretrained(path)
+        load_weights(path)
 
 
 def test_bare_weights_say_nothing_of_their_network(file):
     path, model = file
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, path)
     with pytest.raises(ValueError, match=r"mine\.safetensors: says nothing of its network"):
-        load_pretrained(path)
+        load_weights(path)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +106,7 @@ def test_settings_that_do_not_fit(file, change):
     change(said)
     save_file(load_file(path), path, {"settings": json.dumps(said)})
     with pytest.raises(ValueError, match=r"mine\.safetensors: settings and weights make no"):
-        load_pretrained(path)
+        load_weights(path)
 
 
 @pytest.mark.parametrize("said", ["{", "[]", "null", '{"network": 3, "fov_diameter": 1}'])
@@ -98,7 +114,7 @@ def test_settings_that_are_none(file, said):
     path, _ = file
     save_file(load_file(path), path, {"settings": said})
     with pytest.raises(ValueError, match=r"mine\.safetensors: settings and weights make no"):
-        load_pretrained(path)
+        load_weights(path)
 
 
 @pytest.mark.parametrize("model", ["rsan", "backbone_dropblock", "backbone", "unet"])

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .weights import Settings as Settings
     from .weights import Trained as Trained
     from .weights import load_pretrained as load_pretrained
+    from .weights import load_weights as load_weights
     from .weights import save_weights as save_weights
 else:
     from .._lazy import lazy
@@ -87,6 +88,7 @@ else:
             "Settings": ".weights",
             "Trained": ".weights",
             "load_pretrained": ".weights",
+            "load_weights": ".weights",
             "save_weights": ".weights",
         },
         extra="retina",

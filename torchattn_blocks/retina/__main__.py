@@ -4,7 +4,10 @@ import os
 import sys
 from collections.abc import Callable
 
-import tyro
+try:
+    import tyro
+except ModuleNotFoundError:
+    sys.exit("The command line needs an extra: pip install 'torchattn_blocks[retina]'")
 
 from .commands.evaluate import Evaluate
 from .commands.segment import Segment
@@ -13,11 +16,11 @@ from .commands.synthesize import Synthesize
 from .commands.train import Train
 
 COMMANDS: dict[str, Callable[..., Callable[[], None]]] = {
-    "train": Train,
-    "evaluate": Evaluate,
     "segment": Segment,
-    "synthesize": Synthesize,
+    "evaluate": Evaluate,
+    "train": Train,
     "study": Study,
+    "synthesize": Synthesize,
 }
 
 
@@ -25,28 +28,18 @@ def main() -> None:
     """Run the command that the arguments name."""
     command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS,
-        prog="python -m torchattn_blocks.retina",
+        prog="torchattn-retina",
         description="Retinal vessel segmentation. For research; not for diagnosis.",
     )
-    if isinstance(command, Train):
-        _let_threads_sleep()
+    # OpenMP reads this when torch is loaded, which the commands do. Threads that wait for work then
+    # leave the cores to other programs: on a busy machine training is several times faster.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         command()
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("Stopped.")
-
-
-def _let_threads_sleep() -> None:
-    """Start anew with threads that, waiting for work, leave the cores to other programs.
-
-    On a machine that is not idle, training is several times faster for it. OpenMP reads the setting
-    when torch is loaded, which was before the first line of this file.
-    """
-    if os.name == "posix" and "OMP_WAIT_POLICY" not in os.environ:
-        os.environ["OMP_WAIT_POLICY"] = "passive"
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """Networks of the library by name, as commands and weights files speak of them."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 from .. import UNet, backbone, backbone_dropblock, rsan, unet
-
-ModelName = Literal["rsan", "backbone_dropblock", "backbone", "unet"]
+from .names import ModelName
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from .evaluation.report import as_numbers
 from .evaluation.scores import spread
 from .evaluation.tables import markdown_table
+from .names import PAPER
 from .training.checkpoint import progress
 
 # How the weights of a piece are scored: the folder of the report, and the arguments of `evaluate`.
@@ -35,8 +36,6 @@ EVALUATIONS = {
 }
 _POLL = 2.0  # seconds between two looks at how far the pieces are
 _COLUMNS = ("SEN", "SPE", "F1", "ACC", "AUC", "AP", "MCC")
-
-PAPER = "paper"  # the options that leave everything as the protocol has it
 
 
 class Piece(NamedTuple):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from .. import UNet
@@ -42,55 +42,77 @@ class Trained(NamedTuple):
 
 
 def save_weights(path: str | Path, model: nn.Module, settings: Settings) -> None:
-    """Write the weights of a network, and its settings, for `load_pretrained`.
+    """Write the weights of a network, and its settings, for `load_weights`.
 
-    The file is there whole or not at all: it takes its name once it is written.
-
-    Example:
-        >>> import tempfile
-        >>> from torchattn_blocks.retina import Network, Settings, load_pretrained, save_weights
-        >>> settings = Settings(Network(widths=(4, 8)), fov_diameter=540, side=592)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save_weights(Path(folder, "mine.safetensors"), settings.network.build(), settings)
-        ...     trained = load_pretrained(Path(folder, "mine.safetensors"))
-        >>> trained.settings == settings
-        True
+    The file appears under its name once it is whole.
     """
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
     tensors = {name: values.contiguous() for name, values in model.state_dict().items()}
-    save_file(tensors, partial, {"settings": json.dumps(asdict(settings))})
+    # Written here, and not by safetensors, whose files nobody else may read.
+    partial.write_bytes(save(tensors, {"settings": json.dumps(asdict(settings))}))
     partial.replace(path)
 
 
-def load_pretrained(weights: str | Path) -> Trained:
-    """Load a trained network; nothing is fetched, and nothing in the file is executed.
+def load_pretrained(name: str) -> Trained:
+    """Load a trained network that comes with the library.
 
     Args:
-        weights: The name of weights that come with the library (``"drive"``: see the documentation
-            for what they are, what they score and their limits), or the path of a file
-            written by `train` or `save_weights`.
+        name: ``"drive"`` or ``"chase_db1"``, the data set that it was trained on. The documentation
+            says how each was trained, what it scores and what its limits are.
+
+    Returns:
+        The network, on the CPU and in evaluation mode, and its settings. It takes RGB values in
+        [0, 1] of shape (N, 3, H, W) and returns logits; `segment` does the rest.
+
+    Raises:
+        ValueError: If there are no weights of that name.
+
+    Example:
+        >>> from torchattn_blocks.retina import load_pretrained
+        >>> trained = load_pretrained("drive")
+        >>> trained.settings.network.model, trained.settings.fov_diameter
+        ('rsan', 535.0)
+    """
+    if name not in shipped():
+        raise ValueError(
+            f"load_pretrained: name must be one of {', '.join(shipped())}, got {name!r}; "
+            "load_weights loads a file"
+        )
+    return load_weights(_SHIPPED / f"{name}.safetensors")
+
+
+def load_weights(path: str | Path) -> Trained:
+    """Load a trained network from a file that `train` or `save_weights` wrote.
+
+    Nothing in the file is executed.
+
+    Args:
+        path: The file.
 
     Returns:
         The network, on the CPU and in evaluation mode, and its settings.
 
     Raises:
-        FileNotFoundError: If there is neither such a name nor such a file.
-        ValueError: If the file is no safetensors file, says nothing of its network, or holds the
-            weights of another. The message names the file.
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is no safetensors file, does not say which network it is of, or
+            holds the weights of another. The message names the file.
 
     Example:
-        >>> from torchattn_blocks.retina import load_pretrained
-        >>> trained = load_pretrained("drive")
-        >>> trained.settings.network.model, trained.settings.side
-        ('rsan', 592)
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from torchattn_blocks.retina import Network, Settings, load_weights, save_weights
+        >>> settings = Settings(Network("backbone", widths=(4, 8)), fov_diameter=540)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "mine.safetensors")
+        ...     save_weights(path, settings.network.build(), settings)
+        ...     trained = load_weights(path)
+        >>> trained.settings == settings
+        True
     """
-    path = _SHIPPED / f"{weights}.safetensors" if str(weights) in shipped() else Path(weights)
+    path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{weights}: there is no such weights file, and the library's own are named "
-            f"{', '.join(shipped())}"
-        )
+        raise FileNotFoundError(f"{path}: there is no such weights file")
     try:
         with safe_open(path, framework="pt") as file:
             said = (file.metadata() or {}).get("settings")
@@ -112,6 +134,16 @@ def load_pretrained(weights: str | Path) -> Trained:
     except (KeyError, TypeError, ValueError, RuntimeError) as cause:
         raise ValueError(f"{path}: settings and weights make no network ({cause})") from cause
     return Trained(model.eval(), settings)
+
+
+def named_weights(name_or_path: str) -> Trained:
+    """Load weights as the commands take them: a name of the library's own, or else a file."""
+    if name_or_path in shipped():
+        return load_pretrained(name_or_path)
+    try:
+        return load_weights(name_or_path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; the library's own are {', '.join(shipped())}") from None
 
 
 def shipped() -> list[str]:

@@ -1,14 +1,12 @@
 """Data sets by the names that commands take."""
 
 from pathlib import Path
-from typing import Literal
 
 from ..data.chase_files import list_chase_db1
 from ..data.drive_files import list_drive
 from ..data.folders import list_folder
+from ..names import DatasetName
 from ..protocol import CHASE_DB1_PROTOCOL, DRIVE_PROTOCOL, Protocol, Split, folder_protocol
-
-DatasetName = Literal["drive", "chase_db1", "folder"]
 
 
 def open_dataset(name: DatasetName, root: Path) -> tuple[Protocol, Split]:

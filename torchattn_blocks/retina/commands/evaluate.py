@@ -3,15 +3,7 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
-from ..evaluation.plots import save_score_curves, save_sheet
-from ..evaluation.report import evaluate, evaluation_tables, save_report
-from ..evaluation.threshold import best_threshold
-from ..predict import segment
-from ..weights import load_pretrained
-from ._dataset import DatasetName, open_dataset
-from ._device import to_accelerator
+from ..names import DatasetName
 
 
 @dataclass(frozen=True)
@@ -40,7 +32,17 @@ class Evaluate:
 
     def __call__(self) -> None:
         """Run the command."""
-        trained = to_accelerator(load_pretrained(self.weights))
+        from tqdm import tqdm
+
+        from ..evaluation.plots import save_score_curves, save_sheet
+        from ..evaluation.report import evaluate, evaluation_tables, save_report
+        from ..evaluation.threshold import best_threshold
+        from ..predict import segment
+        from ..weights import named_weights
+        from ._dataset import open_dataset
+        from ._device import to_accelerator
+
+        trained = to_accelerator(named_weights(self.weights))
         _, split = open_dataset(self.dataset, self.data)
         bare = [files.name for files in split.test if files.label is None]
         if bare:

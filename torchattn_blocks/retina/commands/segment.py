@@ -1,31 +1,27 @@
-"""The command that draws vessel masks."""
+"""The command that draws vessels."""
 
+import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from PIL import Image
 from tyro.conf import Positional
-
-from ..data.files import FundusFiles
-from ..evaluation.plots import overlay
-from ..predict import segment
-from ..weights import load_pretrained
-from ._device import to_accelerator
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Draw vessel masks of fundus images, of any camera, at their own size.
+    """Draw the vessels of fundus images, of any camera, at their own size.
 
-    For each image NAME the folder given as --out receives NAME-probability.png (black 0, white
-    1), NAME-vessels.png (white where the probability is above the threshold) and NAME-overlay.png
-    (the image with its vessels marked). For research; not for diagnosis.
+    For each image NAME the folder given as --out receives NAME-probability.png (16-bit grey, 65535
+    is a probability of 1), NAME-vessels.png (white where the probability is above the threshold)
+    and NAME-overlay.png (the image with its vessels marked). Outside the field of view nothing is
+    vessel. An image that cannot be read does not stop the others. For research; not for diagnosis.
     """
 
     images: Positional[tuple[Path, ...]]
-    """Colour images of the fundus."""
+    """Colour fundus images, or folders of them."""
     weights: str = "drive"
     """Weights that come with the library, by name, or a file that train wrote."""
     out: Path = Path("runs/segment")
@@ -38,25 +34,64 @@ class Segment:
     def __call__(self) -> None:
         """Run the command."""
         if not self.images:
-            raise ValueError("segment: give one image at least")
+            raise ValueError("segment: give one image or folder at least")
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"--threshold must lie in [0, 1], got {self.threshold}")
-        stems = Counter(path.stem for path in self.images)
+        from ..data.files import EXTENSION  # now: --help must not wait for what this loads
+
+        paths = list(_images(self.images, EXTENSION))
+        if not paths:
+            raise FileNotFoundError(f"{self.images[0]}: the folder holds no image")
+        stems = Counter(path.stem for path in paths)
         if twice := [stem for stem, times in stems.items() if times > 1]:
             raise ValueError(
                 f"segment: images must differ in their names, got {', '.join(twice)} twice"
             )
-        trained = to_accelerator(load_pretrained(self.weights))
+        self._draw(paths)
+
+    def _draw(self, paths: list[Path]) -> None:
+        import numpy as np
+        from numpy.typing import NDArray
+        from PIL import Image
+        from tqdm import tqdm
+
+        from ..data.files import FundusFiles
+        from ..evaluation.plots import overlay
+        from ..predict import segment
+        from ..weights import named_weights
+        from ._device import to_accelerator
+
+        trained = to_accelerator(named_weights(self.weights))
         self.out.mkdir(parents=True, exist_ok=True)
-        for path in self.images:
-            fundus = FundusFiles(path.stem, path, label=None, fov=None, second_label=None).read()
-            probability = segment(fundus.image, trained, fov=fundus.fov, flips=self.flips)
+        failures = []
+        for path in tqdm(paths, unit="image"):
+            try:
+                fundus = FundusFiles(path.stem, path, None, None, None).read()
+                probability = segment(fundus.image, trained, fov=fundus.fov, flips=self.flips)
+            except (OSError, ValueError) as error:
+                failures.append(str(error))
+                continue
             probability *= fundus.fov  # beyond the rim there is no retina
             vessels = probability > self.threshold
-            for kind, pixels in {
-                "probability": np.rint(probability * 255).astype(np.uint8),
+            pictures: dict[str, NDArray[Any]] = {
+                "probability": np.rint(probability * 65535).astype(np.uint16),
                 "vessels": vessels.astype(np.uint8) * 255,
                 "overlay": overlay(fundus.image, vessels),
-            }.items():
+            }
+            for kind, pixels in pictures.items():
                 Image.fromarray(pixels).save(self.out / f"{path.stem}-{kind}.png")
-            print(self.out / f"{path.stem}-overlay.png")
+            tqdm.write(str(self.out / f"{path.stem}-overlay.png"))
+        if failures:
+            count = f"{len(failures)} of {len(paths)} images"
+            raise ValueError("\n".join([f"{count} could not be segmented:", *failures]))
+
+
+def _images(given: tuple[Path, ...], extension: str) -> Iterator[Path]:
+    """The files among what was given, and those in the folders among it."""
+    for path in given:
+        if path.is_dir():
+            for file in sorted(path.iterdir()):
+                if re.search(extension + "$", file.name, re.IGNORECASE) and file.name[0] != ".":
+                    yield file
+        else:
+            yield path

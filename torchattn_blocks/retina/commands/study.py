@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from ..network import ModelName
-from ..study import PAPER, Piece, run_study, study_tables
-from ._time import seconds_left
+from ..names import PAPER, ModelName
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,9 @@ class Study:
 
     def __call__(self) -> None:
         """Run the command."""
+        from ..study import Piece, run_study, study_tables
+        from ._time import seconds_left
+
         roots = {"drive": self.drive, "chase_db1": self.chase_db1, "folder": self.folder}
         given = {name: root for name, root in roots.items() if root is not None}
         if not given:

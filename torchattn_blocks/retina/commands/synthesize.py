@@ -3,11 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
-from ..data.folders import save_folder
-from ..data.synthetic import synthesize
-
 
 @dataclass(frozen=True)
 class Synthesize:
@@ -29,6 +24,11 @@ class Synthesize:
 
     def __call__(self) -> None:
         """Run the command."""
+        from tqdm import tqdm
+
+        from ..data.folders import save_folder
+        from ..data.synthetic import synthesize
+
         if self.count < 1:
             raise ValueError(f"--count must be at least 1, got {self.count}")
         seeds = tqdm(range(self.seed, self.seed + self.count), unit="image")

@@ -4,17 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import torch
-
-from ..allocator import keep_freed_memory
-from ..evaluation.plots import save_training_curves
-from ..network import ModelName, Network
-from ..training.augment import Augmentation
-from ..training.loop import train
-from ._dataset import DatasetName, open_dataset
-from ._time import seconds_left
-
-MILD = Augmentation(flip=True, rotate=True, brightness=0.1, gamma=0.1)
+from ..names import DatasetName, ModelName
 
 
 @dataclass(frozen=True)
@@ -57,13 +47,24 @@ class Train:
 
     def __call__(self) -> None:
         """Run the command."""
+        import torch
+
+        from ..allocator import keep_freed_memory
+        from ..evaluation.plots import save_training_curves
+        from ..network import Network
+        from ..training.augment import Augmentation
+        from ..training.loop import train
+        from ._dataset import open_dataset
+        from ._time import seconds_left
+
         keep_freed_memory()
         protocol, split = open_dataset(self.dataset, self.data)
         recipe = replace(protocol.recipe, seed=self.seed, precision=self.precision)
         if self.epochs is not None:
             recipe = replace(recipe, epochs=self.epochs)
         if self.augment:
-            recipe = replace(recipe, augmentation=MILD)
+            mild = Augmentation(flip=True, rotate=True, brightness=0.1, gamma=0.1)
+            recipe = replace(recipe, augmentation=mild)
         rate = protocol.p if self.p is None else self.p
         network = Network(self.model, self.widths, p=rate, block_size=self.block_size)
         torch.manual_seed(self.seed)

@@ -52,7 +52,7 @@ def train(
         recipe: How to train.
         folder: Where to write checkpoints, ``recipe.json`` and ``log.csv``.
         network: Which network `model` is. If given, ``last.safetensors`` and, of the epoch with the
-            least validation loss, ``best.safetensors`` are kept in `folder`, for `load_pretrained`.
+            least validation loss, ``best.safetensors`` are kept in `folder`, for `load_weights`.
         dataset: The name of the data, for these files to say.
         resume: Go on from the last checkpoint in `folder`, where there is one.
         max_time: Return after this many seconds at most, with what whole epochs fit into them; a
