@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "docs" / "results.md",
+    ROOT / "docs" / "weights.md",
     *sorted((ROOT / "torchattn_blocks" / "retina" / "pretrained").glob("*.md")),
 ]
 VIEWS = {"whole image": "whole", "field of view": "fov"}
