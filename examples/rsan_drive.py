@@ -36,7 +36,7 @@ from torchattn_blocks.retina import (
 )
 
 
-def segment_a_image(out: Path) -> None:
+def segment_an_image(out: Path) -> None:
     """Draw the vessels of a real image (CC0, scikit-image) with weights trained on DRIVE."""
     image = data.retina()  # (1411, 1411, 3); another camera's: it is scaled as DRIVE's
     fundus = Fundus(
@@ -77,7 +77,7 @@ def main() -> None:
         model = network.build()
         if args.data is None:
             args.out.mkdir(parents=True, exist_ok=True)
-            segment_a_image(args.out)
+            segment_an_image(args.out)
         train(model, training, validation, recipe, args.out, network=network, resume=args.resume)
     except (OSError, ValueError) as error:
         parser.error(str(error))

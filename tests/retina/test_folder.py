@@ -47,7 +47,7 @@ def _arbitrary_listing_order(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", [str, Path])
-def test_the_files_of_a_image(tmp_path, kind):
+def test_the_files_of_an_image(tmp_path, kind):
     make(tmp_path, "images/b.jpg", "labels/b.png", "masks/b.gif")
     [files] = list_folder(kind(tmp_path))
     assert files == FundusFiles(
@@ -485,7 +485,7 @@ def test_all_images_fit_the_side(tmp_path, sizes, side):
     assert protocol.recipe == replace(type(protocol.recipe)(), side=side)
 
 
-def test_a_image_that_cannot_be_opened_is_named(tmp_path):
+def test_an_image_that_cannot_be_opened_is_named(tmp_path):
     make(tmp_path, *(f"{kind}/{n}.png" for kind in ("images", "labels") for n in (1, 2, 3)))
     files = list_folder(tmp_path)
     (tmp_path / "images/2.png").write_text("no image")

@@ -138,6 +138,6 @@ def test_agrees_with_the_masks_of_chase_db1(real_data):
     assert np.mean(agreement) > 0.996
 
 
-def test_a_image_cut_out_of_the_retina_has_no_border(real_data):
+def test_an_image_cut_out_of_the_retina_has_no_border(real_data):
     for files in list_drive(real_data / "DRIVE", "test"):
         assert estimate_fov(files.read().image[150:430, 150:430]).all()

@@ -47,7 +47,7 @@ def test_refuses_a_model_with_more_maps():
 
 @pytest.mark.parametrize("flips", [False, True])
 @pytest.mark.parametrize(("height", "width"), [(50, 61), (12, 90), (33, 32)])
-def test_a_image_above_the_side_is_seen_in_tiles_of_it(height, width, flips):
+def test_an_image_above_the_side_is_seen_in_tiles_of_it(height, width, flips):
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     model, shapes = Red(), set()
     model.register_forward_pre_hook(lambda module, x: shapes.add(x[0].shape))

@@ -31,7 +31,7 @@ def fundus():
     return synthesize(3, height=200, width=190)
 
 
-def test_a_image_of_the_size_trained_at_is_taken_as_it_is(fundus):
+def test_an_image_of_the_size_trained_at_is_taken_as_it_is(fundus):
     network = trained(fov_diameter(fundus.fov) * 1.02)
     probability = segment(fundus.image, network)
     assert network.model.seen == [(200, 190)]
@@ -72,7 +72,7 @@ def test_what_is_scaled_may_still_be_seen_in_tiles(fundus):
     assert set(network.model.seen) == {(160, 160)}
 
 
-def test_a_image_without_border_is_as_wide_as_the_field_of_view():
+def test_an_image_without_border_is_as_wide_as_the_field_of_view():
     image = np.random.default_rng(0).integers(90, 110, (60, 80, 3), dtype=np.uint8)
     network = trained(160)
     segment(image, network)

@@ -355,7 +355,7 @@ def test_refuses_to_resume_another_recipe(tmp_path, images):
         run(tmp_path, images, FAST, resume=True)
 
 
-def test_refuses_a_side_below_a_images(tmp_path, images):
+def test_refuses_a_side_below_an_images(tmp_path, images):
     with pytest.raises(ValueError, match=r"side .* got 60; synthetic-0000 of training .*64"):
         run(tmp_path, images, replace(FAST, side=60))
 
