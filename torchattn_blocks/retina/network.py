@@ -34,7 +34,6 @@ class Network:
         """Make the network, from RGB images to the logit of vessel, with fresh weights.
 
         Raises:
-            TypeError: If an attribute has the wrong type.
             ValueError: If the model is unknown or an attribute is out of bounds.
         """
         match self.model:

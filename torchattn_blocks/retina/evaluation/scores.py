@@ -82,22 +82,15 @@ def image_scores(
 ) -> dict[str, dict[str, float]]:
     """Score each image by itself: mean and sample standard deviation of every score.
 
-    Args:
-        probabilities: As in `pooled_scores`.
-        labels: As in `pooled_scores`.
-        threshold: As in `pooled_scores`.
-        masks: As in `pooled_scores`.
+    The arguments and the errors are those of `pooled_scores`.
 
     Returns:
         ``{score: {"mean": ..., "std": ...}}`` for the scores of `pooled_scores` and `cl_dice`.
         An image that leaves a score undefined is left out of it.
 
-    Raises:
-        TypeError: As in `pooled_scores`.
-        ValueError: As in `pooled_scores`.
-
     Example:
         >>> import numpy as np
+        >>> from torchattn_blocks.retina import image_scores
         >>> maps = [np.array([[0.9, 0.2]]), np.array([[0.9, 0.7]])]
         >>> image_scores(maps, [np.array([[True, False]])] * 2)["ACC"]
         {'mean': 0.75, 'std': 0.3535533905932738}
