@@ -1,7 +1,8 @@
-"""Segment an image with RSAN's trained weights; then train RSAN, score it, draw what it found.
+"""Train RSAN, score it and draw what it found.
 
-Without --data it trains a small network on synthetic images, in about two minutes on two
-cores. With --data it trains the paper's network on DRIVE by the paper's protocol.
+Without --data it first segments an image with the shipped weights, then trains a small network on
+synthetic images, in about two minutes on two cores. With --data it trains the paper's network on
+DRIVE by the paper's protocol.
 """
 
 import argparse

@@ -78,10 +78,10 @@ def drop_block2d(
             scaled up more than 1024 times. Outside training `x` is not checked.
 
     Note:
-        torchvision and timm implement ``gamma="paper", scale="batch"``. torchvision counts in the
-        dtype of the input, so that large float16 feature maps become zero. timm also lets blocks
-        start at the border and drops far more than asked on small feature maps. The backward pass
-        needs a 64-bit number only, from which the mask is drawn again.
+        torchvision implements ``gamma="paper", scale="batch"``, but counts kept elements in the
+        dtype of the input: for large float16 feature maps the count overflows and the output is
+        zero. timm also lets blocks start at the border and drops far more than asked on small
+        feature maps. The backward pass draws the mask again from an 8-byte seed.
 
     Example:
         >>> import torch
@@ -129,8 +129,8 @@ class DropBlock2d(_DropoutNd):  # by that base, tools that look for dropout find
         p: Probability that an element is dropped, see `torchattn_blocks.functional.drop_block2d`.
             Read and set it at any time as ``layer.p``; compiled code does not recompile for it.
         block_size: Height and width of a block.
-        gamma: ``"exact"`` or ``"paper"``, see there.
-        scale: ``"constant"``, ``"batch"`` or ``"position"``, see there.
+        gamma: ``"exact"`` or ``"paper"``, see `drop_block2d`.
+        scale: ``"constant"``, ``"batch"`` or ``"position"``, see `drop_block2d`.
         channelwise: Whether each channel has its own blocks.
         inplace: Whether to write into the input.
 

@@ -98,7 +98,7 @@ def folder_protocol(files: Sequence[FundusFiles]) -> Protocol:
     remain; of fewer than five or ten, the last.
 
     Args:
-        files: The images, as :func:`folder` lists them.
+        files: The images, as `list_folder` lists them.
 
     Returns:
         The protocol, with DropBlock at the paper's rate for DRIVE. Its recipe pads to the longest

@@ -53,7 +53,7 @@ def list_drive(root: str | Path, split: Literal["training", "test"]) -> list[Fun
         ('02', (584, 565, 3), True)
     """
     if split not in ("training", "test"):
-        raise ValueError(f'drive: split must be "training" or "test", got {split!r}')
+        raise ValueError(f'list_drive: split must be "training" or "test", got {split!r}')
     folder = Path(root) / split
     images = find_files(folder / "images", _DRIVE_NAME)
     labels = find_files(folder / "1st_manual", _DRIVE_NAME)

@@ -172,7 +172,8 @@ def _by_image(maps: dict[str, Path], images: dict[str, Path]) -> dict[str, Path]
 def _split_name(name: str) -> list[str]:
     """The folders and the stem that an image's name is made of."""
     parts = name.split("/")
-    # Nothing that leads out of the root, that `folder` takes for hidden, or that a system forbids.
+    # Nothing that leads out of the root, that `list_folder` takes for hidden, or that some system
+    # forbids.
     if not name.isprintable() or not all(re.fullmatch(r"[^.\\:][^\\:]*", part) for part in parts):
         raise ValueError(
             "save_folder: an image's name must be names of files, joined by /, that start with "

@@ -48,7 +48,8 @@ def train(
         model: A network from images (N, 3, H, W) to logits (N, 1, H, W). It is left on the device
             and in the mode, training or evaluation, that it was trained on and given in.
         training: Images with labels, all of one size unless the recipe pads them.
-        validation: Images on which to watch the loss; they change nothing.
+        validation: Images on which the loss is measured after each epoch. They choose the epoch
+            that is kept as ``best.safetensors`` and do not influence the training.
         recipe: How to train.
         folder: Where to write checkpoints, ``recipe.json`` and ``log.csv``.
         network: Which network `model` is. If given, ``last.safetensors`` and, of the epoch with the
