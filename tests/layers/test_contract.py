@@ -202,7 +202,8 @@ def test_compiles_whole_and_once_for_all_sizes(row):
     counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(layer, backend=counter, fullgraph=True, dynamic=True)
     compiled(image().requires_grad_())
-    once = counter.frame_count
+    # torch's batch normalisation counts its calls in a 0-d tensor, and is compiled twice for it.
+    assert counter.frame_count == 1 + has_batch_norm(row)
     for size in ((9, 14), (16, 8), (31, 5)):
         found = []
         for run in (compiled, layer):
@@ -211,7 +212,7 @@ def test_compiles_whole_and_once_for_all_sizes(row):
             y.square().sum().backward()
             found.append((y, x.grad))
         torch.testing.assert_close(*found, rtol=1e-3, atol=1e-3)
-    assert counter.frame_count == once > 0
+    assert counter.frame_count == 1 + has_batch_norm(row)
 
 
 @every_row
@@ -272,6 +273,18 @@ def test_copies(row, copied):
     )
 
 
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))]
+)
+def test_a_shallow_copy_of_a_convolution_is_whole(copied):
+    conv = copy.copy(SpatialAttention().conv)  # the original is gone
+    other = copied(conv)
+    with torch.no_grad():
+        other.weight.fill_(5.0)
+    other.reset_parameters()
+    assert other.weight.abs().max() < 5
+
+
 @every_row
 def test_a_deleted_layer_is_freed_at_once(row):
     layer = made(row)
@@ -309,14 +322,20 @@ def test_children_are_called_and_outputs_are_not_overwritten(row):
 @pytest.mark.parametrize("order", [1, -1], ids=["parents first", "parents last"])
 def test_reset_parameters_restarts_as_built(row, order):
     layer = row.make().to("meta").to_empty(device="cpu")
-    for module in list(layer.modules())[::order]:
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
-    for (name, value), built in zip(layer.named_parameters(), row.make().parameters(), strict=True):
-        if built.unique().numel() == 1:  # zeros, or a normalisation's ones
-            assert torch.equal(value, built), name
-        elif built.numel() >= 20:
-            assert value.std().item() == pytest.approx(built.std().item(), rel=0.35), name
+    reset, built = [], []
+    for _ in range(20):
+        for module in list(layer.modules())[::order]:
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+        reset.append([p.detach().clone() for p in layer.parameters()])
+        built.append([p.detach() for p in row.make().parameters()])
+    names = [name for name, _ in layer.named_parameters()]
+    for name, *pair in zip(names, zip(*reset, strict=True), zip(*built, strict=True), strict=True):
+        value, expected = map(torch.stack, pair)
+        if expected.unique().numel() == 1:  # zeros, or a normalisation's ones
+            assert torch.equal(value, expected), name
+        else:
+            assert value.std().item() == pytest.approx(expected.std().item(), rel=0.3), name
 
 
 @every_row

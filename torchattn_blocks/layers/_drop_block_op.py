@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from .._check import check_rate
@@ -37,14 +38,30 @@ def drop_blocks(
     """Drop blocks of `x`, shape (N, C, *size); arguments checked by the caller."""
     options = (block_size, gamma, scale, channelwise)
     if not _needs_operator(x):
+        if inplace:
+            _check_writable(x)
         function = _DropBlockInPlace if inplace else _DropBlock
         return function.apply(x, seed, float(p), *options)  # type: ignore[no-untyped-call]
-    if _is_transformed():
-        mask = drop_block_operator(torch.ones_like(x), seed, _rate(p), *options)
-        dropped = torch.where(mask == 0, mask, x * mask)  # infinity times zero is not zero
-    else:
-        dropped = drop_block_operator(x, seed, _rate(p), *options)
-    return x.copy_(dropped) if inplace else dropped
+    rate = _rate(p)
+    if isinstance(x, FakeTensor) and not isinstance(seed, FakeTensor):  # its mode has ended
+        seed, rate = map(x.fake_mode.from_tensor, (seed, rate))
+    if not _is_transformed():
+        dropped = drop_block_operator(x, seed, rate, *options)
+        return x.copy_(dropped) if inplace else dropped
+    mask = drop_block_operator(torch.ones_like(x), seed, rate, *options)
+    if inplace:
+        return x.mul_(mask).masked_fill_(mask == 0, 0)  # infinity times zero is not zero
+    return torch.where(mask == 0, mask, x * mask)
+
+
+def _check_writable(x: Tensor) -> None:
+    """Raise what torch would raise, but before `x` is overwritten."""
+    leaf = x._base if x._is_view() else x
+    if torch.is_grad_enabled() and leaf is not None and leaf.is_leaf and leaf.requires_grad:
+        raise RuntimeError(
+            "drop_block2d: x is a leaf Variable that requires grad, or a view of one: it cannot be "
+            "used with inplace=True"
+        )
 
 
 def _needs_operator(x: Tensor) -> bool:
@@ -130,7 +147,7 @@ class _DropBlock(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (seed,) = ctx.saved_tensors
-        grad_x = _DropBlock.apply(grad, seed, *ctx.options)  # type: ignore[no-untyped-call]
+        grad_x = drop_blocks(grad, seed, *ctx.options, inplace=False)  # compiled, it may be
         return grad_x, *[None] * (len(ctx.options) + 1)
 
     @staticmethod
@@ -198,7 +215,7 @@ def _each(
     xs = x.expand(info.batch_size, *x.shape) if in_dims[0] is None else x.movedim(in_dims[0], 0)
     if info.batch_size == 0:
         return torch.empty_like(xs), 0
-    seeds = [seed] * info.batch_size if in_dims[1] is None else seed.unbind(in_dims[1])
+    seeds = [seed] * info.batch_size if in_dims[1] is None else seed.unbind()
     return torch.stack([drop(*pair, *rest) for pair in zip(xs, seeds, strict=True)]), 0
 
 

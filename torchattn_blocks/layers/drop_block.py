@@ -5,11 +5,11 @@ Ghiasi, Lin & Le, "DropBlock: A regularization method for convolutional networks
 
 from typing import Any, Literal, cast
 
-import numpy as np
 import torch
 from torch import Tensor, fx
 from torch.nn.modules.dropout import _DropoutNd
 from torch.overrides import handle_torch_function, has_torch_function_unary
+from torch.utils._python_dispatch import _disable_current_modes
 
 from .._check import (
     check_at_least,
@@ -183,10 +183,13 @@ inplace=False)
         self._p = check_rate(p, "DropBlock2d")
         # For compiled code, which takes a tensor for an input and a float for a constant. It is a
         # plain attribute: a buffer would be rounded by .half() and stand in the state dict. It is a
-        # new one each time: a backward pass may still hold the last. By way of NumPy, because that
-        # gives an ordinary tensor in every mode that tensors can be made in, but for inference.
-        with torch.inference_mode(False):
-            self._p_tensor = torch.from_numpy(np.array(self._p))
+        # new one each time: a backward pass may still hold the last. It has one element, not none:
+        # compiled code treats 0-d tensors as numbers, and would be compiled twice.
+        self._p_tensor: Tensor | None = None
+        if not torch.compiler.is_compiling():  # else the float itself is part of the graph
+            # An ordinary tensor in whatever mode (inference, fake, tracing) this happens.
+            with torch.inference_mode(False), _disable_current_modes():
+                self._p_tensor = torch.tensor([self._p], dtype=torch.float64, device="cpu")
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_p_tensor"}
@@ -205,9 +208,12 @@ inplace=False)
                 return cast(Tensor, tracer.create_proxy("call_module", path, (x,), {}))
         if not self.training:
             return x
+        p: float | Tensor = self._p
+        if self._p_tensor is not None and torch.compiler.is_compiling():
+            p = self._p_tensor[0]
         return drop_block2d(
             x,
-            self._p_tensor if torch.compiler.is_compiling() else self._p,
+            p,
             self.block_size,
             gamma=self.gamma,
             scale=self.scale,
