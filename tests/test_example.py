@@ -94,7 +94,7 @@ def test_on_a_copy_of_drive(example, made_up_drive, tmp_path, monkeypatch, capsy
 
     with pytest.raises(SystemExit):
         run(example, monkeypatch, capsys, *arguments)  # it would overwrite the run
-    assert "holds a run" in capsys.readouterr().err
+    assert "holds a training" in capsys.readouterr().err
     assert numbers(run(example, monkeypatch, capsys, *arguments, "--resume")) == rows
 
 
@@ -127,7 +127,7 @@ def test_as_a_program_on_synthetic_images(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "nowhere"], "nowhere/training/images: there is no such folder"),
+        (["--data", "nowhere"], "nowhere/training/images: this folder does not exist"),
         (["--epochs", "0"], "epochs must be at least 1, got 0"),
         (["--seed", "-1"], "seed must lie in [0, 2**32), got -1"),
         (["--epochs", "many"], "invalid int value: 'many'"),

@@ -203,7 +203,7 @@ import torchattn_blocks.retina
 try:
     torchattn_blocks.retina.estimate_fov
 except ModuleNotFoundError as error:
-    assert "pip install 'torchattn_blocks[retina]'" in str(error), error
+    assert "pip install '.[retina]'" in str(error), error
 else:
     raise SystemExit("no error")
 """

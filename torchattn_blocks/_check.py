@@ -1,4 +1,4 @@
-"""Checks of what a user hands in, worded alike: who complains, of which argument, and its value."""
+"""Argument validation. Every message names the layer, the argument, its bounds and its value."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor
 def check_map(x: object, owner: str, channels: int | None = None) -> None:
     """Raise unless `x` is a floating tensor of shape (N, C, H, W), C being `channels` if given.
 
-    What stands for a tensor while a graph is recorded (an FX proxy) passes: it has no shape yet.
+    An FX proxy passes: it has no shape while a graph is recorded.
     """
     if hasattr(x, "__torch_function__") and not isinstance(x, Tensor):
         return
@@ -25,7 +25,7 @@ def check_map(x: object, owner: str, channels: int | None = None) -> None:
 
 
 def check_at_least(owner: str, least: int, **numbers: int) -> None:
-    """Raise unless every one of `numbers` is an int, NumPy's and symbolic ones too, of `least`."""
+    """Raise unless each number is at least `least` and an int, a NumPy or a symbolic int."""
     for name, number in numbers.items():
         if not isinstance(number, int | np.integer | torch.SymInt) or isinstance(number, bool):
             raise TypeError(f"{owner}: {name} must be an int, got {number!r}")
@@ -34,19 +34,19 @@ def check_at_least(owner: str, least: int, **numbers: int) -> None:
 
 
 def check_choice(owner: str, choices: Iterable[str], **values: str) -> None:
-    """Raise unless every one of `values` is among `choices`."""
+    """Raise unless each value is one of `choices`."""
     for name, value in values.items():
         if value not in choices:
             raise ValueError(f"{owner}: {name} must be one of {tuple(choices)}, got {value!r}")
 
 
 def plain_int(number: Any) -> Any:
-    """A NumPy integer as an int: graphs and files hold ints. Others, symbolic ones too, as is."""
+    """A NumPy integer as an int, for graphs and files. Other ints, also symbolic, stay as is."""
     return number.item() if isinstance(number, np.integer) else number
 
 
 def check_rate(p: Any, owner: str) -> float:
-    """A drop rate as a float; `owner` is named in errors."""
+    """A drop probability as a float; errors name `owner`."""
     if isinstance(p, Tensor):
         check_rate_tensor(p, owner)
         p = float(p)
@@ -58,7 +58,7 @@ def check_rate(p: Any, owner: str) -> float:
 
 
 def check_rate_tensor(p: Tensor, owner: str) -> None:
-    """Raise unless `p` can hold a drop rate; its value, which may not be known yet, is not read."""
+    """Raise unless `p` is a 0-d floating tensor without gradient. Its value is not read."""
     if p.dim() != 0 or not p.is_floating_point():
         kind = f"shape {tuple(p.shape)} and dtype {p.dtype}"
         raise TypeError(f"{owner}: p must be a number or a 0-d floating tensor, got {kind}")

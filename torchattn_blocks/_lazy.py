@@ -1,6 +1,6 @@
-"""Public names that are imported when they are first used (PEP 562).
+"""Public names that are imported on first use (PEP 562).
 
-Importing the package costs nothing then, and a command's ``--help`` need not load torch.
+Importing the package then takes no time, and a command's ``--help`` need not load torch.
 """
 
 import sys
@@ -14,9 +14,9 @@ def lazy(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """The ``__getattr__``, ``__dir__`` and ``__all__`` of a package.
 
-    `modules` gives, for each public name, the module that defines it, relative to the package; the
-    last part of a module's own path, as ``"functional"``, stands for the module. `extra` is what
-    to install where a third party's package is missing.
+    `modules` has the module of each public name, relative to the package. If the name is the last
+    part of that path, such as ``"functional"``, it is the module itself. `extra` is the extra to
+    install if a package is missing.
     """
 
     def __getattr__(name: str) -> Any:  # noqa: N807
@@ -29,7 +29,8 @@ def lazy(
             if not extra or (error.name or "").startswith("torchattn_blocks"):
                 raise
             raise ModuleNotFoundError(
-                f"{package} needs {error.name}: pip install 'torchattn_blocks[{extra}]'",
+                f"{package} needs {error.name}, of the extra [{extra}]. In a clone of the "
+                f"repository: pip install '.[{extra}]'",
                 name=error.name,
             ) from error
         value = module if path.endswith(f".{name}") else getattr(module, name)

@@ -89,7 +89,7 @@ def test_train_leaves_weights_log_and_curves(trained):
 def test_a_run_cut_by_max_time_goes_on_to_the_same_weights(command, images, trained, tmp_path):
     arguments = ["train", "--data", images, *SMALL, "--out", tmp_path]
     out = command(*arguments, "--max-time", "0:00:00")
-    assert "Stopped in time, after epoch 0 of 3: --resume goes on." in out
+    assert "Stopped after epoch 0 of 3. --resume continues." in out
     assert "Trained for 3 epochs" in command(*arguments, "--resume")
     weights, whole = (load_weights(p / "last.safetensors").model for p in (tmp_path, trained))
     whole = whole.state_dict()
@@ -143,9 +143,7 @@ def test_evaluate_without_labels_says_what_is_missing(command, images, trained, 
             (tmp_path / part / "labels").mkdir(exist_ok=True)
             (tmp_path / part / "labels" / path.name).symlink_to(images / "labels" / path.name)
     arguments = ["--data", tmp_path, "--dataset", "folder", "--out", tmp_path / "out"]
-    with pytest.raises(
-        SystemExit, match=r"vessel masks of the first observer.*test/synthetic-0009"
-    ):
+    with pytest.raises(SystemExit, match=r"scores need vessel masks.*test/synthetic-0009"):
         command("evaluate", *arguments, "--weights", trained / "last.safetensors")
     assert not (tmp_path / "out").exists()
 
@@ -216,19 +214,28 @@ def test_a_failing_piece_of_a_study_is_named_and_the_others_done(command, images
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "--data", "nowhere"], r"nowhere/training/images: there is no such folder"),
+        (["train", "--data", "nowhere"], r"nowhere/training/images: this folder does not exist"),
         (["train", "--data", "DATA", *SMALL, "--epochs", "0"], "epochs must be at least 1, got 0"),
         (["train", "--data", "DATA", *SMALL, "--max-time", "9 min"], "hours:minutes:seconds"),
         (["train", "--data", "DATA", *SMALL, "--p", "1.5"], r"p must .*1\.5"),
-        (["evaluate", "--data", "DATA", "--weights", "nobody"], "nobody: there is no such weights"),
+        (
+            ["evaluate", "--data", "DATA", "--weights", "nobody"],
+            "nobody: this weights file does not exist",
+        ),
         (["segment", "nowhere.png", "--weights", "WEIGHTS"], r"nowhere\.png"),
-        (["segment", "--weights", "WEIGHTS"], "give one image or folder at least"),
-        (["segment", "a/x.png", "b/x.jpg", "--weights", "WEIGHTS"], "differ in their names, got x"),
+        (
+            ["segment", "--weights", "WEIGHTS"],
+            "images must name at least 1 image or folder, got none",
+        ),
+        (
+            ["segment", "a/x.png", "b/x.jpg", "--weights", "WEIGHTS"],
+            "have different names, got x more than once",
+        ),
         (["segment", "x.png", "--weights", "WEIGHTS", "--threshold", "2"], r"\[0, 1\], got 2"),
         (["synthesize", "--out", "OUT", "--count", "0"], "--count must be at least 1, got 0"),
-        (["study", "--models", "rsan"], "give the folder of a data set"),
-        (["study", "--drive", "nowhere"], "nowhere: there is no such folder"),
-        (["study", "--folder", "DATA", "--options", "a/b"], "options must be paper, or such as"),
+        (["study", "--models", "rsan"], "pass at least one data set"),
+        (["study", "--drive", "nowhere"], "nowhere: this folder does not exist"),
+        (["study", "--folder", "DATA", "--options", "a/b"], "options must be paper or like"),
         (["study", "--folder", "DATA", "--jobs", "0", "--out", "OUT"], "jobs must be at least 1"),
     ],
 )
@@ -268,7 +275,7 @@ sys.argv = ["retina", "segment"]
 try:
     main()
 except SystemExit as stop:
-    assert "give one image" in stop.code
+    assert "images must name" in stop.code
 assert os.environ["OMP_WAIT_POLICY"] == "passive"
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -79,7 +79,7 @@ def test_best_threshold_needs_vessels():
         best_threshold([probability], [~label & label])
     with pytest.raises(ValueError, match="labels must hold a vessel pixel"):
         best_threshold([probability], [label], masks=[~label])
-    with pytest.raises(ValueError, match="got 1 maps, 0 labels"):
+    with pytest.raises(ValueError, match="got 1 probabilities, 0 labels"):
         best_threshold([probability], [])
 
 
@@ -134,14 +134,14 @@ def test_report_leaves_out_what_was_not_given(images, maps):
 def test_report_names_the_images_without_labels(images, maps):
     bare = [replace(fundus, name=name) for fundus, name in zip(images, "abc", strict=True)]
     bare[0], bare[2] = (replace(fundus, label=None) for fundus in (bare[0], bare[2]))
-    with pytest.raises(ValueError, match=r"vessel masks of the first observer.* lack: a, c$"):
+    with pytest.raises(ValueError, match=r"evaluate: images must have labels, which a, c lack"):
         evaluate(bare, maps)
 
 
 def test_refuses_what_does_not_fit(images, maps):
-    with pytest.raises(ValueError, match="got 2 maps, 3 labels"):
+    with pytest.raises(ValueError, match="got 2 probabilities, 3 labels"):
         evaluate(images, maps[:2])
-    with pytest.raises(ValueError, match="got 0 maps"):
+    with pytest.raises(ValueError, match="got 0 probabilities"):
         evaluate([], [])
     for threshold in (-0.1, 1.1, math.nan):
         with pytest.raises(ValueError, match=rf"chosen_threshold must lie .* got {threshold}"):

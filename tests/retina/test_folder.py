@@ -158,7 +158,7 @@ def test_a_linked_folder_goes_by_its_own_name(tmp_path, link):
 
 # Ill-formed trees: (the files, the error, what it says)
 
-LAYOUT = r"(?s:.*)The root must hold(?s:.*)images/(?s:.*)labels/(?s:.*)masks/"
+LAYOUT = r"(?s:.*)The root, or folders in it (?s:.*)images/(?s:.*)labels/(?s:.*)masks/"
 FAULTS = {
     "empty": ([], FileNotFoundError, "root: the folder holds no folder images/" + LAYOUT),
     "images elsewhere": (
@@ -174,63 +174,63 @@ FAULTS = {
     "image without label": (
         ["a/images/1.png", "a/images/2.png", "a/labels/1.png"],
         FileNotFoundError,
-        "a/images/2.png: an image without a vessel mask, which others have, as .*labels/1.png"
-        ".* add the file",
+        "a/images/2.png: this image has no vessel mask, but others .*labels/1.png"
+        ".* remove the image",
     ),
     "image without mask": (
         ["images/1.png", "images/2.png", "masks/1.png"],
         FileNotFoundError,
-        "images/2.png: an image without a field of view",
+        "images/2.png: this image has no field of view",
     ),
     "label without image": (
         ["a/images/1.png", "a/labels/1.png", "a/labels/2.png"],
         ValueError,
-        "a/labels/2.png: a vessel mask without an image 2.* take the file away",
+        "a/labels/2.png: this vessel mask has no image 2.* remove this file",
     ),
     "label with more letters than the image": (
         ["images/1.png", "labels/1b.png"],
         ValueError,
-        "labels/1b.png: a vessel mask without an image",
+        "labels/1b.png: this vessel mask has no image",
     ),
     "label of an image elsewhere": (
         ["a/images/1.png", "b/images/2.png", "a/labels/1.png", "a/labels/2.png"],
         ValueError,
-        "a/labels/2.png: a vessel mask without an image 2",
+        "a/labels/2.png: this vessel mask has no image 2",
     ),
     "labels of no images": (
         ["a/images/1.png", "b/images/.1.png", "b/labels/1.png"],
         ValueError,
-        "b/labels/1.png: a vessel mask without an image",
+        "b/labels/1.png: this vessel mask has no image",
     ),
     "mask without image": (
         ["images/1.png", "masks/2_mask.png"],
         ValueError,
-        "masks/2_mask.png: a field of view without an image",
+        "masks/2_mask.png: this field of view has no image",
     ),
     "two labels": (
         ["images/1.png", "labels/1_a.png", "labels/1_b.png"],
         ValueError,
-        "labels/1_b.png: .*labels/1_a.png might be of .*images/1.png too. Keep one",
+        "labels/1_b.png: .*labels/1_a.png fits .*images/1.png too. Remove one",
     ),
     "two masks": (
         ["images/1.png", "masks/1-a.png", "masks/1_b.png"],
         ValueError,
-        "masks/1_b.png: .*masks/1-a.png might be of .*images/1.png too. Keep one",
+        "masks/1_b.png: .*masks/1-a.png fits .*images/1.png too. Remove one",
     ),
     "two images for a label": (
         ["images/1.png", "images/1_b.png", "labels/1_b_label.png", "labels/1_label.png"],
         ValueError,
-        "labels/1_b_label.png: might be of .*images/1.png or of .*images/1_b.png. Give it the stem",
+        "labels/1_b_label.png: fits .*images/1.png and .*images/1_b.png. Rename it",
     ),
     "two images of a stem": (
         ["images/1.png", "images/1.jpg"],
         ValueError,
-        "images/1.png: .*images/1.jpg is of image 1 too. Keep one",
+        "images/1.png: .*images/1.jpg also has the identifier 1. Remove one",
     ),
     "two labels of a stem": (
         ["images/1.png", "labels/1.png", "labels/1.gif"],
         ValueError,
-        "labels/1.png: .*labels/1.gif is of image 1 too. Keep one",
+        "labels/1.png: .*labels/1.gif also has the identifier 1. Remove one",
     ),
 }
 
@@ -248,7 +248,7 @@ def test_an_ill_formed_tree_is_refused(tmp_path, fault):
 @pytest.mark.parametrize("name", ["nowhere", "images.zip"])
 def test_the_root_must_be_a_folder(tmp_path, name):
     (tmp_path / "images.zip").write_bytes(b"")
-    with pytest.raises(FileNotFoundError, match=f"{name}: there is no such folder" + LAYOUT):
+    with pytest.raises(FileNotFoundError, match=f"{name}: this folder does not exist" + LAYOUT):
         list_folder(tmp_path / name)
 
 
@@ -301,7 +301,7 @@ def test_no_file_is_overwritten(tmp_path, kind):
     path = tmp_path / kind / "2.png"
     path.parent.mkdir()
     path.write_bytes(b"mine")
-    with pytest.raises(FileExistsError, match=rf"{kind}/2\.png: there is such a file already"):
+    with pytest.raises(FileExistsError, match=rf"{kind}/2\.png: this file exists"):
         save_folder(tmp_path, images("1", "2"))
     assert path.read_bytes() == b"mine"
     assert sorted(tmp_path.rglob("2.png")) == [path]
@@ -332,7 +332,7 @@ def test_a_name_twice_is_refused(tmp_path):
 )
 def test_a_name_that_is_no_path_below_the_root_is_refused(tmp_path, name):
     root = tmp_path / "a" / "root"
-    with pytest.raises(ValueError, match=r"name must be names of files.*Rename"):
+    with pytest.raises(ValueError, match=r"name must be file names.*Rename"):
         save_folder(root, images(name))
     assert list(tmp_path.iterdir()) == []
 
@@ -457,7 +457,7 @@ def test_others_must_have_labels(picture, bare):
     "names", [[], ["1"], ["1", "2"], ["1", "test/1", "test/2"], ["val/1", "val/2", "test/1"]]
 )
 def test_too_few_images(picture, names):
-    with pytest.raises(ValueError, match=f"got {len(names)} in all, and none to train on"):
+    with pytest.raises(ValueError, match=f"got {len(names)} images and no training image"):
         parts(picture, names)
 
 

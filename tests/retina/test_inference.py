@@ -41,7 +41,7 @@ def test_every_module_is_left_in_its_mode():
 
 
 def test_refuses_a_model_with_more_maps():
-    with pytest.raises(ValueError, match="model must give one map, got 3"):
+    with pytest.raises(ValueError, match="model must have 1 output channel, got 3"):
         vessel_probability(nn.Conv2d(3, 3, 1), np.zeros((9, 11, 3), np.uint8))
 
 

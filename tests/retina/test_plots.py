@@ -139,16 +139,16 @@ def test_score_curves_refuse_what_has_none(tmp_path, probability, label):
 def test_score_curves_refuse_second_maps_that_do_not_fit(tmp_path):
     probability, label, second = made_up(3, (6, 7), 100)
     for error, seconds in ((TypeError, [second * 1.0]), (ValueError, [second.T]), (ValueError, [])):
-        with pytest.raises(error, match="scores: "):
+        with pytest.raises(error, match="save_score_curves: "):
             save_score_curves(tmp_path / "x.png", [probability], [label], seconds=seconds)
 
 
-def test_training_curves_mark_the_least_validation_loss(drawn):
+def test_training_curves_mark_the_lowest_validation_loss(drawn):
     log = [EpochLog(1, 0.3, 0.35), EpochLog(2, 0.2, 0.25), EpochLog(3, 0.1, 0.28)]
     [panel] = drawn(save_training_curves, log)
     assert panel["training"].tolist() == [[1, 0.3], [2, 0.2], [3, 0.1]]
     assert panel["validation"].tolist() == [[1, 0.35], [2, 0.25], [3, 0.28]]
-    assert panel["least: 0.25, epoch 2"].tolist() == [[2, 0.25]]
+    assert panel["lowest: 0.25, epoch 2"].tolist() == [[2, 0.25]]
 
 
 @pytest.mark.parametrize(

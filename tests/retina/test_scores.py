@@ -82,9 +82,9 @@ def test_a_map_of_zeros_and_ones_has_no_curve():
 @pytest.mark.parametrize(
     ("maps", "labels", "message"),
     [
-        ([], [], "got 0 maps, 0 labels"),
-        ([np.zeros((2, 2))], [], "got 1 maps, 0 labels"),
-        ([np.zeros((2, 2))], [np.zeros((2, 3), bool)], r"0 differ: \[\(2, 2\), \(2, 3\)"),
+        ([], [], "at least 1; got 0 probabilities, 0 labels"),
+        ([np.zeros((2, 2))], [], "got 1 probabilities, 0 labels"),
+        ([np.zeros((2, 2))], [np.zeros((2, 3), bool)], r"got \[\(2, 2\), \(2, 3\).* in entry 0"),
     ],
 )
 def test_bad_arguments(maps, labels, message):
@@ -182,8 +182,8 @@ def test_second_observers_cl_dice_on_drive(real_data):
 @pytest.mark.parametrize(
     ("error", "probability", "kind", "message"),
     [
-        (ValueError, np.array([[np.nan, 0.5]]), bool, r"must lie in \[0, 1\], map 0"),
-        (ValueError, np.array([[-3.0, 0.5]]), bool, r"map 0 does not: from -3.0 to 0.5"),
+        (ValueError, np.array([[np.nan, 0.5]]), bool, r"must lie in \[0, 1\], got values from"),
+        (ValueError, np.array([[-3.0, 0.5]]), bool, r"from -3.0 to 0.5 in entry 0"),
         (TypeError, np.array([[0.2, 0.5]]), np.uint8, "must be of type bool, got .'uint8'"),
     ],
 )
@@ -197,7 +197,7 @@ def test_bad_masks():
     maps, labels, masks = made_up(2)
     with pytest.raises(TypeError, match="must be of type bool"):
         pooled_scores(maps, labels, masks=[mask.astype(np.uint8) for mask in masks])
-    with pytest.raises(ValueError, match="no pixel to score"):
+    with pytest.raises(ValueError, match="pooled_scores: masks must leave a pixel to score"):
         pooled_scores(maps, labels, masks=[np.zeros_like(mask) for mask in masks])
 
 

@@ -82,7 +82,7 @@ def test_an_image_without_border_is_as_wide_as_the_field_of_view():
 def test_what_is_wrong_is_said(fundus):
     with pytest.raises(ValueError, match=r"fov must have the image's shape \(200, 190\), got"):
         segment(fundus.image, trained(100), fov=fundus.fov.T)
-    with pytest.raises(ValueError, match="fov must hold a pixel"):
+    with pytest.raises(ValueError, match="fov must have at least 1 True pixel"):
         segment(fundus.image, trained(100), fov=np.zeros((200, 190), bool))
     with pytest.raises(ValueError, match="image must be of shape"):
         segment(fundus.image[..., 0], trained(100))

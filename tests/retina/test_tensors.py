@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchattn_blocks.retina.data.tensors import crop_evenly, image_tensor, map_tensor, pad_evenly
+from torchattn_blocks.retina.data.tensors import crop_evenly, image_tensor, mask_tensor, pad_evenly
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 30))
@@ -30,7 +30,7 @@ def test_images_are_scaled_and_maps_are_zeros_and_ones():
     assert tensor.shape == (3, 2, 3)
     assert tensor.dtype == torch.float32
     assert tensor[1, 0, 2].item() == pytest.approx(image[0, 2, 1] / 255)
-    target = map_tensor(np.array([[True, False]]), side=2)
+    target = mask_tensor(np.array([[True, False]]), side=2)
     assert target.tolist() == [[[1.0, 0.0], [0.0, 0.0]]]
 
 

@@ -179,7 +179,7 @@ def test_a_cut_while_a_checkpoint_is_written_leaves_the_last(tmp_path, images, m
 
 def test_a_run_is_not_overwritten(tmp_path, images):
     run(tmp_path, images)
-    with pytest.raises(ValueError, match="holds a run: resume it, or give another folder"):
+    with pytest.raises(ValueError, match=r"holds a training\. Use resume"):
         run(tmp_path, images)
     assert (tmp_path / "checkpoint-3").is_dir()
 
@@ -309,7 +309,9 @@ def test_images_are_changed_anew_in_each_epoch_and_so_resumed(tmp_path, monkeypa
 def test_rotation_needs_squares(tmp_path):
     lying = [synthesize(seed, height=64, width=72) for seed in range(2)]
     recipe = replace(FAST, augmentation=Augmentation(rotate=True))
-    with pytest.raises(ValueError, match=r"rotated must be square, .* a side .* got \(64, 72\)"):
+    with pytest.raises(
+        ValueError, match=r"rotated, images must be square, .* a side; got \(64, 72\)"
+    ):
         train(small_rsan(), lying, lying, recipe, tmp_path)
 
 
@@ -343,7 +345,9 @@ def test_sizes_that_differ_are_padded_to_one(tmp_path):
 
 def test_refuses_images_without_labels(tmp_path, images):
     bare = [replace(images[0], label=None)]
-    with pytest.raises(ValueError, match="image synthetic-0000 of validation has no label"):
+    with pytest.raises(
+        ValueError, match="validation images must have labels, which synthetic-0000 lacks"
+    ):
         train(small_rsan(), images, bare, FAST, tmp_path)
     with pytest.raises(ValueError, match=r"training must hold images of one .* got none"):
         train(small_rsan(), [], images, FAST, tmp_path)
@@ -351,12 +355,14 @@ def test_refuses_images_without_labels(tmp_path, images):
 
 def test_refuses_to_resume_another_recipe(tmp_path, images):
     run(tmp_path, images, replace(FAST, epochs=1))
-    with pytest.raises(ValueError, match=r"holds a run of another recipe.*'epochs': 1"):
+    with pytest.raises(ValueError, match=r"holds a training by another recipe.*'epochs': 1"):
         run(tmp_path, images, FAST, resume=True)
 
 
 def test_refuses_a_side_below_an_images(tmp_path, images):
-    with pytest.raises(ValueError, match=r"side .* got 60; synthetic-0000 of training .*64"):
+    with pytest.raises(
+        ValueError, match=r"side must .* got 60; training image synthetic-0000 .*64"
+    ):
         run(tmp_path, images, replace(FAST, side=60))
 
 

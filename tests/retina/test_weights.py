@@ -56,9 +56,11 @@ def test_any_reader_of_safetensors_gets_the_state_dict(file):
 def test_an_unknown_name(tmp_path):
     with pytest.raises(ValueError, match=r"name must be one of chase_db1, drive, got 'nobody'"):
         load_pretrained("nobody")
-    with pytest.raises(FileNotFoundError, match=r"nobody: there is no such weights file; .* drive"):
+    with pytest.raises(
+        FileNotFoundError, match=r"nobody: this weights file does not exist; .* drive"
+    ):
         named_weights("nobody")
-    with pytest.raises(FileNotFoundError, match="there is no such weights file"):
+    with pytest.raises(FileNotFoundError, match="this weights file does not exist"):
         load_weights(tmp_path)
 
 
@@ -83,7 +85,7 @@ def test_a_truncated_file(file):
 def test_bare_weights_say_nothing_of_their_network(file):
     path, model = file
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, path)
-    with pytest.raises(ValueError, match=r"mine\.safetensors: says nothing of its network"):
+    with pytest.raises(ValueError, match=r"mine\.safetensors: the file has no settings"):
         load_weights(path)
 
 
@@ -105,7 +107,7 @@ def test_settings_that_do_not_fit(file, change):
     said = json.loads(json.dumps(asdict(SETTINGS)))
     change(said)
     save_file(load_file(path), path, {"settings": json.dumps(said)})
-    with pytest.raises(ValueError, match=r"mine\.safetensors: settings and weights make no"):
+    with pytest.raises(ValueError, match=r"mine\.safetensors: its settings do not fit its weights"):
         load_weights(path)
 
 
@@ -113,7 +115,7 @@ def test_settings_that_do_not_fit(file, change):
 def test_settings_that_are_none(file, said):
     path, _ = file
     save_file(load_file(path), path, {"settings": said})
-    with pytest.raises(ValueError, match=r"mine\.safetensors: settings and weights make no"):
+    with pytest.raises(ValueError, match=r"mine\.safetensors: its settings do not fit its weights"):
         load_weights(path)
 
 

@@ -14,15 +14,15 @@ from .._init import he_normal_, start_with
 
 
 def spatial_attention(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    r"""Multiply each position of `x` by a weight computed from its maximum and mean over channels.
+    r"""Multiply each position of `x` by a weight from the maximum and the mean over its channels.
 
     .. math:: y = x \cdot \sigma(w * [\max_c x;\; \mathrm{mean}_c\, x])
 
     Args:
         x: Feature maps of shape (N, C, H, W).
-        weight: Kernel of shape (1, 2, k, k), k odd. Its first channel is applied to the maximum,
-            its second to the mean.
-        bias: Shape (1,), or None.
+        weight: Kernel of shape (1, 2, k, k), k odd: the first channel for the maximum, the second
+            for the mean.
+        bias: Bias of shape (1,), or None.
 
     Returns:
         A tensor with the shape, dtype and memory format of `x`.
@@ -58,24 +58,24 @@ class SpatialAttention(nn.Module):
     """Multiply each position of a feature map by a weight between 0 and 1.
 
     The maximum and the mean over channels, concatenated in this order, go through a k x k
-    convolution and a sigmoid. The result is the attention map, which multiplies the input. Training
-    and evaluation are alike.
+    convolution and a sigmoid. The result, the attention map, is multiplied with the input. The
+    layer does the same in training and evaluation.
 
     Args:
         kernel_size: Size k of the convolution, odd. With 7 and no bias the layer has exactly 98
             parameters.
-        bias: Whether the convolution has a bias. In CBAM and RSAN it has none.
+        bias: Whether the convolution has a bias. In RSAN it has none.
 
     Shape:
         (N, C, H, W) in, for any C; the same out; dtype and memory format are kept.
 
     Raises:
-        TypeError: If the input is not a floating tensor.
+        TypeError: If `kernel_size` is not an int or the input not a floating tensor.
         ValueError: If `kernel_size` is even or below 1, or the input does not have four dimensions.
 
     Note:
-        The kernel starts from Keras' ``he_normal``, as in the RSAN authors' code. Some other
-        implementations add a bias (99 parameters) or a batch normalisation (100), and some
+        The kernel is initialised by Keras' ``he_normal``, as in the RSAN authors' code. Some other
+        implementations add a bias (99 parameters) or batch normalisation (100), and some
         concatenate the mean first.
 
     Example:

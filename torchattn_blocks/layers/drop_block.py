@@ -40,48 +40,50 @@ def drop_block2d(
 ) -> Tensor:
     """Zero random blocks of a feature map and scale up what is kept.
 
-    A block starts, with probability gamma and independently of the others, at every place where a
-    whole block fits. Outside training, and at ``p=0``, the input itself is returned. At ``p=1``
-    the output is zero.
+    At every position where a whole block fits, a block starts with probability gamma, independently
+    of the others. In evaluation and at ``p=0`` the input itself is returned. At ``p=1`` the output
+    is zero.
 
     Args:
         x: Feature maps of shape (N, C, H, W), in any floating dtype and memory format.
-        p: Probability that an element is dropped, 0 to 1. The papers' ``keep_prob`` is ``1 - p``.
-            It may be a 0-d tensor: `torch.compile` does not recompile when its value changes.
+        p: Probability that an element is dropped, 0 to 1. The paper's ``keep_prob`` is ``1 - p``.
+            With a 0-d tensor, `torch.compile` does not recompile when the value changes.
         block_size: Height and width of a block, or one number for both. A block larger than the
             feature map is clipped to it.
         training: Whether to drop.
-        gamma: How gamma follows from `p`. ``"exact"`` solves for the gamma that drops, on average,
-            the fraction `p` of the elements. ``"paper"`` is equation 1 of the paper, which counts
-            overlapping blocks twice and so drops less than `p`.
-        scale: What kept elements are multiplied by. ``"constant"``: ``1 / (1 - p)``, as in
-            `torch.nn.Dropout`. ``"batch"``: the paper's ratio of all elements to those kept,
-            counted over the whole tensor, so that the output of a sample depends on the others in
-            its batch. ``"position"``: the inverse of each position's own keep probability, so that
-            every position keeps its mean. Fewer blocks cover the border, where elements are
-            therefore kept more often and scaled up less.
-        channelwise: Whether each channel has its own blocks. If not, all channels of a sample
-            share them.
+        gamma: How gamma is computed from `p`. ``"exact"`` drops on average the fraction `p` of the
+            elements. ``"paper"`` is equation 1 of the paper, which counts overlapping blocks twice
+            and therefore drops less than `p`.
+        scale: The factor for kept elements. ``"constant"``: ``1 / (1 - p)``, as in
+            `torch.nn.Dropout`. ``"batch"``: the paper's ratio of all elements to kept elements,
+            counted over the whole tensor, so that the output of a sample depends on the other
+            samples of its batch. ``"position"``: the inverse of the keep probability of each
+            position, so that every position keeps its mean. (Fewer blocks cover the border, so
+            elements there are dropped less often.)
+        channelwise: Whether each channel has its own blocks. If False, all channels of a sample
+            share their blocks.
         inplace: Whether to write into `x`. This is safe after a convolution, whose backward pass
             does not need its output.
-        generator: Source of the mask's random number. By default it is torch's own generator, so
-            that `torch.manual_seed` fixes the mask.
+        generator: Random number generator for the mask. By default it is torch's own, so that
+            `torch.manual_seed` determines the mask.
 
     Returns:
         A tensor with the shape, dtype, device and memory format of `x`.
 
     Raises:
-        TypeError: If `x` is not a floating tensor, or `p` is neither a number nor a 0-d floating
-            tensor.
+        TypeError: If `x` is not a floating tensor, `p` is neither a number nor a 0-d floating
+            tensor, or `block_size` is not one or two ints.
         ValueError: If `x` does not have four dimensions, `p` lies outside [0, 1] or requires a
-            gradient, or `block_size` is below 1. With ``scale="position"``: if a position would be
-            scaled up more than 1024 times. Outside training `x` is not checked.
+            gradient, `block_size` is below 1, or `gamma` or `scale` is not one of the strings
+            above. With ``scale="position"``: if the factor of a position exceeds 1024. In
+            evaluation `x` is not checked.
+        RuntimeError: If ``inplace=True`` and `x` is a leaf tensor that requires a gradient.
 
     Note:
-        torchvision implements ``gamma="paper", scale="batch"``, but counts kept elements in the
-        dtype of the input: for large float16 feature maps the count overflows and the output is
-        zero. timm also lets blocks start at the border and drops far more than asked on small
-        feature maps. The backward pass draws the mask again from an 8-byte seed.
+        The backward pass draws the mask again from an 8-byte seed. torchvision implements
+        ``gamma="paper", scale="batch"``, but counts kept elements in the dtype of the input: on
+        large float16 feature maps the count overflows and the output is zero. In timm blocks also
+        start at the border, so that on small feature maps it drops far more than asked.
 
     Example:
         >>> import torch
@@ -121,13 +123,13 @@ def drop_block2d(
 class DropBlock2d(_DropoutNd):  # by that base, tools that look for dropout find it
     """Zero random blocks of a feature map in training and scale up what is kept.
 
-    In evaluation it returns its input. It has no parameters and adds nothing to a state dict. It is
-    an instance of torch's base class of dropout layers, so that tools which switch dropout on or
-    off switch it too.
+    In evaluation it returns its input. It has no parameters and adds no key to a state dict. It is
+    a subclass of torch's base class of dropout layers, so that tools that find dropout layers find
+    it too.
 
     Args:
         p: Probability that an element is dropped, see `torchattn_blocks.functional.drop_block2d`.
-            Read and set it at any time as ``layer.p``; compiled code does not recompile for it.
+            It can be changed as ``layer.p = 0.2``, without recompilation of compiled code.
         block_size: Height and width of a block.
         gamma: ``"exact"`` or ``"paper"``, see `drop_block2d`.
         scale: ``"constant"``, ``"batch"`` or ``"position"``, see `drop_block2d`.
@@ -137,10 +139,14 @@ class DropBlock2d(_DropoutNd):  # by that base, tools that look for dropout find
     Shape:
         (N, C, H, W) in, the same out; dtype and memory format are kept.
 
+    Raises:
+        TypeError: If `p` or `block_size` has the wrong type, see `drop_block2d`.
+        ValueError: If an argument is not allowed, see `drop_block2d`.
+
     Note:
         ``DropBlock2d(p, b, gamma="paper", scale="batch")`` is the layer of the paper and of
-        torchvision. The order of the arguments is that of `torch.nn.Dropout`; some other libraries
-        take `block_size` first.
+        torchvision. `p` is the first argument, as in `torch.nn.Dropout`; some other libraries have
+        `block_size` first.
 
     Example:
         >>> import torch
@@ -149,9 +155,9 @@ class DropBlock2d(_DropoutNd):  # by that base, tools that look for dropout find
         >>> layer(torch.randn(2, 16, 64, 64)).shape
         torch.Size([2, 16, 64, 64])
         >>> layer.p = 0.2
-        >>> layer
-        DropBlock2d(p=0.2, block_size=(7, 7), gamma='exact', scale='constant', channelwise=True, \
-inplace=False)
+        >>> layer.eval()(torch.ones(1, 1, 2, 2))
+        tensor([[[[1., 1.],
+                  [1., 1.]]]])
     """
 
     def __init__(

@@ -14,12 +14,12 @@ from .drop_block import paper_drop_block
 
 
 def spatial_attention_slot(channels: int) -> nn.Module:
-    """`SpatialAttention` as an ``attention=`` slot makes it: it needs no number of channels."""
+    """`SpatialAttention` for an ``attention=`` slot: it needs no number of channels."""
     return SpatialAttention()
 
 
 def write_in_place(*layers: nn.Module) -> None:
-    """Let those of the layers that can write into their input do so."""
+    """Set ``inplace`` on the layers that have it."""
     for layer in layers:
         if hasattr(layer, "inplace"):
             setattr(layer, "inplace", True)  # noqa: B010 (mypy knows no such attribute)
@@ -36,19 +36,18 @@ class PreActResidual(nn.Module):
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output; by default those of the input.
-        drop: Makes the dropout layer after each convolution, called without arguments. By default
-            it makes the paper's DropBlock (p = 0.15, blocks of 7 x 7). None for no dropout.
-        norm: Makes a normalisation, called with a number of channels.
-        activation: Makes an activation, called without arguments.
+        drop: Function without arguments that returns the dropout layer after each convolution. By
+            default it is the paper's DropBlock (p = 0.15, blocks of 7 x 7). None: no dropout.
+        norm: Function from a number of channels to a normalisation layer.
+        activation: Function without arguments that returns an activation.
         inplace: Whether activations and dropout write into their input, which saves time in
-            training. Use it only where `norm` returns a new tensor; full backward hooks then raise
-            an error.
+            training. `norm` must then return a new tensor, and full backward hooks raise an error.
 
     Shape:
         (N, in_channels, H, W) in, (N, out_channels, H, W) out.
 
     Raises:
-        TypeError: If the input is not a floating tensor.
+        TypeError: If a number of channels is not an int or the input not a floating tensor.
         ValueError: If a number of channels is below 1, or the input does not have four dimensions
             and `in_channels` channels.
 
@@ -114,17 +113,18 @@ class RSAB(PreActResidual):
 
     Args:
         channels: Channels of input and output.
-        attention: Makes the attention layer, called with `channels`; by default `SpatialAttention`.
-        drop: See `PreActResidual`, as for the arguments below.
-        norm: Makes a normalisation.
-        activation: Makes an activation.
-        inplace: Whether activations and dropout write into their input.
+        attention: Function from a number of channels to the attention layer; by default
+            `SpatialAttention`.
+        drop: See `PreActResidual`.
+        norm: See `PreActResidual`.
+        activation: See `PreActResidual`.
+        inplace: See `PreActResidual`.
 
     Shape:
         (N, channels, H, W) in, the same out.
 
     Raises:
-        TypeError: If the input is not a floating tensor.
+        TypeError: If `channels` is not an int or the input not a floating tensor.
         ValueError: If `channels` is below 1, or the input does not have four dimensions and
             `channels` channels.
 

@@ -1,4 +1,4 @@
-"""What a `UNet` is joined with: upsampling and the head. Each factory initialises what it makes."""
+"""Parts of a `UNet` between and after its stages. Each function initialises what it returns."""
 
 from collections.abc import Callable
 
@@ -11,16 +11,17 @@ from .._init import glorot_uniform_, start_with
 def transposed(kernel_size: int = 2) -> Callable[[int, int], nn.Module]:
     """Upsampling by a transposed convolution with stride 2, for ``UNet(up=...)``.
 
-    It doubles height and width exactly and starts as in Keras: Glorot uniform, zero bias.
+    It doubles height and width exactly. It is initialised as in Keras: Glorot uniform, zero bias.
 
     Args:
-        kernel_size: Height and width of the kernel, 2 or more. The RSAN paper draws 2; the authors'
-            code has 3.
+        kernel_size: Height and width of the kernel, 2 or more. It is 2 in the RSAN paper, and 3 in
+            the authors' code.
 
     Returns:
-        A function from the numbers of input and output channels to the module.
+        Function from the numbers of input and output channels to the module.
 
     Raises:
+        TypeError: If `kernel_size` is not an int.
         ValueError: If `kernel_size` is below 2.
 
     Example:

@@ -1,4 +1,4 @@
-"""The networks of the RSAN paper's comparison: its own three, and a plain U-Net.
+"""The three networks of the RSAN paper, and a plain U-Net to compare them with.
 
 Guo et al., "Residual spatial attention network for retinal vessel segmentation", 2020 (arXiv
 2009.08829), section 3 and tables 1-2. Widths, normalisation and initial weights are those of the
@@ -22,10 +22,10 @@ def unet(
     up_kernel_size: int = 2,
     inplace: bool = False,
 ) -> UNet:
-    """A plain U-Net with the widths of `rsan`; the arguments are those of `rsan`.
+    """A plain U-Net with the widths of `rsan`.
 
-    Each stage is two times (convolution 3 x 3, batch normalisation, ReLU). The paper's own U-Net
-    rows are taken from other work, so this network has no published score.
+    The arguments are those of `rsan`. Each stage is two times (convolution 3 x 3, batch
+    normalisation, ReLU). The U-Net of the paper's tables is another one, from other work.
 
     Example:
         >>> import torch
@@ -118,17 +118,18 @@ def rsan(
         in_channels: Channels of the image.
         out_channels: Channels of the logits: 1 for two classes, else one for each class.
         widths: Channels of each stage from the first down to the bottleneck, two or more.
-        p: DropBlock's probability of dropping, ``1 - keep_prob``: 0.15 for DRIVE, 0.22 for
-            CHASE_DB1 in the paper.
+        p: DropBlock's drop probability, ``1 - keep_prob``. In the paper it is 0.15 for DRIVE and
+            0.22 for CHASE_DB1.
         block_size: Height and width of a dropped block.
-        up_kernel_size: Kernel of the transposed convolutions: 2 as the paper draws it, or 3 as in
+        up_kernel_size: Kernel size of the transposed convolutions: 2 as in the paper, or 3 as in
             the authors' code (1,051,029 parameters).
-        inplace: Whether activations and DropBlock write into their input. That saves time in
-            training; full backward hooks then raise an error.
+        inplace: Whether activations and DropBlock write into their input, which saves time in
+            training. Full backward hooks then raise an error.
 
     Raises:
-        TypeError: If the input is not a floating tensor.
-        ValueError: If an argument is out of bounds.
+        TypeError: If a number of channels, `block_size` or `up_kernel_size` is not an int.
+        ValueError: If a number of channels or `block_size` is below 1, `widths` has fewer than two
+            entries, `p` lies outside [0, 1] or `up_kernel_size` is below 2.
 
     Example:
         >>> import torch

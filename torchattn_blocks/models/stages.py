@@ -1,8 +1,7 @@
-"""Stage factories: what stands at each level of a `UNet`.
+"""Stage factories: functions that return the stages of a `UNet`.
 
-A stage is made from its numbers of input and output channels and keeps height and width. Each
-factory initialises what it makes, as Keras does: Glorot uniform, zero bias. Normalisation has the
-eps of the RSAN authors' code.
+A stage keeps height and width. Each factory initialises its convolutions as Keras does: Glorot
+uniform, zero bias. Normalisation has the eps of the RSAN authors' code.
 
 Guo et al., "Residual spatial attention network for retinal vessel segmentation", 2020, figure 4.
 """
@@ -33,12 +32,12 @@ def plain_stage(
     """Two times (convolution 3 x 3, normalisation, activation): the stage of a plain U-Net.
 
     Args:
-        norm: Makes a normalisation from a number of channels.
-        activation: Makes an activation.
+        norm: Function from a number of channels to a normalisation layer.
+        activation: Function without arguments that returns an activation.
         inplace: Whether activations write into their input, see `torchattn_blocks.PreActResidual`.
 
     Returns:
-        A function from the numbers of input and output channels to the stage.
+        Function from the numbers of input and output channels to the stage.
 
     Example:
         >>> from torchattn_blocks import UNet, plain_stage
@@ -71,19 +70,19 @@ def residual_stage(
 ) -> Stage:
     """Two pre-activation residual blocks, normalisation, activation.
 
-    The blocks are two `PreActResidual`, as in the paper's backbone; with `attention`, the second is
-    an `RSAB`.
+    Both blocks are `PreActResidual`, as in the paper's backbone. With `attention`, the second is an
+    `RSAB`.
 
     Args:
-        drop: Makes the dropout after each convolution; None for none.
-        attention: Makes the attention of the second block from a number of channels.
-        norm: Makes a normalisation from a number of channels.
-        activation: Makes an activation.
-        inplace: Whether activations and dropout write into their input, see
-            `torchattn_blocks.PreActResidual`.
+        drop: See `torchattn_blocks.PreActResidual`; by default no dropout.
+        attention: Function from a number of channels to the attention layer of the second block.
+            None: no attention.
+        norm: See `torchattn_blocks.PreActResidual`.
+        activation: See `torchattn_blocks.PreActResidual`.
+        inplace: See `torchattn_blocks.PreActResidual`.
 
     Returns:
-        A function from the numbers of input and output channels to the stage.
+        Function from the numbers of input and output channels to the stage.
 
     Example:
         >>> from torch import nn
@@ -136,16 +135,15 @@ def rsan_stage(
     DropBlock is the paper's, ``gamma="paper", scale="batch"``.
 
     Args:
-        p: DropBlock's probability of dropping, ``1 - keep_prob``.
+        p: DropBlock's drop probability, ``1 - keep_prob``.
         block_size: Height and width of a dropped block.
-        attention: Makes the attention of `RSAB` from a number of channels.
-        norm: Makes a normalisation from a number of channels.
-        activation: Makes an activation.
-        inplace: Whether activations and DropBlock write into their input, see
-            `torchattn_blocks.PreActResidual`.
+        attention: See `torchattn_blocks.RSAB`.
+        norm: See `torchattn_blocks.PreActResidual`.
+        activation: See `torchattn_blocks.PreActResidual`.
+        inplace: See `torchattn_blocks.PreActResidual`.
 
     Returns:
-        A function from the numbers of input and output channels to the stage.
+        Function from the numbers of input and output channels to the stage.
 
     Example:
         >>> from torchattn_blocks import UNet, rsan_stage

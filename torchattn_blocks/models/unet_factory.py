@@ -26,20 +26,20 @@ class UNet(nn.Module):
         in_channels: Channels of the image.
         out_channels: Channels of the logits: 1 for two classes, else one for each class.
         widths: Channels of each stage from the first down to the bottleneck, two or more.
-        stage: Makes a stage from its numbers of input and output channels, such as `rsan_stage`
-            returns. It must keep height and width. Its initial weights stay as it makes them.
-        up: Makes an upsampling from its numbers of input and output channels. It must double height
-            and width. By default `torchattn_blocks.models.transposed`.
+        stage: Function from the numbers of input and output channels to a stage, from `rsan_stage`
+            for example. A stage must keep height and width. Its initial weights are not changed.
+        up: Function from the numbers of input and output channels to an upsampling module, which
+            must double height and width. By default `torchattn_blocks.models.transposed`.
 
     Shape:
-        (N, in_channels, H, W) in, (N, out_channels, H, W) out, for any H and W. An image whose
-        sides are no multiple of ``2 ** (len(widths) - 1)`` is padded with zeros at the bottom and
-        the right to the next multiple, and the logits are cropped back.
+        (N, in_channels, H, W) in, (N, out_channels, H, W) out, for any H and W. If H or W is not a
+        multiple of ``2 ** (len(widths) - 1)``, the image is padded with zeros at the bottom and the
+        right to the next multiple, and the logits are cropped.
 
     Raises:
-        TypeError: If the input is not a floating tensor.
+        TypeError: If a number of channels is not an int or the input not a floating tensor.
         ValueError: If `widths` has fewer than two entries, a number of channels is below 1, or the
-            input has not four dimensions or other channels than `in_channels`.
+            input does not have four dimensions and `in_channels` channels.
 
     Example:
         >>> import torch
@@ -98,10 +98,10 @@ class UNet(nn.Module):
         return F.pad(self.head(x), (0, -right, 0, -bottom))
 
     def predict_proba(self, x: Tensor) -> Tensor:
-        """Probabilities in place of logits: of the foreground, or of each class where several.
+        """The probability of the foreground, or of each class if there are several.
 
-        The sigmoid for one output channel, the softmax over channels for more. The caller chooses
-        ``eval()`` and ``torch.no_grad()``.
+        It is the sigmoid of the logits for one output channel, the softmax over channels for more.
+        Call ``eval()`` before, and use ``torch.no_grad()``, for inference.
         """
         logits = self(x)
         return logits.sigmoid() if self.out_channels == 1 else logits.softmax(1)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 try:
     import tyro
 except ModuleNotFoundError:
-    sys.exit("The command line needs an extra: pip install 'torchattn_blocks[retina]'")
+    sys.exit("The command line needs the extra [retina], in a clone: pip install '.[retina]'")
 
 from .commands.evaluate import Evaluate
 from .commands.segment import Segment
@@ -25,14 +25,14 @@ COMMANDS: dict[str, Callable[..., Callable[[], None]]] = {
 
 
 def main() -> None:
-    """Run the command that the arguments name."""
+    """Run the command given by the arguments."""
     command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS,
         prog="torchattn-retina",
         description="Retinal vessel segmentation. For research; not for diagnosis.",
     )
-    # OpenMP reads this when torch is loaded, which the commands do. Threads that wait for work then
-    # leave the cores to other programs: on a busy machine training is several times faster.
+    # OpenMP reads this when a command loads torch. Waiting threads then leave the cores to other
+    # programs: on a busy machine training is several times faster.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         command()

@@ -1,4 +1,4 @@
-"""One fundus image and what is known of it: the value every part of the package hands on."""
+"""One fundus image and its masks: the value that every part of the package takes or returns."""
 
 from dataclasses import dataclass
 
@@ -8,14 +8,20 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Fundus:
-    """A colour fundus image with its annotations, all of one height and width.
+    """A colour fundus image with its masks, all of one height and width.
 
     Attributes:
-        name: The image's identifier within its data set, such as ``"21"`` or ``"01L"``.
+        name: Identifier of the image within its data set, such as ``"21"`` or ``"01L"``.
         image: RGB values of shape (H, W, 3), 0 to 255.
-        label: Vessel mask of the first observer, shape (H, W), or None where there is none.
+        label: Vessel mask by the first observer, shape (H, W), or None if there is none.
         fov: Field of view, shape (H, W), True where the camera saw the retina.
-        second_label: Vessel mask of the second observer, shape (H, W), or None.
+        second_label: Vessel mask by the second observer, shape (H, W), or None.
+
+    Example:
+        >>> import numpy as np
+        >>> from torchattn_blocks.retina import Fundus
+        >>> image = np.zeros((584, 565, 3), np.uint8)
+        >>> fundus = Fundus("mine", image, label=None, fov=np.ones((584, 565), bool))
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Networks of the library by name, as commands and weights files speak of them."""
+"""Networks by name: how commands and weights files refer to them."""
 
 from dataclasses import dataclass
 from typing import get_args
@@ -9,14 +9,14 @@ from .names import ModelName
 
 @dataclass(frozen=True)
 class Network:
-    """Which network: plain data, from which the network is built.
+    """The name and the options of a network, as plain data.
 
     Attributes:
-        model: The function of `torchattn_blocks` that makes it.
-        widths: Channels of its stages, down to the bottleneck.
-        up_kernel_size: Kernel of the transposed convolutions.
-        p: The rate of DropBlock, ``1 - keep_prob``, where the model has one.
-        block_size: Side of DropBlock's blocks, where the model has one.
+        model: Name of the preset: `rsan`, `backbone_dropblock`, `backbone` or `unet`.
+        widths: Channels of the stages, from the first to the bottleneck.
+        up_kernel_size: Kernel size of the transposed convolutions.
+        p: DropBlock's drop probability, ``1 - keep_prob``. Ignored by networks without DropBlock.
+        block_size: DropBlock's block size. Ignored by networks without DropBlock.
 
     Example:
         >>> from torchattn_blocks.retina import Network
@@ -31,10 +31,12 @@ class Network:
     block_size: int = 7
 
     def build(self) -> UNet:
-        """Make the network, from RGB images to the logit of vessel, with fresh weights.
+        """Build the network with new random weights: 3 input channels, 1 logit per pixel.
 
         Raises:
-            ValueError: If the model is unknown or an attribute is out of bounds.
+            TypeError: If a width, `up_kernel_size` or `block_size` is not an int.
+            ValueError: If `model` is unknown, `widths` has fewer than two entries or one below 1,
+                `p` lies outside [0, 1], `block_size` is below 1 or `up_kernel_size` below 2.
         """
         match self.model:
             case "rsan" | "backbone_dropblock":

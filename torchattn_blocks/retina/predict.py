@@ -1,4 +1,4 @@
-"""From an image, of any camera, to its vessels."""
+"""Vessel probabilities of an image, from any camera."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +16,8 @@ from .data.fov import estimate_fov, fov_diameter
 from .data.tensors import crop_evenly, image_tensor
 from .weights import Trained
 
-# Nearer to the size trained at than this, an image is taken as it is: fields of view of one
-# camera, or as estimated, differ by as much, and resampling blurs.
+# An image whose size differs by less than this from the size trained at is not resampled, because
+# that blurs it: estimated diameters of images of one camera differ by as much.
 _ALIKE = 0.03
 
 
@@ -28,24 +28,25 @@ def segment(
     fov: NDArray[np.bool_] | None = None,
     flips: bool = False,
 ) -> NDArray[np.float32]:
-    """Find the vessels of a fundus image, whatever its size.
+    """Compute the vessel probability of each pixel of a fundus image of any size.
 
-    The image is scaled so that its field of view gets the diameter of those that the network
-    was trained on, unless it has it within 3 %, and the map is scaled back.
+    The image is resized until its field of view has the diameter that the network was trained at,
+    and the probability map is resized back. If the diameters differ by less than 3 %, nothing is
+    resized.
 
     Args:
         image: RGB values of shape (H, W, 3), 0 to 255.
-        trained: The network, as from `load_pretrained`.
-        fov: Where the camera saw the retina, shape (H, W); by default `estimate_fov` of the image.
-            An image without dark border is taken to be as wide as the field of view.
+        trained: The network and its settings, from `load_pretrained` or `load_weights`.
+        fov: Field of view, shape (H, W); by default `estimate_fov` of the image. If the image has
+            no dark border, the field of view is the whole image.
         flips: Average over the image and its three mirror images.
 
     Returns:
-        The probability of vessel for every pixel, shape (H, W), beyond the field of view too.
+        The probability map, shape (H, W). Values outside the field of view mean nothing.
 
     Raises:
-        ValueError: If the image is not of shape (H, W, 3) with values of type uint8, or the field
-            of view is of another shape or holds no pixel.
+        ValueError: If `image` is not of shape (H, W, 3) and type uint8, or `fov` has another height
+            or width or no True pixel.
 
     Example:
         >>> from torchattn_blocks.retina import load_pretrained, segment, synthesize
@@ -76,28 +77,28 @@ def segment(
 def vessel_probability(
     model: nn.Module, image: NDArray[np.uint8], side: int | None = None, *, flips: bool = False
 ) -> NDArray[np.float32]:
-    """Segment one image.
+    """Compute the vessel probability of each pixel of one image, without resizing it.
 
     Args:
-        model: A network from images (1, 3, H, W) to logits (1, 1, H, W). All of it is put in
-            evaluation for the call, and it runs on the device that its parameters are on.
+        model: A network from images (1, 3, H, W) to logits (1, 1, H, W). It is in evaluation mode
+            during the call and runs on the device of its parameters.
         image: RGB values of shape (H, W, 3), 0 to 255.
-        side: Pad the image evenly to a square of this many pixels first, as it was in
-            training, or cut it, where it is larger, into overlapping tiles of that size; None: give
-            it to the model as it is.
-        flips: Average over the image and its three mirror images: four times the work, and
-            often a little better.
+        side: Pad the image with zeros on all sides to a square of this many pixels, as in training.
+            A larger image is cut into overlapping tiles of that size. None: neither.
+        flips: Average over the image and its three mirror images. It takes four times as long and
+            often scores a little higher.
 
     Returns:
-        The probability of vessel for every pixel, shape (H, W).
+        The probability map, shape (H, W).
 
     Raises:
-        ValueError: If the image is not of shape (H, W, 3) with values of type uint8; if the model
-            has more than one output channel.
+        ValueError: If `image` is not of shape (H, W, 3) and type uint8, or `model` has more than
+            one output channel.
 
     Example:
         >>> import numpy as np
         >>> from torchattn_blocks import rsan
+        >>> from torchattn_blocks.retina import vessel_probability
         >>> image = np.zeros((30, 45, 3), np.uint8)
         >>> vessel_probability(rsan(widths=(4, 8)), image).shape
         (30, 45)
@@ -107,14 +108,14 @@ def vessel_probability(
     mirrors: list[tuple[int, ...]] = [(), (2,), (3,), (2, 3)] if flips else [()]
 
     def probability(x: Tensor) -> Tensor:
-        maps = [_probability(model, x.flip(axes)).flip(axes) for axes in mirrors]
-        return torch.stack(maps).mean(0)
+        each = [_probability(model, x.flip(axes)).flip(axes) for axes in mirrors]
+        return torch.stack(each).mean(0)
 
     with _evaluation(model):
         if side is None or max(height, width) <= side:
             whole = probability(image_tensor(image, side)[None].to(device))
         else:
-            # The middle of a tile counts more than its rim, where the network sees less around.
+            # Near its border a tile counts less: the network sees less of the surroundings there.
             tiles = SlidingWindowInferer((side, side), overlap=0.25, mode="gaussian")
             whole = cast(Tensor, tiles(image_tensor(image)[None].to(device), probability))
     return crop_evenly(whole[0, 0], height, width).cpu().numpy()
@@ -123,13 +124,15 @@ def vessel_probability(
 def _probability(model: nn.Module, x: Tensor) -> Tensor:
     logits: Tensor = model(x)
     if logits.shape[1] != 1:
-        raise ValueError(f"vessel_probability: model must give one map, got {logits.shape[1]}")
+        raise ValueError(
+            f"vessel_probability: model must have 1 output channel, got {logits.shape[1]}"
+        )
     return logits.float().sigmoid()
 
 
 @contextmanager
 def _evaluation(model: nn.Module) -> Iterator[None]:
-    """Put the model in evaluation, and each of its modules back as it was."""
+    """Evaluation mode, then each module's own mode again."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""The paper's experiments: which images train, how they are padded, and for how long.
+"""The paper's experiments: which images are trained on, validated on and tested.
 
 Guo et al., "Residual spatial attention network for retinal vessel segmentation", 2020, section 4.
 """
@@ -17,7 +17,17 @@ _MULTIPLE = 8  # of the side: the paper's networks halve it three times
 
 
 class Split(NamedTuple):
-    """The three parts of a data set."""
+    """The three parts of a data set.
+
+    Attributes:
+        training: Images to train on.
+        validation: Images to choose an epoch or a threshold by.
+        test: Images to score.
+
+    Example:
+        >>> from torchattn_blocks.retina import Split
+        >>> training, validation, test = Split([], [], [])
+    """
 
     training: list[FundusFiles]
     validation: list[FundusFiles]
@@ -26,14 +36,20 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class Protocol:
-    """One data set as the paper uses it.
+    """How a data set is split, and how a network is trained on it.
+
+    The paper scores the weights of the last epoch. Images are padded as in training, and
+    probability maps are cropped back before they are scored.
 
     Attributes:
-        validation: Names of the images held back from training.
-        test: Names of the images that are scored.
-        p: The rate of DropBlock, ``1 - keep_prob``; its blocks have a side of 7.
-        recipe: How the network is trained. The weights of the last epoch are scored, on images
-            padded as in training, the maps cropped back before.
+        validation: Names of the validation images.
+        test: Names of the test images. All other images are for training.
+        p: DropBlock's drop probability, ``1 - keep_prob``. The block size is 7.
+        recipe: How the network is trained.
+
+    Example:
+        >>> from torchattn_blocks.retina import Protocol, Recipe
+        >>> protocol = Protocol(validation=("07",), test=("08", "09"), p=0.1, recipe=Recipe())
     """
 
     validation: tuple[str, ...]
@@ -42,14 +58,17 @@ class Protocol:
     recipe: Recipe
 
     def split(self, files: Sequence[FundusFiles]) -> Split:
-        """Sort the files of a data set into training, validation and test.
+        """Split the images of a data set into training, validation and test.
+
+        Args:
+            files: All images of the data set, from `list_drive`, say.
 
         Raises:
-            ValueError: If an image of the validation or test part is missing, or none is left
-                to train on.
+            ValueError: If `files` lacks a validation or test image, or holds no image to train on.
 
         Example:
             >>> from pathlib import Path
+            >>> from torchattn_blocks.retina import DRIVE_PROTOCOL, FundusFiles
             >>> files = [
             ...     FundusFiles(f"{n:02d}", Path(f"{n}.tif"), None, None, None)
             ...     for n in range(1, 41)
@@ -63,7 +82,7 @@ class Protocol:
         if missing or not training:
             raise ValueError(
                 f"split: files lacks {', '.join(missing) or 'images to train on'}; it has "
-                f"{', '.join(by_name) or 'none'}. Restore the data set from its archive."
+                f"{', '.join(by_name) or 'none'}. Unpack the archive of the data set again."
             )
         return Split(
             training,
@@ -78,7 +97,7 @@ DRIVE_PROTOCOL = Protocol(
     p=0.15,
     recipe=Recipe(epochs=200, batch_size=2, first_part=150 / 200, side=592),
 )
-"""18 images to train on, 2 to validate, the 20 of ``test/`` to score."""
+"""DRIVE: 18 training images, 2 validation images, the 20 test images of ``test/``."""
 
 CHASE_DB1_PROTOCOL = Protocol(
     validation=("09R", "10L"),
@@ -86,28 +105,29 @@ CHASE_DB1_PROTOCOL = Protocol(
     p=0.22,
     recipe=Recipe(epochs=150, batch_size=1, first_part=100 / 150, side=1008),
 )
-"""18 images to train on, 2 to validate (they share patients with training), 8 to score."""
+"""CHASE_DB1: 18 training images, 2 validation images of the same patients, 8 test images."""
 
 
 def folder_protocol(files: Sequence[FundusFiles]) -> Protocol:
-    """Choose which images of a tree of folders train, validate and test, by their names.
+    """Choose training, validation and test images of your own folders, by their names.
 
-    An image below a folder ``test/`` is for the test, one below ``validation/`` or ``val/`` for
-    validation. Where there is no folder for the test, every fifth of the other images, by
-    order of names, is for it; where there is none for validation, every tenth of those that then
-    remain; of fewer than five or ten, the last.
+    Images below a folder ``test/`` are test images, images below ``validation/`` or ``val/`` are
+    validation images, all others are training images. Without a folder ``test/``, every fifth
+    training image becomes a test image. Without a folder for validation, every tenth of the
+    remaining ones becomes a validation image. If there are fewer than five or ten, it is the last.
 
     Args:
-        files: The images, as `list_folder` lists them.
+        files: The images, from `list_folder`.
 
     Returns:
-        The protocol, with DropBlock at the paper's rate for DRIVE. Its recipe pads to the longest
-        side of any image, rounded up to a multiple of 8.
+        The protocol, with the paper's DropBlock for DRIVE. Its recipe pads images to the longest
+        side of any of them, rounded up to a multiple of 8.
 
     Raises:
-        FileNotFoundError: If an image has gone since the folder was listed.
-        ValueError: If no image remains to train on, as of fewer than three; one to train or
-            to validate on has no label; two have one name; or one cannot be decoded.
+        FileNotFoundError: If an image file no longer exists.
+        ValueError: If there are fewer than three images or no training image, a training or
+            validation image has no vessel mask, two images have one name, or an image cannot be
+            decoded.
 
     Example:
         >>> import tempfile
@@ -124,7 +144,7 @@ def folder_protocol(files: Sequence[FundusFiles]) -> Protocol:
     if twice := [name for name in sorted(times) if times[name] > 1]:
         raise ValueError(
             f"folder_protocol: files must have different names, got {', '.join(twice)} more than "
-            "once. List them from one root."
+            "once. Pass images of one list_folder call."
         )
     parts: dict[str, list[FundusFiles]] = {"training": [], "validation": [], "test": []}
     for file in sorted(files, key=lambda file: file.name):
@@ -136,14 +156,14 @@ def folder_protocol(files: Sequence[FundusFiles]) -> Protocol:
         training, validation = _hold_out(training, 10)
     if not training:
         raise ValueError(
-            "folder_protocol: files must hold an image each to train, to validate and to test, "
-            f"got {len(files)} in all, and none to train on outside test/ and validation/. "
-            "Add images."
+            "folder_protocol: files must hold at least 1 training, 1 validation and 1 test image, "
+            f"got {len(files)} images and no training image. Add images outside test/ and "
+            "validation/."
         )
     if bare := [file.name for file in (*training, *validation) if file.label is None]:
         raise ValueError(
-            "folder_protocol: images to train and to validate on must have labels, which "
-            f"{', '.join(bare)} lack. Add them, or move the images below a folder test/."
+            "folder_protocol: training and validation images must have labels, which "
+            f"{', '.join(bare)} lack. Add them, or move these images into a folder test/."
         )
     side = -(-max(_longest_side(file.image) for file in files) // _MULTIPLE) * _MULTIPLE
     return Protocol(
@@ -155,7 +175,7 @@ def folder_protocol(files: Sequence[FundusFiles]) -> Protocol:
 
 
 def _part(name: str) -> str:
-    """Which part the folders in an image's name put it into."""
+    """The part of an image, from the folders in its name."""
     above = PurePosixPath(name).parent.parts
     if "test" in above:
         return "test"
@@ -163,7 +183,7 @@ def _part(name: str) -> str:
 
 
 def _hold_out(files: list[FundusFiles], nth: int) -> tuple[list[FundusFiles], list[FundusFiles]]:
-    """Part files into those that stay and every nth one; of fewer than n, the last."""
+    """Split files into the others and every nth one; if there are fewer than n, the last."""
     nth = min(nth, len(files)) or 1
     held = slice(nth - 1, None, nth)
     stay = files.copy()

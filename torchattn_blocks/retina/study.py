@@ -1,7 +1,7 @@
-"""A grid of trainings and their scores, in pieces that can be cut off and gone on with.
+"""A grid of trainings and their evaluations, which can be stopped and continued.
 
-A piece is one training and its evaluations. Its folder, ``dataset/model/options/seed-N`` below the
-study's, is its identity and its state: it is finished when its reports are there.
+A piece is one training and its evaluations. Its folder, ``dataset/model/options/seed-N`` in the
+study's folder, holds its state. It is finished when all its reports exist.
 """
 
 import json
@@ -21,20 +21,20 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from .evaluation.report import as_numbers
-from .evaluation.scores import spread
+from .evaluation.scores import mean_and_std
 from .evaluation.tables import markdown_table
 from .names import PAPER
 from .training.checkpoint import progress
 
-# How the weights of a piece are scored: the folder of the report, and the arguments of `evaluate`.
-# The last epoch's are the paper's choice; the best were chosen on the validation images.
+# The evaluations of a piece: the folder of the report, and the arguments of `evaluate`. The paper
+# scores the last epoch's weights; the best were chosen on the validation images.
 EVALUATIONS = {
     "last": ("last.safetensors",),
     "last-flips": ("last.safetensors", "--flips"),
     "best": ("best.safetensors",),
     "best-flips": ("best.safetensors", "--flips"),
 }
-_POLL = 2.0  # seconds between two looks at how far the pieces are
+_POLL = 2.0  # seconds between updates of the progress bar
 _COLUMNS = ("SEN", "SPE", "F1", "ACC", "AUC", "AP", "MCC")
 
 
@@ -42,11 +42,11 @@ class Piece(NamedTuple):
     """One training of a study.
 
     Attributes:
-        dataset: Name of the data set, as the command `train` takes it.
-        data: Its folder.
+        dataset: Name of the data set, as in the command `train`.
+        data: Folder of the data set.
         model: Name of the network.
-        seed: The training's seed.
-        options: ``"paper"``, or further options of `train`, as ``"augment,epochs=300"``.
+        seed: Seed of the training.
+        options: ``"paper"``, or more options of the command `train`: ``"augment,epochs=300"``.
     """
 
     dataset: str
@@ -56,16 +56,18 @@ class Piece(NamedTuple):
     options: str = PAPER
 
     def folder(self, study: Path) -> Path:
-        """Where the piece lives, below the folder of its study."""
+        """The folder of the piece in the folder of its study."""
         return study / self.dataset / self.model / self.options / f"seed-{self.seed}"
 
     def arguments(self) -> list[str]:
-        """The options as `train` takes them.
+        """The options as arguments of the command `train`.
 
         Raises:
-            ValueError: If they are written otherwise.
+            ValueError: If the options do not have the form above.
 
         Example:
+            >>> from pathlib import Path
+            >>> from torchattn_blocks.retina.study import Piece
             >>> Piece("drive", Path(), "rsan", 0, "augment,epochs=300").arguments()
             ['--augment', '--epochs', '300']
         """
@@ -73,8 +75,7 @@ class Piece(NamedTuple):
             return []
         if not re.fullmatch(r"[a-z-]+(=[^,=/]+)?(,[a-z-]+(=[^,=/]+)?)*", self.options):
             raise ValueError(
-                f"study: options must be {PAPER}, or such as augment,epochs=300; "
-                f"got {self.options!r}"
+                f"study: options must be {PAPER} or like augment,epochs=300, got {self.options!r}"
             )
         pairs = [option.partition("=") for option in self.options.split(",")]
         return [word for name, _, value in pairs for word in (f"--{name}", *value.split())]
@@ -83,25 +84,26 @@ class Piece(NamedTuple):
 def run_study(
     pieces: Sequence[Piece], study: Path, *, jobs: int = 1, max_time: float | None = None
 ) -> list[str]:
-    """Do what is not finished of the pieces, each as programs of its own, `jobs` at a time.
+    """Run those pieces that are not finished, each in processes of its own.
 
     Args:
-        pieces: What to do, in this order.
+        pieces: The pieces, in the order to run them.
         study: The folder of the study.
-        jobs: How many pieces to do side by side.
-        max_time: Seconds after which to stop; a later call goes on.
+        jobs: How many pieces to run at the same time.
+        max_time: Stop after this many seconds; a later call continues.
 
     Returns:
-        What failed: a line for each piece that did, naming its log.
+        A message for each piece that failed, with the path of its log.
 
     Raises:
-        ValueError: If `jobs` is below 1, or the options of a piece cannot be read.
+        ValueError: If `jobs` is below 1, or the options of a piece have another form than
+            `Piece` names.
     """
     if jobs < 1:
         raise ValueError(f"run_study: jobs must be at least 1, got {jobs}")
     end = math.inf if max_time is None else monotonic() + max_time
     for piece in pieces:
-        piece.arguments()  # what cannot be read is said before hours of work
+        piece.arguments()  # raises before hours of work, not after
     folders = [piece.folder(study) for piece in pieces]
     pool = ThreadPoolExecutor(jobs)
     try:
@@ -113,10 +115,11 @@ def run_study(
 
 
 def study_tables(study: Path) -> str:
-    """Lay out the pooled scores, at the threshold .5, of all pieces that were scored, as Markdown.
+    """Format the pooled scores of all evaluations, at the threshold 0.5, as Markdown tables.
 
-    A table for each data set and each view, a row for each network, set of options and way to
-    score: the mean over seeds and, of two or more, the sample standard deviation below it.
+    There is a table for each data set, for whole images and for the field of view. A row is a
+    network with its options and its evaluation: the mean over seeds and, if there are two or more,
+    below it the sample standard deviation.
     """
     reports: dict[tuple[str, str], dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
     for path in sorted(study.glob("*/*/*/seed-*/*/report.json")):
@@ -133,22 +136,22 @@ def study_tables(study: Path) -> str:
                 for run in runs
             ]
             names = [*_COLUMNS, "clDice"]
-            spreads = {name: spread([s[name] for s in scores]) for name in names}
+            statistics = {name: mean_and_std([s[name] for s in scores]) for name in names}
             many = f" ({len(runs)} seeds)" if len(runs) > 1 else ""
-            rows[title + many] = {name: spreads[name]["mean"] for name in names}
+            rows[title + many] = {name: statistics[name]["mean"] for name in names}
             if many:
-                rows[f"± of {title}"] = {name: spreads[name]["std"] for name in names}
+                rows[f"± of {title}"] = {name: statistics[name]["std"] for name in names}
         where = {"whole": "whole image", "fov": "field of view"}[view]
         tables.append(f"### {dataset}, {where}\n\n{markdown_table(rows)}")
     return "\n\n".join(tables)
 
 
 class _PieceError(Exception):
-    """A program of a piece failed."""
+    """A process of a piece failed."""
 
 
 def _advance(piece: Piece, study: Path, end: float, jobs: int) -> None:
-    """Train a piece to its end and score it, or as far as time allows."""
+    """Train a piece and score it, as far as time allows."""
     folder = piece.folder(study)
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.txt"
@@ -168,7 +171,7 @@ def _advance(piece: Piece, study: Path, end: float, jobs: int) -> None:
                 options += ["--out", str(_report(folder, name).parent)]
                 _call(log, end, jobs, "evaluate", *data, *options)
     except subprocess.TimeoutExpired:
-        pass  # what it has written is whole, and goes on next time
+        pass  # its checkpoint is complete, and the next call continues from it
 
 
 def _report(folder: Path, name: str) -> Path:
@@ -181,7 +184,7 @@ def _is_trained(folder: Path) -> bool:
 
 
 def _call(log: Path, end: float, jobs: int, *arguments: str) -> None:
-    """Run a command of the library, its output added to a log, and stop it at the end of time."""
+    """Run a command of the library with its output in a log; stop it at the time `end`."""
     environment = {"OMP_WAIT_POLICY": "passive"}
     if jobs > 1:
         environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
@@ -199,7 +202,7 @@ def _call(log: Path, end: float, jobs: int, *arguments: str) -> None:
 
 
 def _watch(pieces: Mapping[Future[None], Path], study: Path) -> None:
-    """Show how far the pieces are, until all are done."""
+    """Show a progress bar until all pieces are done."""
     with tqdm(total=len(pieces), unit="piece") as bar:
         pending = set(pieces)
         while pending:

@@ -1,4 +1,4 @@
-"""Weights files: safetensors that say in themselves which network they are of, and for what."""
+"""Weights files: safetensors files that also hold the settings of their network."""
 
 import json
 from collections.abc import Mapping
@@ -18,14 +18,18 @@ _SHIPPED = Path(__file__).parent / "pretrained"
 
 @dataclass(frozen=True)
 class Settings:
-    """What must be known of a network, beside its weights, to use it.
+    """What one needs to know to use trained weights.
 
     Attributes:
-        network: Which network.
-        fov_diameter: The size, in pixels, at which it saw the field of view of the images that
-            it was trained on; other cameras' images are scaled to it.
-        side: Images are padded evenly to squares of this many pixels; None: they are not.
-        about: Where the weights come from, for the reader: data set, recipe, seed, epoch.
+        network: Name and options of the network.
+        fov_diameter: Diameter of the field of view in the training images, in pixels. `segment`
+            resizes images to it.
+        side: Images are padded with zeros to squares of this many pixels; None: they are not.
+        about: Where the weights come from, for information: data set, recipe, seed, epoch.
+
+    Example:
+        >>> from torchattn_blocks.retina import Network, Settings
+        >>> settings = Settings(Network("rsan"), fov_diameter=535, side=592)
     """
 
     network: Network
@@ -35,21 +39,46 @@ class Settings:
 
 
 class Trained(NamedTuple):
-    """A network in evaluation mode, with its weights, and its settings."""
+    """A trained network.
+
+    Attributes:
+        model: The network with its weights, in evaluation mode.
+        settings: How to use it.
+
+    Example:
+        >>> from torchattn_blocks.retina import Network, Settings, Trained
+        >>> network = Network("unet")
+        >>> trained = Trained(network.build().eval(), Settings(network, fov_diameter=535))
+    """
 
     model: UNet
     settings: Settings
 
 
 def save_weights(path: str | Path, model: nn.Module, settings: Settings) -> None:
-    """Write the weights of a network, and its settings, for `load_weights`.
+    """Write the weights of a network and its settings to a file, for `load_weights`.
 
-    The file appears under its name once it is whole.
+    Args:
+        path: The file. It appears when it is complete, so an interrupted call never leaves half a
+            file.
+        model: The network.
+        settings: Its settings; ``settings.network`` must describe `model`.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from torchattn_blocks.retina import Network, Settings, save_weights
+        >>> network = Network("backbone", widths=(4, 8))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "mine.safetensors")
+        ...     save_weights(path, network.build(), Settings(network, fov_diameter=540))
+        ...     path.is_file()
+        True
     """
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
     tensors = {name: values.contiguous() for name, values in model.state_dict().items()}
-    # Written here, and not by safetensors, whose files nobody else may read.
+    # Not by safetensors' save_file, whose files only their owner may read.
     partial.write_bytes(save(tensors, {"settings": json.dumps(asdict(settings))}))
     partial.replace(path)
 
@@ -58,15 +87,15 @@ def load_pretrained(name: str) -> Trained:
     """Load a trained network that comes with the library.
 
     Args:
-        name: ``"drive"`` or ``"chase_db1"``, the data set that it was trained on. The documentation
-            says how each was trained, what it scores and what its limits are.
+        name: The data set that it was trained on, ``"drive"`` or ``"chase_db1"``. The documentation
+            has a page on how each was trained, its scores and its limits.
 
     Returns:
-        The network, on the CPU and in evaluation mode, and its settings. It takes RGB values in
-        [0, 1] of shape (N, 3, H, W) and returns logits; `segment` does the rest.
+        The network, on the CPU and in evaluation mode, and its settings. The network takes RGB
+        values in [0, 1] of shape (N, 3, H, W) and returns logits. `segment` takes images.
 
     Raises:
-        ValueError: If there are no weights of that name.
+        ValueError: If no weights have this name.
 
     Example:
         >>> from torchattn_blocks.retina import load_pretrained
@@ -94,9 +123,9 @@ def load_weights(path: str | Path) -> Trained:
         The network, on the CPU and in evaluation mode, and its settings.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is no safetensors file, does not say which network it is of, or
-            holds the weights of another. The message names the file.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is not a safetensors file, has no settings, or its settings do not
+            fit its weights.
 
     Example:
         >>> import tempfile
@@ -112,7 +141,7 @@ def load_weights(path: str | Path) -> Trained:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such weights file")
+        raise FileNotFoundError(f"{path}: this weights file does not exist")
     try:
         with safe_open(path, framework="pt") as file:
             said = (file.metadata() or {}).get("settings")
@@ -121,8 +150,8 @@ def load_weights(path: str | Path) -> Trained:
         raise ValueError(f"{path}: not a safetensors file ({cause})") from cause
     if said is None:
         raise ValueError(
-            f"{path}: says nothing of its network. Write weights with save_weights, or load them "
-            "into a network of your own with load_state_dict."
+            f"{path}: the file has no settings of its network. Write weights with save_weights, or "
+            "load these with load_state_dict into a network of your own."
         )
     try:
         known = json.loads(said)
@@ -132,18 +161,18 @@ def load_weights(path: str | Path) -> Trained:
         model = settings.network.build()
         model.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as cause:
-        raise ValueError(f"{path}: settings and weights make no network ({cause})") from cause
+        raise ValueError(f"{path}: its settings do not fit its weights ({cause})") from cause
     return Trained(model.eval(), settings)
 
 
 def named_weights(name_or_path: str) -> Trained:
-    """Load weights as the commands take them: a name of the library's own, or else a file."""
+    """Load weights by the name of shipped weights or the path of a file, as commands do."""
     if name_or_path in shipped():
         return load_pretrained(name_or_path)
     try:
         return load_weights(name_or_path)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}; the library's own are {', '.join(shipped())}") from None
+        raise FileNotFoundError(f"{error}; shipped weights are {', '.join(shipped())}") from None
 
 
 def shipped() -> list[str]:

@@ -1,1 +1,1 @@
-"""What ``python -m torchattn_blocks.retina`` does: a file and a dataclass for each command."""
+"""The commands of ``python -m torchattn_blocks.retina``: a file and a dataclass for each."""

@@ -1,4 +1,4 @@
-"""Data sets by the names that commands take."""
+"""Data sets by the names that commands accept."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from ..protocol import CHASE_DB1_PROTOCOL, DRIVE_PROTOCOL, Protocol, Split, fold
 
 
 def open_dataset(name: DatasetName, root: Path) -> tuple[Protocol, Split]:
-    """How a data set is used, and its images, sorted into their parts."""
+    """The protocol of a data set, and its images split by it."""
     match name:
         case "drive":
             protocol, files = (

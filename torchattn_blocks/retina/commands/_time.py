@@ -1,4 +1,4 @@
-"""How long a command may take."""
+"""The time limit of a command."""
 
 import re
 import time
@@ -7,14 +7,19 @@ import psutil
 
 
 def seconds_left(max_time: str | None) -> float | None:
-    """Seconds until `max_time`, as ``hours:minutes:seconds``, has passed since the program began.
+    """Seconds that are left of `max_time`, counted from the start of the process.
 
-    Hardly any where it has passed already; None where there is no limit.
+    Args:
+        max_time: The limit as ``hours:minutes:seconds``, or None for no limit.
+
+    Returns:
+        The seconds, at least 0.001, or None.
 
     Raises:
-        ValueError: If it is written otherwise.
+        ValueError: If `max_time` has another form.
 
     Example:
+        >>> from torchattn_blocks.retina.commands._time import seconds_left
         >>> 0 < seconds_left("99:00:00") < 99 * 3600
         True
     """
@@ -22,8 +27,10 @@ def seconds_left(max_time: str | None) -> float | None:
         return None
     match = re.fullmatch(r"(\d+):([0-5]\d):([0-5]\d)", max_time)
     if match is None:
-        raise ValueError(f"--max-time must be hours:minutes:seconds, as 00:09:00, got {max_time!r}")
+        raise ValueError(
+            f"--max-time must be hours:minutes:seconds, like 00:09:00, got {max_time!r}"
+        )
     hours, minutes, seconds = map(int, match.groups())
-    # From the start of the process: what loading torch took counts.
+    # From the start of the process: loading torch takes time too.
     passed = time.time() - psutil.Process().create_time()
     return max(3600 * hours + 60 * minutes + seconds - passed, 1e-3)

@@ -1,4 +1,4 @@
-"""The command that scores."""
+"""The command ``evaluate``."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,27 +8,26 @@ from ..names import DatasetName
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Score weights on a data set's test images.
+    """Score weights on the test images of a data set.
 
-    Whole images and within the field of view; all pixels pooled, and image by image;
-    at the threshold .5, and at the one that is best on the validation images; beside the
-    second observer where there is one. The folder given as --out receives report.json, tables.md,
-    curves.png (ROC and precision-recall) and a picture of each image.
+    Scores are computed on whole images and within the field of view, for all pixels pooled and per
+    image, at the threshold 0.5 and at the threshold with the best F1 on the validation images, for
+    the network and for the second observer. --out gets report.json, tables.md, curves.png (ROC and
+    precision-recall) and a figure of each image.
     """
 
     data: Path
     """Folder of the data set."""
     dataset: DatasetName = "drive"
-    """Its layout: DRIVE's, CHASE_DB1's, or any tree of images/ and labels/, with or without masks/.
-    """
+    """Layout of the data set; folder: images/, labels/ and, if you have them, masks/."""
     weights: str = "drive"
-    """Weights that come with the library, by name, or a file that train wrote."""
+    """Name of shipped weights (drive, chase_db1), or a weights file written by train."""
     out: Path = Path("runs/evaluate")
     """Folder to write to."""
     flips: bool = False
-    """Average over each image and its three mirror images: four times the work."""
+    """Average over each image and its three mirror images; takes four times as long."""
     pictures: bool = True
-    """Write a picture of each image."""
+    """Save a figure of each image."""
 
     def __call__(self) -> None:
         """Run the command."""
@@ -47,14 +46,13 @@ class Evaluate:
         bare = [files.name for files in split.test if files.label is None]
         if bare:
             raise ValueError(
-                f"{self.data}: no scores without vessel masks of the first observer, which this "
-                f"copy lacks for its test images {', '.join(bare)}. Put them where the data "
-                "set's older archives have them, or see the maps that `segment` draws."
+                f"{self.data}: scores need vessel masks, which the test images {', '.join(bare)} "
+                "lack. Older archives of DRIVE have them. The command segment needs none."
             )
         validation, test = ([files.read() for files in part] for part in split[1:])
         bar = tqdm([*validation, *test], unit="image")
-        maps = [segment(fundus.image, trained, fov=fundus.fov, flips=self.flips) for fundus in bar]
-        watched, probabilities = maps[: len(validation)], maps[len(validation) :]
+        every = [segment(fundus.image, trained, fov=fundus.fov, flips=self.flips) for fundus in bar]
+        watched, probabilities = every[: len(validation)], every[len(validation) :]
         labels = [fundus.label for fundus in validation if fundus.label is not None]
         report = evaluate(test, probabilities, chosen_threshold=best_threshold(watched, labels))
         self.out.mkdir(parents=True, exist_ok=True)
@@ -69,7 +67,7 @@ class Evaluate:
         )
         for fundus, probability in zip(test, probabilities, strict=True) if self.pictures else ():
             path = self.out / f"{fundus.name}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)  # a folder's names may hold folders
+            path.parent.mkdir(parents=True, exist_ok=True)  # a name may contain folders
             save_sheet(path, fundus, probability)
         header = {
             "dataset": self.dataset,
@@ -77,6 +75,8 @@ class Evaluate:
             "flips": self.flips,
             "chosen_on": [fundus.name for fundus in validation],
         }
-        save_report(self.out / "report.json", header | report)  # the last: then all is there
+        save_report(
+            self.out / "report.json", header | report
+        )  # last: its existence means that all is done
         print(tables)
-        print(f"Report, tables and pictures are in {self.out}")
+        print(f"Saved report, tables and figures in {self.out}")

@@ -1,4 +1,4 @@
-"""The command that draws vessels."""
+"""The command ``segment``."""
 
 import re
 from collections import Counter
@@ -12,40 +12,40 @@ from tyro.conf import Positional
 
 @dataclass(frozen=True)
 class Segment:
-    """Draw the vessels of fundus images, of any camera, at their own size.
+    """Find the vessels in fundus images of any camera and size.
 
-    For each image NAME the folder given as --out receives NAME-probability.png (16-bit grey, 65535
-    is a probability of 1), NAME-vessels.png (white where the probability is above the threshold)
-    and NAME-overlay.png (the image with its vessels marked). Outside the field of view nothing is
-    vessel. An image that cannot be read does not stop the others. For research; not for diagnosis.
+    For each image NAME, --out gets NAME-probability.png (16-bit grey, 65535 is a probability of 1),
+    NAME-vessels.png (white where the probability is above the threshold) and NAME-overlay.png (the
+    image with its vessels marked). Outside the field of view the probability is 0. An image that
+    cannot be read does not stop the others. For research; not for diagnosis.
     """
 
     images: Positional[tuple[Path, ...]]
     """Colour fundus images, or folders of them."""
     weights: str = "drive"
-    """Weights that come with the library, by name, or a file that train wrote."""
+    """Name of shipped weights (drive, chase_db1), or a weights file written by train."""
     out: Path = Path("runs/segment")
     """Folder to write to."""
     threshold: float = 0.5
-    """A pixel above it is taken for vessel."""
+    """A pixel with a probability above it counts as vessel."""
     flips: bool = False
-    """Average over each image and its three mirror images: four times the work."""
+    """Average over each image and its three mirror images; takes four times as long."""
 
     def __call__(self) -> None:
         """Run the command."""
         if not self.images:
-            raise ValueError("segment: give one image or folder at least")
+            raise ValueError("segment: images must name at least 1 image or folder, got none")
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"--threshold must lie in [0, 1], got {self.threshold}")
-        from ..data.files import EXTENSION  # now: --help must not wait for what this loads
+        from ..data.files import EXTENSION  # here, so that --help need not load it
 
         paths = list(_images(self.images, EXTENSION))
         if not paths:
-            raise FileNotFoundError(f"{self.images[0]}: the folder holds no image")
+            raise FileNotFoundError(f"{self.images[0]}: this folder holds no image")
         stems = Counter(path.stem for path in paths)
         if twice := [stem for stem, times in stems.items() if times > 1]:
             raise ValueError(
-                f"segment: images must differ in their names, got {', '.join(twice)} twice"
+                f"segment: images must have different names, got {', '.join(twice)} more than once"
             )
         self._draw(paths)
 
@@ -71,7 +71,7 @@ class Segment:
             except (OSError, ValueError) as error:
                 failures.append(str(error))
                 continue
-            probability *= fundus.fov  # beyond the rim there is no retina
+            probability *= fundus.fov
             vessels = probability > self.threshold
             pictures: dict[str, NDArray[Any]] = {
                 "probability": np.rint(probability * 65535).astype(np.uint16),
@@ -87,7 +87,7 @@ class Segment:
 
 
 def _images(given: tuple[Path, ...], extension: str) -> Iterator[Path]:
-    """The files among what was given, and those in the folders among it."""
+    """The given files, and the images in the given folders."""
     for path in given:
         if path.is_dir():
             for file in sorted(path.iterdir()):

@@ -1,4 +1,4 @@
-"""The command that makes images up."""
+"""The command ``synthesize``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,21 +6,21 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Synthesize:
-    """Write synthetic fundus images with exact vessel masks and fields of view.
+    """Draw synthetic fundus images with exact vessel masks and fields of view.
 
-    A folder of images/, labels/ and masks/, which the other commands read with --dataset folder.
+    --out gets folders images/, labels/ and masks/. Other commands read it with --dataset folder.
     """
 
     out: Path
     """Folder to write to."""
     count: int = 20
-    """How many."""
+    """Number of images."""
     seed: int = 0
-    """Of the first; each next one has the next seed."""
+    """Seed of the first image; the others have the next seeds."""
     height: int = 584
-    """Of an image, in pixels; as DRIVE's by default."""
+    """Height of an image in pixels; the default is DRIVE's size."""
     width: int = 565
-    """Of an image, in pixels."""
+    """Width of an image in pixels."""
 
     def __call__(self) -> None:
         """Run the command."""
@@ -36,4 +36,4 @@ class Synthesize:
             self.out,
             (synthesize(seed, height=self.height, width=self.width) for seed in seeds),
         )
-        print(f"{self.count} images are in {self.out}")
+        print(f"Saved {self.count} images in {self.out}")

@@ -1,4 +1,4 @@
-"""The command that trains."""
+"""The command ``train``."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,41 +9,39 @@ from ..names import DatasetName, ModelName
 
 @dataclass(frozen=True)
 class Train:
-    """Train a network on a data set, by the paper's protocol unless told otherwise.
+    """Train a network on a data set, by default by the paper's protocol.
 
-    The folder given as --out receives the weights (last.safetensors, and best.safetensors, which
-    had the least loss on the validation images), the losses (log.csv, curves.png) and what is
-    needed to go on after a stop, by Ctrl-C, by --max-time or by a power cut: the same command with
-    --resume.
+    --out gets the weights of the last epoch (last.safetensors) and of the epoch with the lowest
+    validation loss (best.safetensors), the losses (log.csv, curves.png) and a checkpoint. After a
+    stop (Ctrl-C, --max-time or a power cut) the same command with --resume continues.
     """
 
     data: Path
     """Folder of the data set."""
     dataset: DatasetName = "drive"
-    """Its layout: DRIVE's, CHASE_DB1's, or any tree of images/ and labels/, with or without masks/.
-    """
+    """Layout of the data set; folder: images/, labels/ and, if you have them, masks/."""
     model: ModelName = "rsan"
     """The network."""
     out: Path = Path("runs/train")
     """Folder to write to."""
     seed: int = 0
-    """Of the first weights, the order of images, augmentation and DropBlock."""
+    """Seed of initial weights, order of images, augmentation and DropBlock."""
     epochs: int | None = None
-    """Passes over the training images; by default the protocol's 200, for CHASE_DB1 150."""
+    """Passes over the training images; by default 200, for CHASE_DB1 150."""
     p: float | None = None
-    """DropBlock's rate, 1 - keep_prob; by default the protocol's .15, for CHASE_DB1 .22."""
+    """DropBlock's drop probability, 1 - keep_prob; by default 0.15, for CHASE_DB1 0.22."""
     block_size: int = 7
-    """Side of DropBlock's blocks."""
+    """DropBlock's block size."""
     widths: tuple[int, ...] = (16, 32, 64, 128)
-    """Channels of the network's stages, down to the bottleneck."""
+    """Channels of the network's stages, from the first to the bottleneck."""
     augment: bool = False
-    """Flip images, turn them by right angles, and change brightness and contrast mildly."""
+    """Flip and rotate images at random, and change their brightness and contrast a little."""
     precision: Literal["auto", "bf16", "no"] = "auto"
-    """Mixed precision in bfloat16, or none; auto: where the machine computes in bfloat16."""
+    """Mixed precision in bfloat16 or none; auto uses it if the machine has instructions for it."""
     resume: bool = False
-    """Go on where the run in --out stopped; start where there is none."""
+    """Continue the training in --out; start one if there is none."""
     max_time: str | None = None
-    """Stop after the last epoch that ends within this time, as 00:09:00 for nine minutes."""
+    """Stop after the last epoch that ends within this time: 00:09:00 is nine minutes."""
 
     def __call__(self) -> None:
         """Run the command."""
@@ -86,6 +84,8 @@ class Train:
         if log:
             save_training_curves(self.out / "curves.png", log)
         if len(log) < recipe.epochs:
-            print(f"Stopped in time, after epoch {len(log)} of {recipe.epochs}: --resume goes on.")
+            print(f"Stopped after epoch {len(log)} of {recipe.epochs}. --resume continues.")
         else:
-            print(f"Trained for {recipe.epochs} epochs. Weights, log and curves are in {self.out}")
+            print(
+                f"Trained for {recipe.epochs} epochs. Saved weights, log and curves in {self.out}"
+            )

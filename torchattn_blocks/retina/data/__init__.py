@@ -1,1 +1,1 @@
-"""Fundus images: where they lie, how they are read, and how a network takes them."""
+"""Fundus images: finding and reading their files, and converting them to tensors."""

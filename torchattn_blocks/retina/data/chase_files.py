@@ -1,7 +1,6 @@
 """CHASE_DB1 in the layout of its own archive.
 
-The set may not be redistributed, so the package ships none of its images. It comes from Kingston
-University: https://researchinnovation.kingston.ac.uk, "CHASE_DB1 retinal vessel reference dataset".
+The data set may not be redistributed, so the package contains none of its images.
 """
 
 from pathlib import Path
@@ -18,20 +17,20 @@ Get the archive from Kingston University, https://researchinnovation.kingston.ac
 def list_chase_db1(root: str | Path) -> list[FundusFiles]:
     """List the 28 images of CHASE_DB1 (Fraz et al. 2012), 999 wide and 960 high.
 
-    The set comes from Kingston University: https://researchinnovation.kingston.ac.uk, "CHASE_DB1
-    retinal vessel reference dataset". Its archive holds no fields of view: they are computed from
-    the images, unless files ``mask/Image_01L_mask.png`` and so on give them.
+    The data set comes from Kingston University: https://researchinnovation.kingston.ac.uk,
+    "CHASE_DB1 retinal vessel reference dataset". Its archive has no fields of view. They are
+    estimated from the images, unless there are files ``mask/Image_01L_mask.png`` and so on.
 
     Args:
-        root: The folder that holds ``Image_01L.jpg`` and all the others.
+        root: The folder with ``Image_01L.jpg`` and all other files.
 
     Returns:
         The files of each image, sorted by name (``"01L"``, ``"01R"``, ...).
 
     Raises:
-        FileNotFoundError: If the folder is missing or empty, or an image lacks its vessel mask,
-            or a field of view or second map that others have.
-        ValueError: If a map has no image, or two files have one identifier.
+        FileNotFoundError: If the folder is missing or empty, an image has no vessel mask, or an
+            image lacks a field of view or second vessel mask that other images have.
+        ValueError: If a mask has no image, or two files have one identifier.
 
     Example:
         >>> import tempfile

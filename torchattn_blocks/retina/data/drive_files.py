@@ -1,7 +1,6 @@
 """DRIVE in the layout of its own archive.
 
-The set may not be redistributed, so the package ships none of its images. It comes from
-https://drive.grand-challenge.org.
+The data set may not be redistributed, so the package contains none of its images.
 """
 
 from pathlib import Path
@@ -20,21 +19,21 @@ _DRIVE_NAME = r"(\d\d)_.+" + EXTENSION
 def list_drive(root: str | Path, split: Literal["training", "test"]) -> list[FundusFiles]:
     """List the images of DRIVE (Staal et al. 2004), 565 wide and 584 high.
 
-    The set comes from https://drive.grand-challenge.org, by registration. The archive handed out
-    today holds no vessel masks of the test images: those have ``label=None`` and
-    ``second_label=None``. Older archives hold both observers' maps, and then they are found.
+    The data set comes from https://drive.grand-challenge.org, where one must register. Its current
+    archive has no vessel masks of the test images: they have ``label=None`` and
+    ``second_label=None``. Older archives have both observers' vessel masks, which are then listed.
 
     Args:
-        root: The folder that holds ``training/`` and ``test/``.
-        split: Which half: 21 to 40 are for training, 01 to 20 for testing.
+        root: The folder with ``training/`` and ``test/``.
+        split: ``"training"`` for the images 21 to 40, ``"test"`` for 01 to 20.
 
     Returns:
         The files of each image, sorted by name (``"01"`` to ``"40"``).
 
     Raises:
-        FileNotFoundError: If a folder is missing or empty (1st_manual/ in training only), or a
-            image lacks its field of view or a map that others have.
-        ValueError: If the split is unknown, a map has no image, or two files of a folder
+        FileNotFoundError: If a folder is missing or empty (``1st_manual/`` only for training), or
+            an image lacks its field of view or a vessel mask that other images have.
+        ValueError: If `split` is neither of the two, a mask has no image, or two files of a folder
             have one identifier.
 
     Example:

@@ -1,4 +1,4 @@
-"""The files of fundus images: finding them, and telling which belong together."""
+"""The files of fundus images: finding them, and matching images with their masks."""
 
 import re
 from collections.abc import Callable, Sized
@@ -6,23 +6,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..fundus import Fundus
-from .decode import decode, read_map
+from .decode import decode, read_mask
 from .fov import estimate_fov
 
-# What is named otherwise (.DS_Store, ._21_training.tif, Thumbs.db, a read-me) is no part of a set.
+# Files with other names (.DS_Store, ._21_training.tif, Thumbs.db, a read-me) are ignored.
 EXTENSION = r"\.(?:tiff?|gif|png|jpe?g|bmp|ppm)"
 
 
 @dataclass(frozen=True)
 class FundusFiles:
-    """Where the files of one fundus image lie; nothing is opened before :meth:`read`.
+    """The paths of the files of one fundus image. Only :meth:`read` opens them.
 
     Attributes:
-        name: The image's identifier within its data set, such as ``"21"`` or ``"01L"``.
+        name: Identifier of the image within its data set, such as ``"21"`` or ``"01L"``.
         image: The colour image.
-        label: Vessel mask of the first observer, or None where there is none.
-        fov: Field of view, or None where it must be computed from the image.
-        second_label: Vessel mask of the second observer, or None.
+        label: Vessel mask by the first observer, or None if there is none.
+        fov: Field of view, or None to estimate it from the image.
+        second_label: Vessel mask by the second observer, or None.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from torchattn_blocks.retina import FundusFiles
+        >>> files = FundusFiles("1", Path("1.jpg"), Path("1.png"), fov=None, second_label=None)
     """
 
     name: str
@@ -35,13 +40,13 @@ class FundusFiles:
         """Decode the files.
 
         Returns:
-            The image, with RGB values (H, W, 3) and masks (H, W). Where no file gives the field of
+            The image, with RGB values (H, W, 3) and masks (H, W). Without a file for the field of
             view, it is :func:`~torchattn_blocks.retina.estimate_fov` of the image.
 
         Raises:
-            FileNotFoundError: If a file has gone since the folder was listed.
-            ValueError: If a file cannot be decoded, a map is not of the image's height and
-                width or not two-valued, or a field of view holds no pixel. It names the file.
+            FileNotFoundError: If a file does not exist.
+            ValueError: If a file cannot be decoded, a mask has another height or width than the
+                image or more than two values, or the field of view is empty.
 
         Example:
             >>> import tempfile
@@ -58,37 +63,41 @@ class FundusFiles:
         """
         image = decode(self.image, "RGB")
         size = image.shape[:2]
-        label = None if self.label is None else read_map(self.label, self.image, size)
+        label = None if self.label is None else read_mask(self.label, self.image, size)
         second = (
-            None if self.second_label is None else read_map(self.second_label, self.image, size)
+            None if self.second_label is None else read_mask(self.second_label, self.image, size)
         )
-        fov = estimate_fov(image) if self.fov is None else read_map(self.fov, self.image, size)
+        fov = estimate_fov(image) if self.fov is None else read_mask(self.fov, self.image, size)
         if not fov.any():
-            raise ValueError(f"{self.fov}: the field of view holds no pixel. Replace the file.")
+            raise ValueError(
+                f"{self.fov}: the field of view has no bright pixel. Replace the file."
+            )
         return Fundus(self.name, image, label, fov, second)
 
 
 def find_files(
     folder: Path, pattern: str, identifier: Callable[[str], str] = str.upper
 ) -> dict[str, Path]:
-    """Files of a folder by the identifier in their names; none where there is no such folder.
+    """Files of a folder by the identifier in their names; none if the folder does not exist.
 
-    The identifier is made of the pattern's first group: its capitals, unless told otherwise.
+    `identifier` turns the first group of the pattern into the identifier, by default into capitals.
     """
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if parts := re.fullmatch(pattern, path.name, re.IGNORECASE):
             name = identifier(parts[1])
             if name in found:
-                raise ValueError(f"{path}: {found[name]} is of image {name} too. Keep one.")
+                raise ValueError(
+                    f"{path}: {found[name]} also has the identifier {name}. Remove one of the two."
+                )
             found[name] = path
     return found
 
 
 def require_files(found: Sized, what: str, where: Path, layout: str) -> None:
-    """Raise an error unless the folder is there and some files were found in it."""
+    """Raise an error unless the folder exists and files were found in it."""
     if not where.is_dir():
-        raise FileNotFoundError(f"{where}: there is no such folder.\n{layout}")
+        raise FileNotFoundError(f"{where}: this folder does not exist.\n{layout}")
     if not found:
         raise FileNotFoundError(f"{where}: the folder holds no {what}.\n{layout}")
 
@@ -99,19 +108,19 @@ def match_files(
     fovs: dict[str, Path],
     seconds: dict[str, Path],
 ) -> list[FundusFiles]:
-    """Join the files of each image. A kind of map is there for all images or for none."""
+    """Match each image with its masks. A kind of mask must exist for all images or for none."""
     kinds = {"vessel mask": labels, "field of view": fovs, "second observer's mask": seconds}
-    for kind, maps in kinds.items():
-        if strays := maps.keys() - images.keys():
+    for kind, masks in kinds.items():
+        if strays := masks.keys() - images.keys():
             raise ValueError(
-                f"{maps[min(strays)]}: a {kind} without an image {min(strays)}. "
-                "Unpack the archive again, or take the file away."
+                f"{masks[min(strays)]}: this {kind} has no image {min(strays)}. "
+                "Unpack the archive again, or remove this file."
             )
-        if maps and (bare := images.keys() - maps.keys()):
+        if masks and (bare := images.keys() - masks.keys()):
             raise FileNotFoundError(
-                f"{images[min(bare)]}: an image without a {kind}, which others have, as "
-                f"{min(maps.values())}. Unpack the archive again, or add the file, or take the "
-                "image away."
+                f"{images[min(bare)]}: this image has no {kind}, but others have one, such as "
+                f"{min(masks.values())}. Unpack the archive again, add the file, or "
+                "remove the image."
             )
     return [
         FundusFiles(name, images[name], labels.get(name), fovs.get(name), seconds.get(name))

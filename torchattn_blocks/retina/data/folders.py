@@ -1,4 +1,4 @@
-"""Images in folders of one's own: ``images/``, ``labels/`` and ``masks/``, side by side."""
+"""Your own images, in folders ``images/``, ``labels/`` and ``masks/`` side by side."""
 
 import re
 from collections import deque
@@ -14,35 +14,34 @@ from ..fundus import Fundus
 from .files import EXTENSION, FundusFiles, find_files, match_files, require_files
 
 _LAYOUT = """\
-The root must hold, itself or in folders at any depth, such as training/ and test/,
+The root, or folders in it at any depth such as training/ and test/, must hold
   images/  NAME.png, or .jpg, .tif, .gif, .bmp, .ppm: the colour images
-  labels/  NAME.png, or NAME_label.png or the like: vessels bright on dark; may be left out
-  masks/   NAME.png, or NAME_mask.png or the like: fields of view; may be left out"""
-_PICTURE = r"([^.].*)" + EXTENSION  # its stem; a leading dot hides a file
+  labels/  NAME.png, or NAME_label.png or similar: vessels bright on dark; optional
+  masks/   NAME.png, or NAME_mask.png or similar: fields of view; optional"""
+_IMAGE = r"([^.].*)" + EXTENSION  # its stem; a leading dot hides a file
 
 
 def list_folder(root: str | Path) -> list[FundusFiles]:
-    """List the images of any tree of folders ``images/``, ``labels/`` and ``masks/``.
+    """List the images of folders ``images/``, ``labels/`` and ``masks/``, at any depth.
 
-    An image lies in a folder ``images/``, in the root or at any depth; its vessel mask and its
-    field of view lie in ``labels/`` and ``masks/`` beside that folder. They have the image's
-    stem, as ``07.png`` has of ``07.jpg``, or else the stem and a suffix that starts with ``_``,
-    ``-`` or a dot, as ``07_manual1.gif``. Beside some ``images/``, either of the two may be missing
-    altogether. Hidden files and folders and what is no image are left aside; links to folders are
-    followed, but no folder is entered twice.
+    Vessel masks are in ``labels/`` and fields of view in ``masks/``, both beside ``images/``; each
+    of the two may be missing. A mask has the stem of its image (``07.png`` for ``07.jpg``), or this
+    stem and a suffix that starts with ``_``, ``-`` or a dot (``07_manual1.gif``). Hidden files,
+    hidden folders and files that are no images are ignored. Links to folders are followed, but no
+    folder is listed twice.
 
     Args:
-        root: The folder at the top.
+        root: The folder with ``images/``, or with folders in which they are.
 
     Returns:
-        The files of each image, sorted by name. The name is the stem, after the path from the
-        root to the folder that holds ``images/``: ``"07"`` in the root, ``"test/07"`` in ``test/``.
+        The files of each image, sorted by name. The name is the path from `root` to the folder with
+        ``images/``, then the stem: ``"07"`` in `root` itself, ``"test/07"`` in ``test/``.
 
     Raises:
-        FileNotFoundError: If the root is missing or holds no folder ``images/`` or no image,
-            or an image lacks a map that others beside it have.
-        ValueError: If a map has no image, or might be of several, or an image might have
-            several maps, or two files of a folder have one stem.
+        FileNotFoundError: If `root` does not exist or holds no folder ``images/`` or no image, or
+            an image lacks a mask that other images of the same folder have.
+        ValueError: If a mask has no image or fits several, an image has several masks, or two files
+            of a folder have one stem.
 
     Example:
         >>> import tempfile
@@ -62,7 +61,7 @@ def list_folder(root: str | Path) -> list[FundusFiles]:
     places = list(_places(root))
     require_files(places, "folder images/", root, _LAYOUT)
     files = [
-        # The name tells where the image lies, for elsewhere there may be another of its stem.
+        # The folder is part of the name: another folder may hold an image with the same stem.
         replace(file, name=(place.relative_to(root) / file.name).as_posix())
         for place in places
         for file in _list(place)
@@ -72,20 +71,20 @@ def list_folder(root: str | Path) -> list[FundusFiles]:
 
 
 def save_folder(root: str | Path, images: Iterable[Fundus]) -> None:
-    """Write images, without loss, as a tree that `list_folder` lists under the same names.
+    """Write images to PNG files, in folders that `list_folder` lists under the same names.
 
-    An image is written to ``images/NAME.png``, its vessel mask, where it has one, to
-    ``labels/NAME.png`` and its field of view to ``masks/NAME.png``, both as 0 and 255. An image
-    named ``"test/07"`` goes to ``test/images/07.png``. A second observer's mask is not written.
+    The image goes to ``images/NAME.png``, its vessel mask, if it has one, to ``labels/NAME.png``
+    and its field of view to ``masks/NAME.png``, both with the values 0 and 255. An image named
+    ``"test/07"`` goes to ``test/images/07.png``. The second observer's mask is not written.
 
     Args:
-        root: The folder to write to; it is made where there is none.
-        images: What to write, one after the other: they need not be in memory at once.
+        root: The folder to write to. It is created if it does not exist.
+        images: The images. A generator is consumed one image at a time.
 
     Raises:
-        FileExistsError: If a file is there already. It is left as it is.
-        ValueError: If a name is no name of a file, an array is of another type or shape than
-            :class:`Fundus` says, or of images for one folder some have labels and some none.
+        FileExistsError: If a file exists. It is not overwritten.
+        ValueError: If a name cannot be a file name, an array does not have the type and shape that
+            :class:`Fundus` names, or only some images of one folder have vessel masks.
 
     Example:
         >>> import tempfile
@@ -107,13 +106,13 @@ def save_folder(root: str | Path, images: Iterable[Fundus]) -> None:
         if labelled.setdefault(place, has_label) != has_label:
             raise ValueError(
                 f"save_folder: image {fundus.name} has {'a' if has_label else 'no'} label, "
-                f"other than those before it in {place}. Write them to different folders."
+                f"unlike those before it in {place}. Write them to different folders."
             )
         pictures = {place / kind / f"{stem}.png": array for kind, array in _pictures(fundus)}
         for path in pictures:  # all before the first is written
             if path.exists():
                 raise FileExistsError(
-                    f"{path}: there is such a file already. Take it away, or write elsewhere."
+                    f"{path}: this file exists. Remove it, or write to another folder."
                 )
         for path, array in pictures.items():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,37 +131,37 @@ def _places(root: Path) -> Iterator[Path]:
             yield place
         for path in sorted(place.iterdir()) if place.is_dir() else ():
             if path.is_dir() and not path.name.startswith("."):
-                # Links wait until all else was seen: a folder goes by its own name if it has one.
+                # Links come last, so that a folder is listed under its own path if it has one.
                 (pending.append if path.is_symlink() else pending.appendleft)(path)
 
 
 def _list(place: Path) -> list[FundusFiles]:
-    """The images of one folder images/, by stem, with their maps from the folders beside."""
+    """The images of one folder images/ with the masks from the folders beside it."""
     images, labels, masks = (
-        find_files(place / kind, _PICTURE, identifier=str) for kind in ("images", "labels", "masks")
+        find_files(place / kind, _IMAGE, identifier=str) for kind in ("images", "labels", "masks")
     )
     return match_files(images, _by_image(labels, images), _by_image(masks, images), {})
 
 
-def _by_image(maps: dict[str, Path], images: dict[str, Path]) -> dict[str, Path]:
-    """Maps by the stem of their image instead of their own; by their own if there is none."""
-    exact = maps.keys() & images.keys()
-    found = {stem: maps[stem] for stem in exact}
-    for stem, path in maps.items():
+def _by_image(masks: dict[str, Path], images: dict[str, Path]) -> dict[str, Path]:
+    """Masks by the stem of their image; by their own stem if they have no image."""
+    exact = masks.keys() & images.keys()
+    found = {stem: masks[stem] for stem in exact}
+    for stem, path in masks.items():
         starts = (stem[: suffix.start()] for suffix in re.finditer(r"[_.-]", stem))
         owners = [start for start in starts if start in images]
         bare = [owner for owner in owners if owner not in exact]
         if stem in exact or (owners and not bare):
-            continue  # each image it might be of has a map of its very stem
+            continue  # each image that it fits has a mask of exactly its stem
         if len(bare) > 1:
             raise ValueError(
-                f"{path}: might be of {' or of '.join(str(images[owner]) for owner in bare)}. "
-                "Give it the stem of its image."
+                f"{path}: fits {' and '.join(str(images[owner]) for owner in bare)}. "
+                "Rename it to the stem of its image."
             )
         owner = bare[0] if bare else stem
         if owner in found:
             raise ValueError(
-                f"{path}: {found[owner]} might be of {images[owner]} too. Keep one, or give one "
+                f"{path}: {found[owner]} fits {images[owner]} too. Remove one, or rename one to "
                 "the stem of the image."
             )
         found[owner] = path
@@ -172,18 +171,18 @@ def _by_image(maps: dict[str, Path], images: dict[str, Path]) -> dict[str, Path]
 def _split_name(name: str) -> list[str]:
     """The folders and the stem that an image's name is made of."""
     parts = name.split("/")
-    # Nothing that leads out of the root, that `list_folder` takes for hidden, or that some system
-    # forbids.
+    # Nothing that leads out of the root, is hidden for `list_folder`, or is forbidden on some
+    # system.
     if not name.isprintable() or not all(re.fullmatch(r"[^.\\:][^\\:]*", part) for part in parts):
         raise ValueError(
-            "save_folder: an image's name must be names of files, joined by /, that start with "
-            rf"no dot and hold no \ and no colon, got {name!r}. Rename the image."
+            "save_folder: an image's name must be file names joined by /, none of which starts "
+            rf"with a dot or contains \ or a colon, got {name!r}. Rename the image."
         )
     return parts
 
 
 def _pictures(fundus: Fundus) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """The pictures of an image, each after the name of the folder where it belongs."""
+    """The image and its masks to write, each with the name of its folder."""
     size = fundus.image.shape[:2]
     if fundus.image.shape != (*size, 3) or fundus.image.dtype != np.uint8:
         raise ValueError(

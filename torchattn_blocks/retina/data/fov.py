@@ -7,32 +7,32 @@ from skimage.measure import label
 from skimage.morphology import dilation, footprint_rectangle
 from skimage.segmentation import clear_border
 
-# A border is dark when its median brightness is below this share of the retina's. On DRIVE and
-# CHASE_DB1 it is at most .07; what Otsu parts within the retina (vessels, fovea) is at least .7.
+# A border is dark if its median brightness is below this fraction of the retina's. On DRIVE and
+# CHASE_DB1 the fraction is at most 0.07; of dark parts of the retina (vessels, fovea) at least 0.7.
 _BORDER_SHARE = 0.2
-# The lens blurs the rim of the field of view, and JPEG rings around it. The rim is put where the
-# brightness has fallen to this share of the brightest pixel within a 64th of the image's side.
+# The lens blurs the rim of the field of view, and JPEG adds ringing around it. The rim is where the
+# brightness falls to this fraction of the brightest pixel within a 64th of the image's side.
 _RIM_SHARE = 0.3
 
 
 def estimate_fov(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Find the part of a fundus image in which the camera saw the retina.
 
-    The image shows a bright disc, whole or cropped by the frame, on a dark border. A threshold
-    on the logarithm of the brightness, chosen by Otsu's method, parts the two: on that scale a dim
-    rim of the retina stays nearer to the retina than to the border. Of what is bright, the largest
-    connected component counts (camera lettering does not), with its holes filled. A border is
-    dark when it is less than a fifth as bright as the retina.
+    A fundus image shows a bright disc, perhaps cropped by the frame, on a dark border. Otsu's
+    threshold on the logarithm of the brightness separates the two. (On the logarithmic scale a dim
+    rim of the retina is closer to the retina than to the border.) The field of view is the largest
+    connected bright component, which excludes text in the border, with its holes filled. A border
+    counts as dark if it is less than a fifth as bright as the retina.
 
     Args:
         image: RGB values of shape (H, W, 3), 0 to 255.
 
     Returns:
-        The field of view, shape (H, W), True where the camera saw the retina. It is True everywhere
-        when the image has no dark border.
+        The field of view, shape (H, W), True where the camera saw the retina. If the image has no
+        dark border, it is True everywhere.
 
     Raises:
-        ValueError: If the image is not of shape (H, W, 3) with values of type uint8.
+        ValueError: If `image` is not of shape (H, W, 3) and type uint8.
 
     Example:
         >>> import numpy as np
@@ -68,20 +68,24 @@ def estimate_fov(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def fov_diameter(fov: NDArray[np.bool_]) -> int:
-    """The longer side, in pixels, of the box around a field of view of shape (H, W).
+    """The diameter of a field of view in pixels: the longer side of the box around it.
 
-    That is the disc's diameter where the frame crops the disc on two sides at most.
+    This is correct if the frame crops the disc at two opposite sides or not at all.
+
+    Args:
+        fov: Field of view, shape (H, W).
 
     Raises:
-        ValueError: If the field of view holds no pixel.
+        ValueError: If `fov` has no True pixel.
 
     Example:
         >>> import numpy as np
+        >>> from torchattn_blocks.retina import fov_diameter
         >>> row, column = np.ogrid[:64, :80]
         >>> fov_diameter((row - 32) ** 2 + (column - 40) ** 2 <= 35**2)  # cropped above and below
         71
     """
     if not fov.any():
-        raise ValueError("fov_diameter: fov must hold a pixel, got none")
+        raise ValueError("fov_diameter: fov must have at least 1 True pixel, got none")
     spans = [np.flatnonzero(fov.any(axis=axis)) for axis in (0, 1)]
     return max(int(span[-1] - span[0]) + 1 for span in spans)

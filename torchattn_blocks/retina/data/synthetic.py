@@ -269,28 +269,29 @@ def _expose(rng: Generator, scene: Floats, fov: NDArray[np.bool_]) -> NDArray[np
 
 
 def synthesize(seed: int, *, height: int = 584, width: int = 565) -> Fundus:
-    """A synthetic colour fundus image with its exact vessels, by seed.
+    """Draw a synthetic colour fundus image with its exact vessel mask.
 
-    The label is the geometry of the drawn vessels, not read off the noisy picture: about 13 % of
-    the field of view at the default size, that of DRIVE. Everything scales with the shorter side;
-    vessels too thin for the picture's pixels are left out of picture and label alike. The second
-    observer misses thin twigs and draws the others slightly astray. A seed is the same eye, left
-    or right, at every size.
+    The vessel mask is the geometry of the drawn vessels and is exact. At the default size, which is
+    DRIVE's, it covers about 13 % of the field of view. Everything scales with the shorter side.
+    Vessels too thin for the pixels are neither drawn nor labelled. The second observer's mask lacks
+    thin vessels and has the others slightly displaced. One seed is the same eye at every size.
 
     Args:
-        seed: What the picture is drawn from, at least 0. Equal arguments give equal arrays; no
-            global random state is read or changed.
-        height: Rows in pixels, at least 64.
-        width: Columns in pixels, at least 64.
+        seed: Seed of the image, at least 0. Equal arguments give equal arrays. No global random
+            state is read or changed.
+        height: Height in pixels, at least 64.
+        width: Width in pixels, at least 64.
 
     Returns:
-        The image with label, field of view and second observer, named as ``synthetic-0007``.
+        The image with both vessel masks and its field of view. Its name is ``synthetic-0007`` for
+        seed 7.
 
     Raises:
-        ValueError: If an argument is below its bound.
-        TypeError: If an argument is no integer.
+        TypeError: If an argument is not an integer.
+        ValueError: If `seed` is negative, or `height` or `width` below 64.
 
     Example:
+        >>> from torchattn_blocks.retina import synthesize
         >>> fundus = synthesize(7, height=96, width=80)
         >>> fundus.name, fundus.image.shape, fundus.label.shape
         ('synthetic-0007', (96, 80, 3), (96, 80))

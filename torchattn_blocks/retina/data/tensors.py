@@ -1,4 +1,4 @@
-"""Images and maps as a network takes them, and its maps cut back to the image."""
+"""Images and masks as tensors, padded for a network; its outputs cropped to the image again."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 def image_tensor(image: NDArray[np.uint8], side: int | None = None) -> Tensor:
-    """Turn RGB values into a network's input.
+    """Convert RGB values to the input of a network.
 
     Args:
         image: RGB values of shape (H, W, 3), 0 to 255.
@@ -18,11 +18,11 @@ def image_tensor(image: NDArray[np.uint8], side: int | None = None) -> Tensor:
         Values between 0 and 1, shape (3, H, W) or (3, side, side).
 
     Raises:
-        ValueError: If the image is not of shape (H, W, 3) with values of type uint8, or is larger
-            than `side`.
+        ValueError: If `image` is not of shape (H, W, 3) and type uint8, or is larger than `side`.
 
     Example:
         >>> import numpy as np
+        >>> from torchattn_blocks.retina.data.tensors import image_tensor
         >>> image_tensor(np.full((2, 3, 3), 255, np.uint8), side=4)[0]
         tensor([[0., 0., 0., 0.],
                 [1., 1., 1., 0.],
@@ -38,13 +38,13 @@ def image_tensor(image: NDArray[np.uint8], side: int | None = None) -> Tensor:
     return pad_evenly(tensor, side)
 
 
-def map_tensor(values: NDArray[np.bool_], side: int | None = None) -> Tensor:
-    """Turn a map of shape (H, W) into a target: zeros and ones of shape (1, H, W), padded alike."""
-    return pad_evenly(torch.from_numpy(np.ascontiguousarray(values)).float()[None], side)
+def mask_tensor(mask: NDArray[np.bool_], side: int | None = None) -> Tensor:
+    """Convert a mask of shape (H, W) to a target of zeros and ones, (1, H, W), padded likewise."""
+    return pad_evenly(torch.from_numpy(np.ascontiguousarray(mask)).float()[None], side)
 
 
 def pad_evenly(x: Tensor, side: int | None) -> Tensor:
-    """Pad height and width, the last two axes, with zeros to `side`; an odd pixel goes to the end.
+    """Pad height and width, the last two axes, with zeros to `side`, an odd pixel at the end.
 
     Raises:
         ValueError: If `x` is larger than `side`.

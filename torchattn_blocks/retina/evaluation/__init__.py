@@ -1,1 +1,1 @@
-"""Evaluation: scores, thresholds, reports and plots."""
+"""Evaluation: scores, thresholds, reports and figures."""

@@ -1,4 +1,4 @@
-"""Whether vessels hang together: clDice."""
+"""clDice: whether vessels are connected as they should be."""
 
 import math
 
@@ -8,16 +8,22 @@ from skimage.morphology import skeletonize
 
 
 def cl_dice(vessels: NDArray[np.bool_], label: NDArray[np.bool_]) -> float:
-    """Agreement of two vessel masks along centre lines: a broken vessel costs, its width does not.
+    """Compare the centre lines of two vessel masks: gaps lower the score, vessel widths do not.
 
-    The harmonic mean of two fractions: of the skeleton of `vessels` that lies in `label`, and of
-    the skeleton of `label` that lies in `vessels` (Shit et al., "clDice", CVPR 2021, eq. 3).
+    It is the harmonic mean of two fractions: how much of the skeleton of `vessels` lies in `label`,
+    and how much of the skeleton of `label` lies in `vessels` (Shit et al., "clDice - a novel
+    topology-preserving loss function for tubular structure segmentation", CVPR 2021, eq. 3).
+
+    Args:
+        vessels: The vessel mask to score, shape (H, W).
+        label: The vessel mask to compare it with, shape (H, W).
 
     Returns:
-        A score between 0 and 1, or NaN where both maps are empty.
+        A score between 0 and 1, or NaN if both masks are empty.
 
     Example:
         >>> import numpy as np
+        >>> from torchattn_blocks.retina import cl_dice
         >>> label = np.zeros((9, 20), bool)
         >>> label[3:6] = True
         >>> broken = label.copy()

@@ -1,4 +1,4 @@
-"""Pictures of results."""
+"""Figures of results."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,25 +12,33 @@ from numpy.typing import NDArray
 
 from ..fundus import Fundus
 from ..training.checkpoint import EpochLog
-from .scores import Maps, check_maps, pooled_pixels, pooled_scores
+from .scores import Arrays, check_scored, pooled_pixels, pooled_scores
 
-# Told apart also by who does not tell red from green; Okabe & Ito's blue and orange.
-_MARK = 86, 180, 233  # their sky blue: what a retina never shows
+# Okabe & Ito's blue, orange and sky blue, which colour-blind readers can tell apart.
+_MARK = 86, 180, 233  # sky blue, which no retina has
 _ORANGE, _BLUE, _GREY = (0.90, 0.62, 0.0), (0.0, 0.45, 0.70), (0.8, 0.8, 0.8)
 _FOUND, _FALSE, _MISSED = (1.0, 1.0, 1.0), _ORANGE, _BLUE
-_POINTS = 2000  # of a drawn curve; finer than the dots it is drawn with
+_POINTS = 2000  # of a drawn curve: more than the figure has pixels
 
 
 def error_map(
     probability: NDArray[np.floating], label: NDArray[np.bool_], threshold: float = 0.5
 ) -> NDArray[np.float64]:
-    """Colour each pixel by what became of it, shape (H, W, 3).
+    """Colour each pixel by whether it was segmented correctly.
 
-    Vessel that was found is white, what was wrongly called vessel orange, missed vessel blue, and
-    the rest black.
+    True positives are white, false positives orange, false negatives blue, true negatives black.
+
+    Args:
+        probability: Probability map, shape (H, W).
+        label: Vessel mask, shape (H, W).
+        threshold: A pixel above it counts as vessel.
+
+    Returns:
+        RGB values of shape (H, W, 3), 0 to 1.
 
     Example:
         >>> import numpy as np
+        >>> from torchattn_blocks.retina import error_map
         >>> error_map(np.array([[0.9, 0.1]]), np.array([[True, False]]))[0].tolist()
         [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
     """
@@ -43,10 +51,18 @@ def error_map(
 
 
 def overlay(image: NDArray[np.uint8], vessels: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The image, shape (H, W, 3), with its vessels marked in blue.
+    """Mark vessels in an image in sky blue.
+
+    Args:
+        image: RGB values of shape (H, W, 3), 0 to 255.
+        vessels: Vessel mask, shape (H, W).
+
+    Returns:
+        RGB values of shape (H, W, 3), 0 to 255.
 
     Example:
         >>> import numpy as np
+        >>> from torchattn_blocks.retina import overlay
         >>> overlay(np.zeros((1, 2, 3), np.uint8), np.array([[True, False]]))[0].tolist()
         [[86, 180, 233], [0, 0, 0]]
     """
@@ -60,19 +76,20 @@ def save_sheet(
     *,
     threshold: float = 0.5,
 ) -> None:
-    """Write one picture: image and probability and, where there is a label, truth and errors.
+    """Save a figure of an image, its probability map and, if it has a label, label and errors.
 
     Args:
-        path: Where to; the ending chooses the format, as in matplotlib.
-        fundus: The image, of shape (H, W).
-        probability: Its map, shape (H, W).
-        threshold: A pixel above it is taken for vessel.
+        path: The file; its ending chooses the format, as in matplotlib.
+        fundus: The image.
+        probability: Its probability map, shape (H, W).
+        threshold: A pixel above it counts as vessel.
 
     Raises:
-        ValueError: If the map has another shape than the image.
+        ValueError: If `probability` has another height or width than the image.
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> from torchattn_blocks.retina import save_sheet, synthesize
         >>> fundus = synthesize(0, height=64, width=64)
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +109,7 @@ def save_sheet(
     if fundus.label is not None:
         panels["first observer"] = fundus.label
         panels["errors"] = error_map(probability, fundus.label, threshold)
-    # An inch of paper for each 100 pixels, and 100 dots an inch: a pixel is a dot.
+    # 100 image pixels to an inch, and 100 dots to an inch: a pixel of the image is one dot.
     height, width = (side / 100 for side in fundus.fov.shape)
     figure = Figure(
         figsize=(len(panels) * (width + 0.2), height + 0.8), layout="constrained", dpi=100
@@ -110,31 +127,32 @@ def save_sheet(
 
 def save_score_curves(
     path: str | Path,
-    probabilities: Maps,
+    probabilities: Arrays,
     labels: Sequence[NDArray[np.bool_]],
     *,
     seconds: Sequence[NDArray[np.bool_]] | None = None,
     masks: Sequence[NDArray[np.bool_]] | None = None,
 ) -> None:
-    """Draw the ROC and precision-recall curves of all pixels of all images together.
+    """Save the ROC and precision-recall curves, all pixels of all images pooled.
 
-    The areas are those of `pooled_scores`. On each curve the threshold .5 is a point; the second
-    observer, who has no curve, is a point beside it.
+    The areas are those of `pooled_scores`. A point on each curve marks the threshold 0.5. The
+    second observer's vessel masks give one point.
 
     Args:
-        path: Where to; the ending chooses the format, as in matplotlib.
-        probabilities: A map for each image, values between 0 and 1.
-        labels: What is true, a map for each image of the same shape.
-        seconds: The second observer's masks, where there are any.
-        masks: Where to look, such as fields of view; by default everywhere.
+        path: The file; its ending chooses the format, as in matplotlib.
+        probabilities: A probability map for each image, values between 0 and 1.
+        labels: A vessel mask for each image, of the same shape.
+        seconds: The second observer's vessel mask for each image, if there are any.
+        masks: The pixels to score, such as the field of view of each image; by default all.
 
     Raises:
-        TypeError: If a label, a mask or a second observer's mask is not of type bool.
-        ValueError: If there are no images, shapes differ, a value lies outside [0, 1], labels
-            hold only vessel or only background, or probabilities only 0 and 1.
+        TypeError: If an entry of `labels`, `seconds` or `masks` is not of type bool.
+        ValueError: If there are no images, shapes differ, a probability lies outside [0, 1], all
+            labels are vessel or all background, or all probabilities are 0 or 1.
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> from torchattn_blocks.retina import synthesize
         >>> from torchattn_blocks.retina import save_score_curves
         >>> fundus = synthesize(0, height=64, width=64)
@@ -147,21 +165,22 @@ def save_score_curves(
     scores = pooled_scores(probabilities, labels, masks=masks)
     if np.isnan(scores["AUC"]):
         raise ValueError(
-            "save_score_curves: labels must hold vessel and background, and probabilities more "
-            "than 0 and 1: there is no curve otherwise"
+            "save_score_curves: labels must hold vessel and background, and probabilities other "
+            "values than 0 and 1, got none"
         )
     probability, truth = (pooled_pixels(maps, masks).numpy() for maps in (probabilities, labels))
     curve = _curve(probability, truth)
     points = [("threshold 0.5", "o", _BLUE, _point(probability > 0.5, truth))]
     if seconds is not None:
-        check_maps(labels, seconds, masks)
+        check_scored("save_score_curves", labels, seconds, masks)
         second = pooled_pixels(seconds, masks).numpy()
         points.append(("second observer", "D", _ORANGE, _point(second, truth)))
     figure = Figure(figsize=(10, 5.2), layout="constrained", dpi=150)
     roc, recall = figure.subplots(1, 2)
     roc.set(title="ROC", xlabel="false positive rate (1 − specificity)", ylabel="sensitivity")
     recall.set(title="Precision and recall", xlabel="recall (sensitivity)", ylabel="precision")
-    # A curve and a point are false positive rate, sensitivity and precision: two for each panel.
+    # A curve or point has three rows: false positive rate, sensitivity, precision. A panel shows
+    # two of them.
     for axes, area, two, corner in (
         (roc, "AUC", slice(0, 2), "lower right"),
         (recall, "AP", slice(1, 3), "lower left"),
@@ -176,17 +195,18 @@ def save_score_curves(
 
 
 def save_training_curves(path: str | Path, log: Sequence[EpochLog]) -> None:
-    """Draw the losses of a training by epoch, and mark the epoch with the least validation loss.
+    """Save a figure of the losses by epoch, with the lowest validation loss marked.
 
     Args:
-        path: Where to; the ending chooses the format, as in matplotlib.
-        log: What `train` returned.
+        path: The file; its ending chooses the format, as in matplotlib.
+        log: The result of `train`.
 
     Raises:
-        ValueError: If there is no epoch.
+        ValueError: If `log` is empty.
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> from torchattn_blocks.retina import EpochLog
         >>> from torchattn_blocks.retina import save_training_curves
         >>> log = [EpochLog(1, 0.3, 0.35), EpochLog(2, 0.2, 0.25), EpochLog(3, 0.1, 0.28)]
@@ -210,11 +230,11 @@ def save_training_curves(path: str | Path, log: Sequence[EpochLog]) -> None:
         "o",
         color=_ORANGE,
         markeredgecolor="black",
-        label=f"least: {best.validation_loss:.4g}, epoch {best.epoch}",
+        label=f"lowest: {best.validation_loss:.4g}, epoch {best.epoch}",
     )
     axes.set(xlabel="epoch", ylabel="loss", yscale="log", xlim=(0, epochs[-1] + 1))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    # Losses seldom span a decade: more ticks than its powers of ten, and written plainly.
+    # Losses rarely span a power of ten: ticks between them, without exponents.
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
@@ -224,13 +244,13 @@ def save_training_curves(path: str | Path, log: Sequence[EpochLog]) -> None:
 
 
 def _curve(probability: NDArray[np.floating], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The rates at every threshold, thinned to what a drawing shows: shape (3, at most 2000)."""
+    """The rates at every threshold, thinned to at most 2000 points: shape (3, points)."""
     order = np.argsort(probability)[::-1]
-    # Pixels of equal probability become vessel together.
+    # Pixels of equal probability become vessel at the same threshold.
     last = np.flatnonzero(np.diff(probability[order], append=-1))
     true = np.cumsum(truth[order])[last]
     rates = _rates(np.append(0, true), np.append(0, last + 1 - true), truth)
-    # Evenly along the ROC curve: thinned by threshold, most points would lie in its corner.
+    # Evenly along the ROC curve: at even thresholds, most points would lie in one corner.
     way = rates[0] + rates[1]
     return rates[:, np.unique(np.searchsorted(way, np.linspace(0, 2, _POINTS)))]
 
@@ -241,9 +261,9 @@ def _point(vessels: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.f
 
 
 def _rates(true: Any, false: Any, truth: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """False positive rate, sensitivity and precision from counts of what is called vessel.
+    """False positive rate, sensitivity and precision, from true and false positives.
 
-    Where nothing is, precision is 1: that is where the curve begins.
+    Without any positive, precision is 1: there the curve begins.
     """
     positives = truth.sum()
     found = true + false

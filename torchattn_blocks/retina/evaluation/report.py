@@ -1,4 +1,4 @@
-"""The report of an evaluation: every view of the scores that comparisons between papers mix up."""
+"""The report of an evaluation: scores by each of the protocols that papers use."""
 
 import json
 import math
@@ -7,38 +7,40 @@ from pathlib import Path
 from typing import Any
 
 from ..fundus import Fundus
-from .scores import Maps, image_scores, pooled_scores
+from .scores import Arrays, image_scores, pooled_scores
 from .tables import markdown_table
 
-_THRESHOLD = 0.5  # what the field's tables are made at
+_THRESHOLD = 0.5  # as in most papers
 _VIEWS = {"whole": "Whole images", "fov": "Within the field of view"}
 
 
 def evaluate(
     images: Sequence[Fundus],
-    probabilities: Maps,
+    probabilities: Arrays,
     *,
     chosen_threshold: float | None = None,
 ) -> dict[str, Any]:
-    """Score vessel masks on whole images and within the field of view, pooled and one by one.
+    """Score probability maps on whole images and within the field of view, pooled and per image.
 
     Args:
         images: Images with labels.
-        probabilities: A map for each of them, values between 0 and 1.
-        chosen_threshold: A second threshold beside .5, chosen on other images
-            (:func:`best_threshold`).
+        probabilities: A probability map for each image, values between 0 and 1.
+        chosen_threshold: A second threshold beside 0.5, chosen on other images by
+            :func:`best_threshold`.
 
     Returns:
-        Plain data, for :func:`save_report` and :func:`evaluation_tables`: under ``"images"``
-        their names, under ``"threshold"`` .5, and under ``"whole"`` and ``"fov"`` what
-        `pooled_scores` (``"pooled"``) and `image_scores` (``"per_image"``) give at that threshold.
-        Where a threshold was chosen, ``"chosen"`` holds it and its own ``"whole"`` and ``"fov"``;
-        where all images have a second observer's mask, ``"second_observer"`` holds its two.
+        A dictionary for :func:`save_report` and :func:`evaluation_tables`. ``"images"`` has the
+        names and ``"threshold"`` is 0.5. ``"whole"`` and ``"fov"`` have the scores at 0.5 on whole
+        images and within the field of view, each by `pooled_scores` (``"pooled"``) and by
+        `image_scores` (``"per_image"``). ``"chosen"`` has the chosen threshold with its own
+        ``"whole"`` and ``"fov"``. ``"second_observer"`` has the same two for the second observer's
+        vessel masks, if all images have one.
 
     Raises:
         TypeError: If a label, a field of view or a second observer's mask is not of type bool.
-        ValueError: If there are no images or one has no label, a map is missing or has another
-            shape than its image, or a value or the chosen threshold lies outside [0, 1].
+        ValueError: If there are no images, an image has no label, a probability map is missing or
+            has another shape than its image, or a probability or `chosen_threshold` lies outside
+            [0, 1].
 
     Example:
         >>> from torchattn_blocks.retina import synthesize
@@ -49,21 +51,18 @@ def evaluate(
         (0.5, 1.0)
     """
     if bare := [fundus.name for fundus in images if fundus.label is None]:
-        raise ValueError(
-            "evaluate: scores need the vessel masks of the first observer, which these "
-            f"images lack: {', '.join(bare)}"
-        )
+        raise ValueError(f"evaluate: images must have labels, which {', '.join(bare)} lack")
     if chosen_threshold is not None and not 0 <= chosen_threshold <= 1:
         raise ValueError(f"evaluate: chosen_threshold must lie in [0, 1], got {chosen_threshold}")
     labels = [fundus.label for fundus in images if fundus.label is not None]
     seconds = [fundus.second_label for fundus in images if fundus.second_label is not None]
     fovs = [fundus.fov for fundus in images]
 
-    def views(maps: Maps, threshold: float) -> dict[str, Any]:
+    def views(scored: Arrays, threshold: float) -> dict[str, Any]:
         return {
             view: {
-                "pooled": pooled_scores(maps, labels, threshold=threshold, masks=masks),
-                "per_image": image_scores(maps, labels, threshold=threshold, masks=masks),
+                "pooled": pooled_scores(scored, labels, threshold=threshold, masks=masks),
+                "per_image": image_scores(scored, labels, threshold=threshold, masks=masks),
             }
             for view, masks in zip(_VIEWS, (None, fovs), strict=True)
         }
@@ -84,14 +83,14 @@ def evaluate(
 
 
 def evaluation_tables(report: dict[str, Any]) -> str:
-    """Lay a report out as Markdown: a table for each view, a row for network and second observer.
+    """Format a report as Markdown tables, with rows for the network and the second observer.
 
     Args:
-        report: What :func:`evaluate` gave, or what was read from a file of :func:`save_report`.
+        report: The result of :func:`evaluate`, or the content of a file by :func:`save_report`.
 
     Returns:
-        Four tables, each below a heading. In those of scores image by image, a row of
-        means has the sample standard deviations below it.
+        Four tables with headings: whole images and field of view, each pooled and per image. The
+        tables per image have a row of means and below it a row of sample standard deviations.
 
     Example:
         >>> from torchattn_blocks.retina import synthesize
@@ -129,13 +128,12 @@ def evaluation_tables(report: dict[str, Any]) -> str:
 
 
 def save_report(path: str | Path, report: dict[str, Any]) -> None:
-    """Write a report as strict JSON: six significant digits, and null for what is undefined.
+    """Write a report to a JSON file, with six significant digits and ``null`` for NaN.
 
     Args:
-        path: Where to. The file appears when it is whole: an interrupted call leaves none, or the
-            one that was there.
-        report: What :func:`evaluate` gave, and anything else of numbers, texts, lists and
-            dictionaries.
+        path: The file. It appears when it is complete, so an interrupted call never leaves half a
+            file.
+        report: The result of :func:`evaluate`, or any dictionary that JSON can hold.
 
     Raises:
         TypeError: If JSON cannot hold a value.
@@ -143,6 +141,7 @@ def save_report(path: str | Path, report: dict[str, Any]) -> None:
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> from torchattn_blocks.retina import save_report
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "report.json")
@@ -162,7 +161,7 @@ def save_report(path: str | Path, report: dict[str, Any]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """The value as strict JSON has it."""
+    """The value as strict JSON can hold it."""
     if isinstance(value, dict):
         return {name: _plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
@@ -173,7 +172,7 @@ def _plain(value: Any) -> Any:
 
 
 def as_numbers(scores: dict[str, float | None]) -> dict[str, float]:
-    """Scores that may have been read from a file, where what is undefined is null."""
+    """Scores that may come from a file, where NaN is null."""
     return {name: math.nan if score is None else score for name, score in scores.items()}
 
 

@@ -1,4 +1,4 @@
-"""Scores of vessel masks against an observer's, pooled over images or one by one."""
+"""Scores of probability maps or vessel masks, pooled over images or per image."""
 
 import math
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from torchmetrics.functional.classification import (
 
 from .connectivity import cl_dice
 
-Maps = Sequence[NDArray[Any]]
+Arrays = Sequence[NDArray[Any]]  # one of shape (H, W) for each image
 
 
 def pooled_scores(
-    probabilities: Maps,
+    probabilities: Arrays,
     labels: Sequence[NDArray[np.bool_]],
     *,
     threshold: float = 0.5,
@@ -29,37 +29,37 @@ def pooled_scores(
     """Score all pixels of all images together, as the paper does.
 
     Args:
-        probabilities: A map for each image, values between 0 and 1. A second observer's zeros
-            and ones are scored likewise.
-        labels: What is true, a map for each image of the same shape.
-        threshold: A pixel above it is taken for vessel.
-        masks: Where to look, such as fields of view; by default everywhere.
+        probabilities: A probability map for each image, values between 0 and 1; or vessel masks,
+            such as the second observer's.
+        labels: A vessel mask for each image, of the same shape.
+        threshold: A pixel above it counts as vessel.
+        masks: The pixels to score, such as the field of view of each image; by default all.
 
     Returns:
-        Sensitivity ``SEN``, specificity ``SPE``, ``F1`` (Dice), accuracy ``ACC``, the exact areas
-        under the ROC curve ``AUC`` and, as average precision, under the precision-recall curve
-        ``AP``, and Matthews' correlation ``MCC``. A score that the labels leave undefined
-        (sensitivity without any vessel, say) is NaN, and so are the areas of a map of zeros and
-        ones, which has no curve.
+        Sensitivity ``SEN``, specificity ``SPE``, ``F1`` (Dice), accuracy ``ACC``, the exact area
+        under the ROC curve ``AUC``, average precision ``AP``, and Matthews correlation coefficient
+        ``MCC``. An undefined score is NaN: sensitivity without any vessel, for example, or an area
+        if all probabilities are 0 or 1.
 
     Raises:
-        TypeError: If a label or a mask is not of type bool.
-        ValueError: If there are no images, shapes differ, or a value lies outside [0, 1].
+        TypeError: If an entry of `labels` or `masks` is not of type bool.
+        ValueError: If there are no images, shapes differ, or a probability lies outside [0, 1].
 
     Note:
-        Torchmetrics reports 0 where a score is undefined, and an area for zeros and ones.
+        Torchmetrics, in contrast, reports 0 for undefined scores, and an area for zeros and ones.
 
     Example:
         >>> import numpy as np
+        >>> from torchattn_blocks.retina import pooled_scores
         >>> probability = np.array([[0.9, 0.6], [0.4, 0.1]])
         >>> scores = pooled_scores([probability], [np.array([[True, False], [True, False]])])
         >>> {name: round(score, 3) for name, score in scores.items()}
         {'SEN': 0.5, 'SPE': 0.5, 'F1': 0.5, 'ACC': 0.5, 'AUC': 0.75, 'AP': 0.833, 'MCC': 0.0}
     """
-    check_maps(probabilities, labels, masks)
+    check_scored("pooled_scores", probabilities, labels, masks)
     score, truth = pooled_pixels(probabilities, masks), pooled_pixels(labels, masks)
     if score.numel() == 0:
-        raise ValueError("scores: there is no pixel to score: maps or masks are empty")
+        raise ValueError("pooled_scores: masks must leave a pixel to score, got none")
     tp, fp, tn, fn, _ = binary_stat_scores(score > threshold, truth).tolist()
     is_curve = bool(((score > 0) & (score < 1)).any()) and tp + fn > 0 and tn + fp > 0
     return {
@@ -74,19 +74,27 @@ def pooled_scores(
 
 
 def image_scores(
-    probabilities: Maps,
+    probabilities: Arrays,
     labels: Sequence[NDArray[np.bool_]],
     *,
     threshold: float = 0.5,
     masks: Sequence[NDArray[np.bool_]] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Score each image by itself: mean and sample standard deviation of every score.
+    """Score each image alone: mean and sample standard deviation over images.
 
-    The arguments and the errors are those of `pooled_scores`.
+    Args:
+        probabilities: A probability map for each image, see `pooled_scores`.
+        labels: A vessel mask for each image.
+        threshold: A pixel above it counts as vessel.
+        masks: The pixels to score; by default all.
 
     Returns:
-        ``{score: {"mean": ..., "std": ...}}`` for the scores of `pooled_scores` and `cl_dice`.
-        An image that leaves a score undefined is left out of it.
+        ``{score: {"mean": ..., "std": ...}}`` for the scores of `pooled_scores` and for `cl_dice`.
+        Images on which a score is undefined do not count for it.
+
+    Raises:
+        TypeError: If an entry of `labels` or `masks` is not of type bool.
+        ValueError: If there are no images, shapes differ, or a probability lies outside [0, 1].
 
     Example:
         >>> import numpy as np
@@ -95,7 +103,7 @@ def image_scores(
         >>> image_scores(maps, [np.array([[True, False]])] * 2)["ACC"]
         {'mean': 0.75, 'std': 0.3535533905932738}
     """
-    check_maps(probabilities, labels, masks)
+    check_scored("image_scores", probabilities, labels, masks)
     rows = []
     for i, (probability, label) in enumerate(zip(probabilities, labels, strict=True)):
         mask = None if masks is None else masks[i]
@@ -105,36 +113,40 @@ def image_scores(
         inside = np.ones(label.shape, bool) if mask is None else mask
         row["clDice"] = cl_dice((probability > threshold) & inside, label & inside)
         rows.append(row)
-    return {name: spread([row[name] for row in rows]) for name in rows[0]}
+    return {name: mean_and_std([row[name] for row in rows]) for name in rows[0]}
 
 
-def check_maps(probabilities: Maps, labels: Maps, masks: Maps | None) -> None:
-    """Raise an error unless these can be scored, as `pooled_scores` says."""
+def check_scored(owner: str, probabilities: Arrays, labels: Arrays, masks: Arrays | None) -> None:
+    """Raise an error unless these can be scored, see `pooled_scores`."""
     masks = labels if masks is None else masks
     counts = [len(probabilities), len(labels), len(masks)]
     if len(set(counts)) > 1 or counts[0] == 0:
         raise ValueError(
-            f"scores: there must be a label, and a mask where any is given, for each map, and one "
-            f"map at least; got {counts[0]} maps, {counts[1]} labels, {counts[2]} masks"
+            f"{owner}: probabilities, labels and masks must have one entry per image, at least 1; "
+            f"got {counts[0]} probabilities, {counts[1]} labels, {counts[2]} masks"
         )
-    for i, (probability, *maps) in enumerate(zip(probabilities, labels, masks, strict=True)):
-        if any(m.dtype != np.bool_ for m in maps):
+    for i, (probability, *binary) in enumerate(zip(probabilities, labels, masks, strict=True)):
+        if any(array.dtype != np.bool_ for array in binary):
             raise TypeError(
-                f"scores: labels and masks must be of type bool, got {[str(m.dtype) for m in maps]}"
+                f"{owner}: labels and masks must be of type bool, got "
+                f"{[str(array.dtype) for array in binary]}"
             )
         if not ((probability >= 0) & (probability <= 1)).all():  # false for NaN too
             raise ValueError(
-                f"scores: probabilities must lie in [0, 1], map {i} does not: "
-                f"from {probability.min()} to {probability.max()}"
+                f"{owner}: probabilities must lie in [0, 1], got values from {probability.min()} "
+                f"to {probability.max()} in entry {i}"
             )
-        shapes = [m.shape for m in (probability, *maps)]
+        shapes = [array.shape for array in (probability, *binary)]
         if len(set(shapes)) > 1:
-            raise ValueError(f"scores: shapes of map, label and mask {i} differ: {shapes}")
+            raise ValueError(
+                f"{owner}: probabilities, labels and masks must have equal shapes, got {shapes} in "
+                f"entry {i}"
+            )
 
 
-def pooled_pixels(maps: Maps, masks: Maps | None) -> torch.Tensor:
-    """All pixels, of all maps, that count."""
-    pixels = [m.ravel() if masks is None else m[masks[i]] for i, m in enumerate(maps)]
+def pooled_pixels(arrays: Arrays, masks: Arrays | None) -> torch.Tensor:
+    """The pixels of all images that are scored."""
+    pixels = [array.ravel() if masks is None else array[masks[i]] for i, array in enumerate(arrays)]
     return torch.from_numpy(np.concatenate(pixels))
 
 
@@ -142,8 +154,8 @@ def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else math.nan
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Mean and sample standard deviation of those values that are defined."""
+def mean_and_std(values: Sequence[float]) -> dict[str, float]:
+    """Mean and sample standard deviation of the values that are not NaN."""
     defined = [value for value in values if not math.isnan(value)]
     return {
         "mean": fmean(defined) if defined else math.nan,

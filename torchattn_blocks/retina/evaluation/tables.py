@@ -6,9 +6,14 @@ from collections.abc import Mapping
 
 
 def markdown_table(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """Lay scores out as a Markdown table, a row for each entry; what is undefined is a dash.
+    """Format scores as a Markdown table.
+
+    Args:
+        rows: Scores by name, for each row by its title. All rows have the scores of the first. NaN
+            becomes a dash.
 
     Example:
+        >>> from torchattn_blocks.retina import markdown_table
         >>> print(markdown_table({"RSAN": {"F1": 0.82221, "AUC": float("nan")}}))
         |      |    F1 | AUC |
         |------|------:|----:|
@@ -29,5 +34,5 @@ def markdown_table(rows: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def _cell(score: float) -> str:
-    """Four digits and no leading zero, as the field's tables have it."""
+    """Four digits and no leading zero, as in the paper's tables."""
     return "–" if math.isnan(score) else re.sub(r"^(-?)0\.", r"\1.", f"{score:.4f}")

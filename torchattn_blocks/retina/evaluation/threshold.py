@@ -1,37 +1,37 @@
-"""The threshold that vessels are cut at, chosen."""
+"""The choice of a threshold."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .scores import Maps, check_maps, pooled_pixels
+from .scores import Arrays, check_scored, pooled_pixels
 
 
 def best_threshold(
-    probabilities: Maps,
+    probabilities: Arrays,
     labels: Sequence[NDArray[np.bool_]],
     *,
     masks: Sequence[NDArray[np.bool_]] | None = None,
 ) -> float:
-    """Choose the threshold with the highest pooled F1 among .01, .02 and so on to .99.
+    """Find the threshold with the highest pooled F1 among 0.01, 0.02, ..., 0.99.
 
-    Choose on images for training or validation: a threshold chosen on the test images
-    flatters their scores.
+    Pass training or validation images: a threshold chosen on the test images raises their scores
+    unfairly.
 
     Args:
-        probabilities: A map for each image, values between 0 and 1.
-        labels: What is true, a map for each image of the same shape.
-        masks: Where to look, such as fields of view; by default everywhere.
+        probabilities: A probability map for each image, values between 0 and 1.
+        labels: A vessel mask for each image, of the same shape.
+        masks: The pixels to score, such as the field of view of each image; by default all.
 
     Returns:
-        The threshold, to be used as in `pooled_scores`: a pixel above it is taken for vessel. Of
-        equally good ones, it is the one nearest .5, and of two equally near, the lower.
+        The threshold: pixels above it count as vessel. If several are equally good, the one closest
+        to 0.5, and the lower of two equally close ones.
 
     Raises:
-        TypeError: If a label or a mask is not of type bool.
-        ValueError: If there are no images, shapes differ, a value lies outside [0, 1], or no
-            pixel that counts is vessel.
+        TypeError: If an entry of `labels` or `masks` is not of type bool.
+        ValueError: If there are no images, shapes differ, a probability lies outside [0, 1], or no
+            pixel to score is vessel.
 
     Example:
         >>> import numpy as np
@@ -39,15 +39,16 @@ def best_threshold(
         >>> best_threshold([np.array([[0.1, 0.32, 0.4]])], [np.array([[False, False, True]])])
         0.39
     """
-    check_maps(probabilities, labels, masks)
+    check_scored("best_threshold", probabilities, labels, masks)
     score, truth = (pooled_pixels(maps, masks).numpy() for maps in (probabilities, labels))
     if not truth.any():
         raise ValueError(
             "best_threshold: labels must hold a vessel pixel (inside the masks), got 0"
         )
-    # In the maps' own precision, as `>` compares them with a threshold: float32's .3 is not above.
+    # In the precision of the probabilities, in which `>` compares them: float32's 0.3 is not above
+    # 0.3.
     grid = (np.arange(1, 100) / 100).astype(np.result_type(score, np.float16))
-    passed = np.searchsorted(grid, score)  # how many thresholds a pixel is above
+    passed = np.searchsorted(grid, score)  # the number of thresholds below a pixel
     # Above each threshold: pixels, and pixels of vessel.
     found, true = (
         np.bincount(counts, minlength=100)[:0:-1].cumsum()[::-1]

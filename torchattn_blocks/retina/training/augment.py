@@ -1,4 +1,4 @@
-"""Images changed at random for training, every map of one moved together with it."""
+"""Random changes of training images; vessel masks and field of view move with the image."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
@@ -17,22 +17,21 @@ from monai.transforms import (
 
 from ..fundus import Fundus
 
-_MAPS = ("label", "fov", "second_label")
+_MASKS = ("label", "fov", "second_label")
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Which changes are drawn, each time an image is trained on; by default none.
+    """Random changes of an image, drawn anew each time it is trained on; by default none.
 
-    Calling it changes an image. Vessel masks and field of view move with it; colours
-    change in the image alone, and what is black stays black.
+    Vessel masks and field of view are flipped and rotated with the image. Black pixels stay black.
 
     Attributes:
-        flip: Mirror left to right and top to bottom, each with probability one half.
-        rotate: Turn by 0, 1, 2 or 3 right angles, all as likely.
-        brightness: Multiply the image by a number within 1 ± this.
-        gamma: Raise the image, between its darkest and its brightest value, to a power drawn evenly
-            from 1 ± this.
+        flip: Flip left to right and top to bottom, each with probability 0.5.
+        rotate: Rotate by 0, 90, 180 or 270 degrees with equal probability.
+        brightness: Multiply the image by a number drawn uniformly from 1 ± this.
+        gamma: Raise the image, scaled from its range to [0, 1], to a power drawn uniformly from
+            1 ± this, and scale it back.
 
     Raises:
         ValueError: If `brightness` or `gamma` lies outside [0, 1).
@@ -40,7 +39,7 @@ class Augmentation:
     Example:
         >>> from torchattn_blocks.retina import Augmentation, synthesize
         >>> fundus = synthesize(0, height=64, width=80)
-        >>> moved = Augmentation(rotate=True, brightness=0.1)(fundus, seed=3)  # by a right angle
+        >>> moved = Augmentation(rotate=True, brightness=0.1)(fundus, seed=3)  # by 90 degrees
         >>> moved.image.shape, moved.label.shape, bool(moved.label.sum() == fundus.label.sum())
         ((80, 64, 3), (80, 64), True)
     """
@@ -51,7 +50,7 @@ class Augmentation:
     gamma: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what would turn an image black or over."""
+        """Check the arguments: factors and powers must stay positive."""
         for name in ("brightness", "gamma"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(
@@ -59,25 +58,32 @@ class Augmentation:
                 )
 
     def __call__(self, fundus: Fundus, seed: int) -> Fundus:
-        """Change an image, as a function of `seed`, an int in [0, 2**32)."""
+        """Change an image.
+
+        Args:
+            fundus: The image.
+            seed: Seed of the changes, an int in [0, 2**32).
+        """
         if self == Augmentation():
             return fundus
-        maps = {name: getattr(fundus, name) for name in _MAPS if getattr(fundus, name) is not None}
+        masks = {
+            name: getattr(fundus, name) for name in _MASKS if getattr(fundus, name) is not None
+        }
         sample = {"image": torch.from_numpy(fundus.image).permute(2, 0, 1).float()}
-        sample |= {name: torch.from_numpy(values)[None] for name, values in maps.items()}
+        sample |= {name: torch.from_numpy(values)[None] for name, values in masks.items()}
         moved = self._transform().set_random_state(seed)(sample)
         image = moved["image"].clamp(0, 255).round().byte().permute(1, 2, 0)
-        tensors = {name: moved[name][0] for name in maps} | {"image": image}
+        tensors = {name: moved[name][0] for name in masks} | {"image": image}
         arrays: dict[str, Any] = {k: np.ascontiguousarray(x.numpy()) for k, x in tensors.items()}
         return replace(fundus, **arrays)
 
     def _transform(self) -> Compose:
-        everything: tuple[Hashable, ...] = ("image", *_MAPS)
+        everything: tuple[Hashable, ...] = ("image", *_MASKS)
         steps: list[Transform] = []
         if self.flip:
             steps += [RandFlipd(everything, 0.5, axis, allow_missing_keys=True) for axis in (0, 1)]
         if self.rotate:
-            # MONAI turns, where it turns, by 1, 2 or 3 right angles.
+            # With probability 0.75, MONAI rotates by 1, 2 or 3 right angles.
             steps.append(RandRotate90d(everything, 0.75, max_k=3, allow_missing_keys=True))
         if self.brightness:
             steps.append(RandScaleIntensityd("image", self.brightness, prob=1.0))

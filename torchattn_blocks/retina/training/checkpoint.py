@@ -1,4 +1,4 @@
-"""The folder of a training run: its recipe, log, checkpoints and weights."""
+"""The folder of a training: its recipe, log, checkpoints and weights."""
 
 import csv
 import json
@@ -16,7 +16,17 @@ from .recipe import Recipe
 
 
 class EpochLog(NamedTuple):
-    """What one epoch showed: mean losses of an image, in training with DropBlock at work."""
+    """The mean losses of one epoch.
+
+    Attributes:
+        epoch: Number of the epoch, from 1.
+        training_loss: Mean over the training images during the epoch, with DropBlock.
+        validation_loss: Mean over the validation images after the epoch.
+
+    Example:
+        >>> from torchattn_blocks.retina import EpochLog
+        >>> entry = EpochLog(epoch=1, training_loss=0.3, validation_loss=0.35)
+    """
 
     epoch: int
     training_loss: float
@@ -24,14 +34,18 @@ class EpochLog(NamedTuple):
 
 
 def open_folder(folder: Path, recipe: Recipe, resume: bool) -> Path | None:
-    """Make the folder ready for a run of `recipe`; the checkpoint to go on from, if any."""
+    """Prepare the folder for a training by `recipe`; the checkpoint to resume from, if any."""
     found, ours = checkpoints(folder), asdict(recipe)
     if found:
         theirs = json.loads((folder / "recipe.json").read_text())
         if not resume:
-            raise ValueError(f"train: {folder} holds a run: resume it, or give another folder")
+            raise ValueError(
+                f"train: folder {folder} holds a training. Use resume (--resume) or another folder."
+            )
         if theirs != ours:
-            raise ValueError(f"train: {folder} holds a run of another recipe, {theirs}; got {ours}")
+            raise ValueError(
+                f"train: folder {folder} holds a training by another recipe, {theirs}; got {ours}"
+            )
         return found[-1]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.json").write_text(json.dumps(ours, indent=2))
@@ -39,13 +53,13 @@ def open_folder(folder: Path, recipe: Recipe, resume: bool) -> Path | None:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Whole checkpoints, the last epoch's at the end."""
+    """The complete checkpoints, the latest last."""
     found = [path for path in folder.glob("checkpoint-*") if path.name[11:].isdecimal()]
     return sorted(found, key=lambda path: int(path.name[11:]))
 
 
 def progress(folder: str | Path) -> tuple[int, int]:
-    """Epochs done, and epochs in all, of the run in a folder; zeros where there is none."""
+    """Completed epochs and all epochs of the training in a folder; zeros if there is none."""
     found = checkpoints(Path(folder))
     if not found:
         return 0, 0
@@ -56,9 +70,10 @@ def progress(folder: str | Path) -> tuple[int, int]:
 def keep_weights(
     model: nn.Module, settings: Settings, folder: Path, log: Sequence[EpochLog]
 ) -> None:
-    """Write the weights as the last and, if no epoch had less validation loss, as the best.
+    """Write the last weights and, if no epoch had a lower validation loss, the best.
 
-    Before the checkpoint, so that what a power cut may leave undone is done again on resuming.
+    Call it before the checkpoint is written: after a power cut between the two, resuming repeats
+    both.
     """
     settings = replace(settings, about={**settings.about, **log[-1]._asdict()})
     save_weights(folder / "last.safetensors", model, settings)
@@ -67,7 +82,7 @@ def keep_weights(
 
 
 def save_checkpoint(accelerator: Accelerator, folder: Path, log: Sequence[EpochLog]) -> None:
-    """Write a checkpoint that gets its name once it is whole; only then do older ones go."""
+    """Write a checkpoint. It gets its name when it is complete; then older ones are deleted."""
     older, partial = checkpoints(folder), folder / "checkpoint.partial"
     shutil.rmtree(partial, ignore_errors=True)
     accelerator.save_state(str(partial))

@@ -1,4 +1,4 @@
-"""Images as the training loop takes them."""
+"""The data set of the training loop."""
 
 from collections.abc import Sequence
 
@@ -6,15 +6,16 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..data.tensors import image_tensor, map_tensor
+from ..data.tensors import image_tensor, mask_tensor
 from ..fundus import Fundus
 from .recipe import Recipe
 
 
 class Examples(Dataset[tuple[Tensor, Tensor]]):
-    """Images as a network takes them, changed anew in every epoch, by epoch and place alone.
+    """Pairs of image and label tensors, augmented anew in every epoch.
 
-    That makes a resumed run see what an uninterrupted one sees.
+    Augmentation depends on seed, epoch and index alone, so that a resumed training sees the same
+    images as one without interruption.
     """
 
     def __init__(self, part: str, images: Sequence[Fundus], recipe: Recipe) -> None:
@@ -32,26 +33,26 @@ class Examples(Dataset[tuple[Tensor, Tensor]]):
         fundus = self.recipe.augmentation(self.images[index], seed)
         assert fundus.label is not None  # for the type checker: _check has looked
         side = self.recipe.side
-        return image_tensor(fundus.image, side), map_tensor(fundus.label, side)
+        return image_tensor(fundus.image, side), mask_tensor(fundus.label, side)
 
 
 def _check(part: str, images: Sequence[Fundus], recipe: Recipe) -> None:
     for fundus in images:
         if fundus.label is None:
-            raise ValueError(f"train: image {fundus.name} of {part} has no label")
+            raise ValueError(f"train: {part} images must have labels, which {fundus.name} lacks")
         if recipe.side is not None and recipe.side < max(fundus.label.shape):
             raise ValueError(
-                f"train: side must be at least that of every image, got {recipe.side}; "
-                f"{fundus.name} of {part} has shape {fundus.label.shape}"
+                f"train: the recipe's side must be that of the largest image or more, got "
+                f"{recipe.side}; {part} image {fundus.name} has shape {fundus.label.shape}"
             )
     sizes = {fundus.fov.shape for fundus in images}
     if not sizes or (recipe.side is None and len(sizes) > 1):
         raise ValueError(
-            f"train: {part} must hold images of one size, or the recipe give a side to pad "
-            f"them to; got {sorted(sizes) or 'none'}"
+            f"train: {part} must hold images of one size, or the recipe must have a side; "
+            f"got {sorted(sizes) or 'none'}"
         )
     if recipe.side is None and recipe.augmentation.rotate and len(set(*sizes)) > 1:
         raise ValueError(
-            "train: images that are rotated must be square, or the recipe give a side to pad "
-            f"them to; got {sizes.pop()}"
+            "train: to be rotated, images must be square, or the recipe must have a side; "
+            f"got {sizes.pop()}"
         )

@@ -1,4 +1,4 @@
-"""A readable training loop."""
+"""The training loop."""
 
 import json
 from collections.abc import Sequence
@@ -37,35 +37,38 @@ def train(
     resume: bool = False,
     max_time: float | None = None,
 ) -> list[EpochLog]:
-    """Train `model` in place on whole images, on whatever device `accelerate` finds.
+    """Train `model` on whole images, on the device that `accelerate` chooses.
 
     Shows a progress bar. After each epoch the state of the training is written to
-    ``folder/checkpoint-N``, so that it can be stopped at any time and resumed; on a CPU the resumed
-    run ends with the same weights, bit for bit. Python's, NumPy's and torch's random numbers are
-    seeded.
+    ``folder/checkpoint-N``, so that a stopped training can be resumed. On a CPU it then ends with
+    the same weights, bit for bit, as without the stop. Sets the seeds of Python, NumPy and torch.
 
     Args:
-        model: A network from images (N, 3, H, W) to logits (N, 1, H, W). It is left on the device
-            and in the mode, training or evaluation, that it was trained on and given in.
+        model: A network from images (N, 3, H, W) to logits (N, 1, H, W). Its weights are changed
+            in place. It stays on the device of the training and gets back its mode, training or
+            evaluation.
         training: Images with labels, all of one size unless the recipe pads them.
-        validation: Images on which the loss is measured after each epoch. They choose the epoch
-            that is kept as ``best.safetensors`` and do not influence the training.
+        validation: Images with labels, to compute the loss on after each epoch. They decide which
+            epoch is kept as ``best.safetensors`` and do not influence the training.
         recipe: How to train.
-        folder: Where to write checkpoints, ``recipe.json`` and ``log.csv``.
-        network: Which network `model` is. If given, ``last.safetensors`` and, of the epoch with the
-            least validation loss, ``best.safetensors`` are kept in `folder`, for `load_weights`.
-        dataset: The name of the data, for these files to say.
-        resume: Go on from the last checkpoint in `folder`, where there is one.
-        max_time: Return after this many seconds at most, with what whole epochs fit into them; a
-            later call resumes.
+        folder: The folder to write checkpoints, ``recipe.json`` and ``log.csv`` to.
+        network: Name and options of `model`. With it, `folder` also gets two weights files for
+            `load_weights`: ``last.safetensors``, and ``best.safetensors`` of the epoch with the
+            lowest validation loss.
+        dataset: Name of the data set, noted in the weights files.
+        resume: Continue from the last checkpoint in `folder`, if there is one. Otherwise `folder`
+            must not hold a training.
+        max_time: Return after the last epoch that ends within this many seconds. Call `train` again
+            with ``resume=True`` to continue.
 
     Returns:
-        A log entry for each epoch so far: `recipe.epochs` of them once the training is at its end.
+        A log entry for each completed epoch, earlier calls included.
 
     Raises:
-        ValueError: If there is no image, one has no label or is larger than the recipe's side,
-            or sizes differ; if `folder` holds a run that is not to be resumed or is of another
-            recipe; if started as several processes.
+        ValueError: If there is no training or validation image, an image has no label or is larger
+            than the recipe's side, or sizes differ; if `folder` holds a training and `resume` is
+            False, or a training by another recipe; if `max_time` is not above 0; if this is one of
+            several processes.
 
     Example:
         >>> import tempfile
@@ -89,9 +92,9 @@ def train(
     set_seed(recipe.seed)
     accelerator = Accelerator(dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True))
     if accelerator.num_processes > 1:
-        raise ValueError(f"train: must run as one process, got {accelerator.num_processes}")
+        raise ValueError(f"train: must run as 1 process, got {accelerator.num_processes}")
     was_training = model.training
-    # channels_last is what convolutions compute fastest in, on CPUs and GPUs alike.
+    # Convolutions are fastest in channels_last, on CPUs and GPUs.
     objective = CrossEntropy(model, recipe.resolved_precision()).to(
         memory_format=torch.channels_last  # type: ignore[call-overload]
     )
@@ -147,6 +150,6 @@ def train(
                             keep_weights(model, settings, folder, log)
                         save_checkpoint(accelerator, folder, log)
     except OutOfTimeError:
-        accelerator.load_state(str(checkpoints(folder)[-1]))  # back to the last whole epoch
+        accelerator.load_state(str(checkpoints(folder)[-1]))  # back to the last completed epoch
     model.train(was_training)
     return log

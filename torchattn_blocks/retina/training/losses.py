@@ -1,4 +1,4 @@
-"""What training minimises."""
+"""The training loss."""
 
 import torch
 from torch import Tensor, nn
@@ -6,9 +6,9 @@ from torch.nn import functional as F
 
 
 class CrossEntropy(nn.Module):
-    """The model with its loss behind it: what `accelerate` wraps, so that the model stays bare.
+    """The model followed by its loss. `accelerate` wraps this module, and the model stays as it is.
 
-    Mixed precision is chosen here and not in the `Accelerator`, whose choice holds for the process.
+    Mixed precision is set here, because the setting of an `Accelerator` holds for the process.
     """
 
     def __init__(self, model: nn.Module, precision: str) -> None:

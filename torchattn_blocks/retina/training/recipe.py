@@ -1,4 +1,4 @@
-"""How a network is trained, as plain data."""
+"""The options of a training, as plain data."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,24 +10,25 @@ from .augment import Augmentation
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained: Adam on binary cross entropy, the rate falling once.
+    """How a network is trained: with Adam on binary cross entropy.
 
     Attributes:
-        epochs: Passes over the training images.
-        batch_size: Images in a step.
-        learning_rate: Adam's rate at first.
-        first_part: The fraction of the epochs after which the rate falls to a tenth.
-        side: Pad images evenly, with zeros, to squares of this many pixels; None: leave them,
-            all of one size, as they are.
-        augmentation: How images are changed each time they are trained on.
-        seed: Fixes the order of the images, what becomes of them, and what DropBlock drops.
-        precision: ``"bf16"`` for mixed precision or ``"no"``; ``"auto"`` takes bfloat16 where the
-            machine computes in it.
+        epochs: Number of passes over the training images, at least 1.
+        batch_size: Images per step, at least 1.
+        learning_rate: Adam's learning rate at the start, above 0.
+        first_part: Fraction of the epochs, 0 to 1, after which the learning rate falls to a tenth.
+        side: Pad images with zeros on all sides to squares of this many pixels; None: no padding,
+            all images must have one size.
+        augmentation: Random changes of the training images.
+        seed: Seed of the order of images, of augmentation and of DropBlock, in [0, 2**32).
+        precision: ``"bf16"`` for mixed precision, ``"no"`` for float32, ``"auto"`` for mixed
+            precision if the machine has instructions for bfloat16.
 
     Raises:
-        ValueError: If a value is out of bounds.
+        ValueError: If an attribute is outside the bounds above.
 
     Example:
+        >>> from torchattn_blocks.retina import Recipe
         >>> recipe = Recipe(epochs=200, first_part=0.75)
         >>> recipe.learning_rate_at(149), recipe.learning_rate_at(150)
         (0.001, 0.0001)
@@ -43,7 +44,7 @@ class Recipe:
     precision: Literal["auto", "bf16", "no"] = "auto"
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be trained."""
+        """Check the bounds."""
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Recipe: {name} must be at least 1, got {getattr(self, name)}")
@@ -59,12 +60,12 @@ class Recipe:
             )
 
     def learning_rate_at(self, epoch: int) -> float:
-        """The rate in an epoch, counted from 0."""
+        """The learning rate of an epoch, counted from 0."""
         falls = epoch >= round(self.first_part * self.epochs)
         return self.learning_rate / 10 if falls else self.learning_rate
 
     def resolved_precision(self) -> str:
-        """The precision to compute in: `precision`, decided where it is ``"auto"``."""
+        """The precision of this machine: ``"bf16"`` or ``"no"``."""
         if self.precision != "auto":
             return self.precision
         if torch.cuda.is_available():

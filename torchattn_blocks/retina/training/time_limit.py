@@ -1,4 +1,4 @@
-"""Work that stops in time."""
+"""Work that ends before a deadline."""
 
 import math
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from time import monotonic
 
 
 class OutOfTimeError(Exception):
-    """What would be timed does not fit into the time left."""
+    """The next piece of work may not end before the deadline."""
 
 
 class TimeLimit:
-    """Lets a piece of work begin only if, taking as long as its longest so far, it ends in time."""
+    """Lets work start only if it ends before the deadline when it takes as long as its longest."""
 
     def __init__(self, seconds: float | None) -> None:
         if seconds is not None and not seconds > 0:
@@ -21,9 +21,9 @@ class TimeLimit:
 
     @contextmanager
     def timed(self, work: str) -> Iterator[None]:
-        """Time a piece of work of some kind, or raise `OutOfTimeError` before it begins."""
+        """Time work of one kind, or raise `OutOfTimeError` before it starts."""
         start = monotonic()
-        # Work of a kind not yet timed may take as long as any. A fifth more: times scatter.
+        # Work of a new kind may take as long as any other. A fifth more, because times vary.
         longest = self.longest.get(work, max(self.longest.values(), default=0.0))
         if start + 1.2 * longest > self.end:
             raise OutOfTimeError
