@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from functools import partial
 
 import pytest
 import torch
@@ -55,6 +56,14 @@ def with_another_default_device(layer):
         layer.p = 0.6
 
 
+def in_a_transform(transform, layer):
+    def set_p(x):
+        layer.p = 0.6
+        return layer(x).sum()
+
+    transform(set_p)(ones())
+
+
 def in_compiled_code(layer):
     def set_p(x):
         layer.p = 0.6
@@ -78,6 +87,8 @@ def in_a_compiled_transform(layer):
         under_make_fx,
         in_inference_mode,
         with_another_default_device,
+        partial(in_a_transform, torch.func.grad),
+        partial(in_a_transform, torch.func.functionalize),
         in_compiled_code,
         in_a_compiled_transform,
     ],
@@ -91,6 +102,7 @@ def test_a_rate_set_in_any_mode_holds_outside_it(set_p):
         (grad,) = torch.autograd.grad(y.sum(), x)
         assert dropped(y) > 0.4
         assert torch.equal(grad, y.detach())
+    torch.export.export(layer, (ones(),))
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,8 @@ class DropBlock2d(_DropoutNd):  # by that base, tools that look for dropout find
 
     Args:
         p: Probability that an element is dropped, see `torchattn_blocks.functional.drop_block2d`.
-            It can be changed as ``layer.p = 0.2``, without recompilation of compiled code.
+            It can be changed as ``layer.p = 0.2``. Compiled code is not recompiled, unless it
+            contains this assignment itself.
         block_size: Height and width of a block.
         gamma: ``"exact"`` or ``"paper"``, see `drop_block2d`.
         scale: ``"constant"``, ``"batch"`` or ``"position"``, see `drop_block2d`.
@@ -193,8 +194,12 @@ class DropBlock2d(_DropoutNd):  # by that base, tools that look for dropout find
         # compiled code treats 0-d tensors as numbers, and would be compiled twice.
         self._p_tensor: Tensor | None = None
         if not torch.compiler.is_compiling():  # else the float itself is part of the graph
-            # An ordinary tensor in whatever mode (inference, fake, tracing) this happens.
-            with torch.inference_mode(False), _disable_current_modes():
+            # An ordinary tensor, even in inference mode, under fake tensors or in a transform.
+            with (
+                torch.inference_mode(False),
+                _disable_current_modes(),
+                torch._C._DisableFuncTorch(),
+            ):
                 self._p_tensor = torch.tensor([self._p], dtype=torch.float64, device="cpu")
 
     def __getstate__(self) -> dict[str, Any]:
