@@ -30,17 +30,7 @@ def listed(root):
     return {f.name: (short(f.image), short(f.label), short(f.fov)) for f in list_folder(root)}
 
 
-@pytest.fixture(autouse=True)
-def _arbitrary_listing_order(monkeypatch):
-    """Let folders be listed in an order that changes, as file systems are free to."""
-    iterdir, shuffle = Path.iterdir, random.Random(0).shuffle
-
-    def shuffled(path):
-        paths = list(iterdir(path))
-        shuffle(paths)
-        return iter(paths)
-
-    monkeypatch.setattr(Path, "iterdir", shuffled)
+pytestmark = pytest.mark.usefixtures("arbitrary_listing_order")
 
 
 # What the tree holds comes out, each map with its own image
