@@ -1,4 +1,4 @@
-"""Train RSAN, score it and draw what it found.
+"""Train RSAN, score it and save figures of its probability maps.
 
 Without --data it first segments an image with the shipped weights, then trains a small network on
 synthetic images, in about two minutes on two cores. With --data it trains the paper's network on
@@ -11,8 +11,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-# Read when torch is loaded: threads that wait for work leave the cores to other programs. On a
-# machine that is not idle, training is several times faster for it.
+# OpenMP reads this variable when torch is imported. Waiting threads then leave the cores to other
+# programs: on a busy machine training is several times faster.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
@@ -38,8 +38,8 @@ from torchattn_blocks.retina import (
 
 
 def segment_an_image(out: Path) -> None:
-    """Draw the vessels of a real image (CC0, scikit-image) with weights trained on DRIVE."""
-    image = data.retina()  # (1411, 1411, 3); another camera's: it is scaled as DRIVE's
+    """Segment a real image (CC0, scikit-image) with weights trained on DRIVE."""
+    image = data.retina()  # (1411, 1411, 3), from another camera: segment resizes it
     fundus = Fundus(
         "of scikit-image", image, label=None, fov=estimate_fov(image), second_label=None
     )
@@ -49,7 +49,7 @@ def segment_an_image(out: Path) -> None:
 
 
 def experiment(args: argparse.Namespace) -> tuple:
-    """Images to train on, to validate and to test, and how: recipe, network."""
+    """Return the training, validation and test images, the recipe and the network."""
     chosen = {"seed": args.seed}
     if args.epochs is not None:
         chosen["epochs"] = args.epochs
@@ -67,9 +67,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="folder of DRIVE, with training/ and test/ in it")
     parser.add_argument("--epochs", type=int, help="default: 200 on DRIVE, 25 on synthetic images")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, order and DropBlock")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of initial weights, image order, DropBlock"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/rsan_drive"))
-    parser.add_argument("--resume", action="store_true", help="go on where --out left off")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
     args = parser.parse_args()
     keep_freed_memory()
     try:
@@ -96,7 +98,7 @@ def main() -> None:
                 [fundus.second_label for fundus in test], labels
             )
         print(markdown_table(rows))
-    print(f"Weights, log and a picture of each test image are in {args.out}")
+    print(f"Saved weights, log and a figure of each test image in {args.out}")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ PUBLIC = {
     for name in names
 }
 EXPLAINED = {name: value for name, value in PUBLIC.items() if callable(value)}
-THOSE_OF = "The arguments are those of `rsan`."
+THOSE_OF = "The arguments are those of `rsan`"
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def check_map(x: object, owner: str, channels: int | None = None) -> None:
-    """Raise unless `x` is a floating tensor of shape (N, C, H, W), C being `channels` if given.
+    """Raise unless `x` is a floating-point tensor (N, C, H, W), with C = `channels` if given.
 
     An FX proxy passes: it has no shape while a graph is recorded.
     """
@@ -17,7 +17,7 @@ def check_map(x: object, owner: str, channels: int | None = None) -> None:
         return
     if not isinstance(x, Tensor) or not x.is_floating_point():
         kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(f"{owner}: x must be a floating tensor, got {kind}")
+        raise TypeError(f"{owner}: x must be a floating-point tensor, got {kind}")
     if x.dim() != 4:
         raise ValueError(f"{owner}: x must have 4 dimensions (N, C, H, W), got {tuple(x.shape)}")
     if channels is not None and x.shape[1] != channels:
@@ -51,16 +51,16 @@ def check_rate(p: Any, owner: str) -> float:
         check_rate_tensor(p, owner)
         p = float(p)
     if isinstance(p, bool) or not isinstance(p, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{owner}: p must be a number or a 0-d floating tensor, got {p!r}")
+        raise TypeError(f"{owner}: p must be a number or a 0-d floating-point tensor, got {p!r}")
     if not 0 <= p <= 1:  # false for NaN too
         raise ValueError(f"{owner}: p must lie in [0, 1], got {p}")
     return float(p)
 
 
 def check_rate_tensor(p: Tensor, owner: str) -> None:
-    """Raise unless `p` is a 0-d floating tensor without gradient. Its value is not read."""
+    """Raise unless `p` is a 0-d floating-point tensor without gradient. Its value is not read."""
     if p.dim() != 0 or not p.is_floating_point():
         kind = f"shape {tuple(p.shape)} and dtype {p.dtype}"
-        raise TypeError(f"{owner}: p must be a number or a 0-d floating tensor, got {kind}")
+        raise TypeError(f"{owner}: p must be a number or a 0-d floating-point tensor, got {kind}")
     if p.requires_grad:
-        raise ValueError(f"{owner}: p must not require a gradient: the mask has none for it")
+        raise ValueError(f"{owner}: p must not require a gradient: DropBlock computes none for it")

@@ -114,5 +114,5 @@ def test_bad_weights(shape):
 def test_bad_inputs():
     with pytest.raises(ValueError, match="SpatialAttention: x must have 4 dimensions"):
         SpatialAttention()(torch.ones(3, 8, 8))
-    with pytest.raises(TypeError, match=r"floating tensor, got torch\.uint8"):
+    with pytest.raises(TypeError, match=r"floating-point tensor, got torch\.uint8"):
         SpatialAttention()(torch.ones(1, 3, 8, 8, dtype=torch.uint8))

@@ -58,7 +58,7 @@ def test_evaluation_is_the_input():
 
 
 def test_position_refuses_what_would_overflow():
-    with pytest.raises(ValueError, match=r'scale="position".*p=0\.9999 .*\(7, 7\).*\(40, 40\)'):
+    with pytest.raises(ValueError, match=r'scale="position".*p=0\.9999, .*\(7, 7\).*\(40, 40\)'):
         drop_block2d(torch.ones(1, 1, 40, 40), 0.9999, 7, scale="position")
 
 
@@ -172,8 +172,8 @@ def test_compiles_whole_and_not_again_for_a_new_rate(inplace):
         (ValueError, {"p": -0.1}, r"p must lie in \[0, 1\], got -0.1"),
         (ValueError, {"p": 1.5}, r"p must lie in \[0, 1\], got 1.5"),
         (ValueError, {"p": math.nan}, r"p must lie in \[0, 1\], got nan"),
-        (TypeError, {"p": "0.1"}, "p must be a number or a 0-d floating tensor, got '0.1'"),
-        (TypeError, {"p": True}, "p must be a number or a 0-d floating tensor, got True"),
+        (TypeError, {"p": "0.1"}, "p must be a number or a 0-d floating-point tensor, got '0.1'"),
+        (TypeError, {"p": True}, "p must be a number or a 0-d floating-point tensor, got True"),
         (ValueError, {"block_size": 0}, "block_size must be at least 1, got 0"),
         (ValueError, {"block_size": (3, -1)}, "block_size must be at least 1, got -1"),
         (ValueError, {"block_size": (3, 3, 3)}, "block_size must be one number or two"),
@@ -195,8 +195,12 @@ def test_bad_arguments(error, arguments, message):
     ("error", "x", "message"),
     [
         (ValueError, torch.ones(3, 4, 4), r"4 dimensions \(N, C, H, W\), got \(3, 4, 4\)"),
-        (TypeError, torch.ones(1, 1, 4, 4, dtype=torch.int64), "floating tensor, got torch.int64"),
-        (TypeError, np.ones((1, 1, 4, 4)), "floating tensor, got ndarray"),
+        (
+            TypeError,
+            torch.ones(1, 1, 4, 4, dtype=torch.int64),
+            "tensor, got torch.int64",
+        ),
+        (TypeError, np.ones((1, 1, 4, 4)), "floating-point tensor, got ndarray"),
     ],
 )
 def test_bad_inputs(error, x, message):
@@ -213,7 +217,7 @@ def test_rate_tensors_out_of_bounds(p):
 
 @pytest.mark.parametrize("p", [torch.tensor([0.1]), torch.tensor(1)])
 def test_bad_rate_tensors(p):
-    with pytest.raises(TypeError, match="0-d floating tensor"):
+    with pytest.raises(TypeError, match="0-d floating-point tensor"):
         drop_block2d(torch.ones(1, 1, 4, 4), p)
 
 

@@ -253,7 +253,7 @@ def test_bad_inputs():
         model(torch.ones(1, 1, 8, 8))
     with pytest.raises(ValueError, match="UNet: x must have 4 dimensions"):
         model(torch.ones(3, 8, 8))
-    with pytest.raises(TypeError, match=r"floating tensor, got torch\.uint8"):
+    with pytest.raises(TypeError, match=r"floating-point tensor, got torch\.uint8"):
         model(torch.ones(1, 3, 8, 8, dtype=torch.uint8))
 
 

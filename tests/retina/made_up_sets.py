@@ -16,8 +16,9 @@ def image(path, mark):
 
 
 def bitmap(path, count, low=0, high=255):
-    """A map with so many pixels marked: the count tells the image."""
-    pixels = (np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) < count).astype(np.uint8)
+    """A mask with so many pixels marked, from the fifth row on: the count tells the image."""
+    pixels = np.roll(np.arange(HEIGHT * WIDTH) < count, 4 * WIDTH).reshape(HEIGHT, WIDTH)
+    pixels = pixels.astype(np.uint8)
     image = Image.fromarray(pixels)
     image.putpalette([low] * 3 + [high] * 3)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,7 +29,7 @@ def make_drive(root, split="training", names=("21", "22", "23")):
     for name in names:
         image(root / split / "images" / f"{name}_{split}.tif", int(name))
         bitmap(root / split / "1st_manual" / f"{name}_manual1.gif", int(name))
-        bitmap(root / split / "2nd_manual" / f"{name}_manual2.gif", int(name) + 40, 3, 253)
+        bitmap(root / split / "2nd_manual" / f"{name}_manual2.gif", int(name) + 10, 3, 253)
         bitmap(root / split / "mask" / f"{name}_{split}_mask.gif", int(name) + 80)
 
 
@@ -36,6 +37,6 @@ def make_chase(root, names=("01L", "01R", "02L"), mask=True):
     for i, name in enumerate(names):
         image(root / f"Image_{name}.jpg", 10 * i)
         bitmap(root / f"Image_{name}_1stHO.png", 10 + i)
-        bitmap(root / f"Image_{name}_2ndHO.png", 50 + i)
+        bitmap(root / f"Image_{name}_2ndHO.png", 30 + i)
         if mask:
             bitmap(root / "mask" / f"Image_{name}_mask.png", 90 + i)

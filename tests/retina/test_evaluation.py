@@ -134,7 +134,9 @@ def test_report_leaves_out_what_was_not_given(images, maps):
 def test_report_names_the_images_without_labels(images, maps):
     bare = [replace(fundus, name=name) for fundus, name in zip(images, "abc", strict=True)]
     bare[0], bare[2] = (replace(fundus, label=None) for fundus in (bare[0], bare[2]))
-    with pytest.raises(ValueError, match=r"evaluate: images must have labels, which a, c lack"):
+    with pytest.raises(
+        ValueError, match=r"evaluate: every image must have a label; missing: a, c$"
+    ):
         evaluate(bare, maps)
 
 

@@ -105,10 +105,10 @@ def test_without_a_dark_border_everything_is_seen(image):
     ids=["grey", "alpha", "channels first", "empty", "float"],
 )
 def test_what_is_no_image_is_refused(image):
-    with pytest.raises(ValueError, match=r"estimate_fov: .*\(H, W, 3\).*uint8") as error:
+    with pytest.raises((TypeError, ValueError), match="estimate_fov: image must") as error:
         estimate_fov(image)
-    assert str(image.shape) in str(error.value)
-    assert str(image.dtype) in str(error.value)
+    wrong = image.shape if image.dtype == np.uint8 else image.dtype
+    assert str(error.value).endswith(f"got {wrong}")
 
 
 def test_another_camera():

@@ -35,9 +35,18 @@ def test_every_module_is_left_in_its_mode():
     model = Red()
     model.drop.eval()
     vessel_probability(model, np.zeros((9, 11, 3), np.uint8))
-    with pytest.raises(ValueError, match="image must be of shape"):
+    with pytest.raises(TypeError, match="vessel_probability: image must be an array of type uint8"):
         vessel_probability(model, np.zeros((9, 11, 3)))
     assert (model.training, model.drop.training) == (True, False)
+
+
+def test_a_model_without_parameters_runs_on_the_cpu():
+    assert vessel_probability(FirstChannel(), np.zeros((9, 11, 3), np.uint8)).shape == (9, 11)
+
+
+class FirstChannel(nn.Module):
+    def forward(self, x):
+        return x[:, :1]
 
 
 def test_refuses_a_model_with_more_maps():

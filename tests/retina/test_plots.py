@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
+from skimage.segmentation import find_boundaries
 from sklearn import metrics
 
 from torchattn_blocks.retina import EpochLog, error_map, save_sheet, synthesize
@@ -29,8 +30,36 @@ def test_sheet(tmp_path):
     save_sheet(tmp_path / "full.png", fundus, probability)
     save_sheet(tmp_path / "bare.png", replace(fundus, label=None), probability)
     full, bare = (Image.open(tmp_path / f"{name}.png").convert("RGB") for name in ("full", "bare"))
-    assert full.width == 2 * bare.width  # four panels, or two
-    assert full.width > 4 * 70  # a dot for each pixel, and margins
+    assert full.width - 10 == 2 * (bare.width - 10)  # four panels, or two, and a margin
+    assert holds(full, fundus.image)  # a dot for each pixel
+    assert holds(bare, fundus.image)
+
+
+def test_a_sheet_of_a_large_image_is_shrunk_by_a_whole_number(tmp_path):
+    fundus = synthesize(1, height=500, width=1000)
+    save_sheet(tmp_path / "x.png", fundus, np.where(fundus.label, 0.8, 0.1))
+    sheet = Image.open(tmp_path / "x.png").convert("RGB")
+    assert 1900 < sheet.width <= 2400
+    assert holds(sheet, np.asarray(Image.fromarray(fundus.image).reduce(2)))
+
+
+def holds(sheet, image):
+    """Whether a picture stands in a sheet, pixel by pixel."""
+    whole, (height, width) = np.asarray(sheet), image.shape[:2]
+    rows, columns = np.nonzero((whole == image[height // 2, width // 2]).all(-1))
+    corners = zip(rows - height // 2, columns - width // 2, strict=True)
+    return any(np.array_equal(whole[r : r + height, c : c + width], image) for r, c in corners)
+
+
+def test_a_sheet_outlines_the_field_of_view_and_tells_the_scores(tmp_path, monkeypatch):
+    texts = []
+    monkeypatch.setattr(Figure, "text", lambda figure, x, y, s, **options: texts.append(s))
+    fundus = synthesize(1, height=80, width=200)
+    save_sheet(tmp_path / "x.png", fundus, np.where(fundus.label, 0.8, 0.1))
+    assert texts[-1].startswith("whole image: SEN 1.0000  SPE 1.0000  F1 1.0000")
+    panel = np.asarray(Image.open(tmp_path / "x.png").convert("RGB"))[26:106, 220:420]
+    marked = (panel == (86, 180, 233)).all(-1)
+    np.testing.assert_array_equal(marked, find_boundaries(fundus.fov, mode="inner"))
 
 
 def test_sheet_shows_the_errors_at_the_threshold(tmp_path):

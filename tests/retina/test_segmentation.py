@@ -84,5 +84,7 @@ def test_what_is_wrong_is_said(fundus):
         segment(fundus.image, trained(100), fov=fundus.fov.T)
     with pytest.raises(ValueError, match="fov must have at least 1 True pixel"):
         segment(fundus.image, trained(100), fov=np.zeros((200, 190), bool))
-    with pytest.raises(ValueError, match="image must be of shape"):
+    with pytest.raises(ValueError, match="segment: image must have shape"):
         segment(fundus.image[..., 0], trained(100))
+    with pytest.raises(TypeError, match="segment: image must be an array of type uint8, got float"):
+        segment(fundus.image / 255, trained(100), fov=fundus.fov)

@@ -69,9 +69,9 @@ def position_scale(
     largest = math.exp(intensity * cover.max())
     if largest > _LARGEST_POSITION_SCALE:
         raise ValueError(
-            f'scale="position" needs a keep probability of at least 1/{_LARGEST_POSITION_SCALE:g} '
-            f"at every position; p={p:g} with blocks of {block} on feature maps of {size} leaves "
-            f"{1 / largest:.2g} at the most covered one: lower p"
+            f'drop_block2d: with scale="position" every position must be kept with a probability '
+            f"of at least 1/{_LARGEST_POSITION_SCALE:g}, got {1 / largest:.2g} for p={p:g}, "
+            f"block_size={block} and feature maps of size {size}. Lower p."
         )
     return np.exp(intensity * cover)
 

@@ -16,7 +16,11 @@ from .._init import he_normal_, start_with
 def spatial_attention(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     r"""Multiply each position of `x` by a weight from the maximum and the mean over its channels.
 
-    .. math:: y = x \cdot \sigma(w * [\max_c x;\; \mathrm{mean}_c\, x])
+    .. math:: y = x \cdot \sigma(w * [\max_c x;\; \mathrm{mean}_c\, x] + b)
+
+    Here σ is the sigmoid, * a convolution that keeps height and width, and [ ; ] a concatenation
+    along the channels. From Woo et al., "CBAM: Convolutional block attention module", ECCV 2018,
+    section 3, and equations 2 to 4 of the RSAN paper.
 
     Args:
         x: Feature maps of shape (N, C, H, W).
@@ -28,7 +32,7 @@ def spatial_attention(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
         A tensor with the shape, dtype and memory format of `x`.
 
     Raises:
-        TypeError: If `x` is not a floating tensor.
+        TypeError: If `x` is not a floating-point tensor.
         ValueError: If `x` does not have four dimensions or `weight` has another shape.
 
     Example:
@@ -59,7 +63,8 @@ class SpatialAttention(nn.Module):
 
     The maximum and the mean over channels, concatenated in this order, go through a k x k
     convolution and a sigmoid. The result, the attention map, is multiplied with the input. The
-    layer does the same in training and evaluation.
+    layer does the same in training and evaluation. From Woo et al., "CBAM: Convolutional block
+    attention module", ECCV 2018, section 3.
 
     Args:
         kernel_size: Size k of the convolution, odd. With 7 and no bias the layer has exactly 98
@@ -70,7 +75,7 @@ class SpatialAttention(nn.Module):
         (N, C, H, W) in, for any C; the same out; dtype and memory format are kept.
 
     Raises:
-        TypeError: If `kernel_size` is not an int or the input not a floating tensor.
+        TypeError: If `kernel_size` is not an int or the input not a floating-point tensor.
         ValueError: If `kernel_size` is even or below 1, or the input does not have four dimensions.
 
     Note:

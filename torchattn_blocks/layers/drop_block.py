@@ -40,9 +40,10 @@ def drop_block2d(
 ) -> Tensor:
     """Zero random blocks of a feature map and scale up what is kept.
 
-    At every position where a whole block fits, a block starts with probability gamma, independently
-    of the others. In evaluation and at ``p=0`` the input itself is returned. At ``p=1`` the output
-    is zero.
+    From Ghiasi, Lin & Le, "DropBlock: A regularization method for convolutional networks", NeurIPS
+    2018 ("the paper" below). At every position where a whole block fits, a block starts with
+    probability gamma, independently of the others. In evaluation and at ``p=0`` the input itself
+    is returned. At ``p=1`` the output is zero.
 
     Args:
         x: Feature maps of shape (N, C, H, W), in any floating dtype and memory format.
@@ -71,12 +72,12 @@ def drop_block2d(
         A tensor with the shape, dtype, device and memory format of `x`.
 
     Raises:
-        TypeError: If `x` is not a floating tensor, `p` is neither a number nor a 0-d floating
-            tensor, or `block_size` is not one or two ints.
+        TypeError: If `x` is not a floating-point tensor, `p` is neither a number nor a 0-d
+            floating-point tensor, or an entry of `block_size` is not an int.
         ValueError: If `x` does not have four dimensions, `p` lies outside [0, 1] or requires a
-            gradient, `block_size` is below 1, or `gamma` or `scale` is not one of the strings
-            above. With ``scale="position"``: if the factor of a position exceeds 1024. In
-            evaluation `x` is not checked.
+            gradient, `block_size` has neither one nor two entries, or one below 1, or `gamma` or
+            `scale` is not one of the strings above. With ``scale="position"``: if the factor of a
+            position exceeds 1024. In evaluation and at ``p=0`` `x` is not checked.
         RuntimeError: If ``inplace=True`` and `x` is a leaf tensor that requires a gradient.
 
     Note:
@@ -123,9 +124,10 @@ def drop_block2d(
 class DropBlock2d(_DropoutNd):  # by that base, tools that look for dropout find it
     """Zero random blocks of a feature map in training and scale up what is kept.
 
-    In evaluation it returns its input. It has no parameters and adds no key to a state dict. It is
-    a subclass of torch's base class of dropout layers, so that tools that find dropout layers find
-    it too.
+    From Ghiasi, Lin & Le, "DropBlock: A regularization method for convolutional networks", NeurIPS
+    2018. In evaluation it returns its input. It has no parameters and adds no key to a state dict.
+    It is a subclass of torch's base class of dropout layers, so that tools that find dropout
+    layers find it too.
 
     Args:
         p: Probability that an element is dropped, see `torchattn_blocks.functional.drop_block2d`.
@@ -141,8 +143,11 @@ class DropBlock2d(_DropoutNd):  # by that base, tools that look for dropout find
         (N, C, H, W) in, the same out; dtype and memory format are kept.
 
     Raises:
-        TypeError: If `p` or `block_size` has the wrong type, see `drop_block2d`.
-        ValueError: If an argument is not allowed, see `drop_block2d`.
+        TypeError: If `p` is not a number, an entry of `block_size` is not an int, or the input is
+            not a floating-point tensor.
+        ValueError: If `p` lies outside [0, 1], `block_size` has neither one nor two entries, or one
+            below 1, `gamma` or `scale` is not one of the strings above, or the input does not have
+            four dimensions.
 
     Note:
         ``DropBlock2d(p, b, gamma="paper", scale="batch")`` is the layer of the paper and of

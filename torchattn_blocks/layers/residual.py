@@ -28,6 +28,9 @@ def write_in_place(*layers: nn.Module) -> None:
 class PreActResidual(nn.Module):
     """A residual block that normalises and activates before each convolution.
 
+    From Guo et al., "Residual spatial attention network for retinal vessel segmentation", 2020,
+    figure 3c.
+
     .. code-block:: text
 
         x ─┬─ norm ─ ReLU ─ conv 3x3 ─ drop ─ norm ─ ReLU ─ conv 3x3 ─ drop ─ + ─ out
@@ -47,9 +50,9 @@ class PreActResidual(nn.Module):
         (N, in_channels, H, W) in, (N, out_channels, H, W) out.
 
     Raises:
-        TypeError: If a number of channels is not an int or the input not a floating tensor.
-        ValueError: If a number of channels is below 1, or the input does not have four dimensions
-            and `in_channels` channels.
+        TypeError: If a number of channels is not an int or the input not a floating-point tensor.
+        ValueError: If a number of channels is below 1, or the input is not of shape (N,
+            in_channels, H, W).
 
     Example:
         >>> import torch
@@ -106,6 +109,9 @@ class PreActResidual(nn.Module):
 class RSAB(PreActResidual):
     """The residual spatial attention block: attention on the residual branch of `PreActResidual`.
 
+    From Guo et al., "Residual spatial attention network for retinal vessel segmentation", 2020,
+    figure 4.
+
     .. code-block:: text
 
         x ─┬─ residual branch ─ attention ─ + ─ out
@@ -124,9 +130,8 @@ class RSAB(PreActResidual):
         (N, channels, H, W) in, the same out.
 
     Raises:
-        TypeError: If `channels` is not an int or the input not a floating tensor.
-        ValueError: If `channels` is below 1, or the input does not have four dimensions and
-            `channels` channels.
+        TypeError: If `channels` is not an int or the input not a floating-point tensor.
+        ValueError: If `channels` is below 1, or the input is not of shape (N, channels, H, W).
 
     Example:
         >>> import torch

@@ -24,8 +24,9 @@ def unet(
 ) -> UNet:
     """A plain U-Net with the widths of `rsan`.
 
-    The arguments are those of `rsan`. Each stage is two times (convolution 3 x 3, batch
-    normalisation, ReLU). The U-Net of the paper's tables is another one, from other work.
+    The arguments are those of `rsan`, without `p` and `block_size`. Each stage is two times
+    (convolution 3 x 3, batch normalisation, ReLU). The U-Net of the paper's tables is another one,
+    from other work.
 
     Example:
         >>> import torch
@@ -52,7 +53,7 @@ def backbone(
 ) -> UNet:
     """RSAN without attention and DropBlock: the paper's "Backbone", 996,583 parameters.
 
-    The arguments are those of `rsan`.
+    The arguments are those of `rsan`, without `p` and `block_size`.
 
     Example:
         >>> from torchattn_blocks import backbone
@@ -110,9 +111,11 @@ def rsan(
 ) -> UNet:
     """The Residual Spatial Attention Network, 997,269 parameters.
 
-    Each stage is `PreActResidual`, `RSAB`, batch normalisation, ReLU. DropBlock is the paper's
-    (``gamma="paper", scale="batch"``). Outputs are logits; `UNet.predict_proba` applies the sigmoid
-    of the paper's last layer. For other stages see `UNet` and `rsan_stage`.
+    From Guo et al., "Residual spatial attention network for retinal vessel segmentation", 2020
+    (arXiv 2009.08829), "the paper" below. Each stage is `PreActResidual`, `RSAB`, batch
+    normalisation, ReLU. DropBlock is the paper's (``gamma="paper", scale="batch"``). Outputs are
+    logits; `UNet.predict_proba` applies the sigmoid of the paper's last layer. For other stages
+    see `UNet` and `rsan_stage`.
 
     Args:
         in_channels: Channels of the image.
@@ -127,7 +130,8 @@ def rsan(
             training. Full backward hooks then raise an error.
 
     Raises:
-        TypeError: If a number of channels, `block_size` or `up_kernel_size` is not an int.
+        TypeError: If a number of channels, `block_size` or `up_kernel_size` is not an int, or `p`
+            is not a number.
         ValueError: If a number of channels or `block_size` is below 1, `widths` has fewer than two
             entries, `p` lies outside [0, 1] or `up_kernel_size` is below 2.
 

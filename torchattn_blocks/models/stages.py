@@ -32,7 +32,8 @@ def plain_stage(
     """Two times (convolution 3 x 3, normalisation, activation): the stage of a plain U-Net.
 
     Args:
-        norm: Function from a number of channels to a normalisation layer.
+        norm: Function from a number of channels to a normalisation layer; by default batch
+            normalisation with eps = 2e-5, as in the RSAN authors' code.
         activation: Function without arguments that returns an activation.
         inplace: Whether activations write into their input, see `torchattn_blocks.PreActResidual`.
 
@@ -77,7 +78,8 @@ def residual_stage(
         drop: See `torchattn_blocks.PreActResidual`; by default no dropout.
         attention: Function from a number of channels to the attention layer of the second block.
             None: no attention.
-        norm: See `torchattn_blocks.PreActResidual`.
+        norm: Function from a number of channels to a normalisation layer; by default batch
+            normalisation with eps = 2e-5, as in the RSAN authors' code.
         activation: See `torchattn_blocks.PreActResidual`.
         inplace: See `torchattn_blocks.PreActResidual`.
 
@@ -138,7 +140,8 @@ def rsan_stage(
         p: DropBlock's drop probability, ``1 - keep_prob``.
         block_size: Height and width of a dropped block.
         attention: See `torchattn_blocks.RSAB`.
-        norm: See `torchattn_blocks.PreActResidual`.
+        norm: Function from a number of channels to a normalisation layer; by default batch
+            normalisation with eps = 2e-5, as in the RSAN authors' code.
         activation: See `torchattn_blocks.PreActResidual`.
         inplace: See `torchattn_blocks.PreActResidual`.
 

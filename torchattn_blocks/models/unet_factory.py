@@ -16,7 +16,9 @@ from .parts import head, transposed
 
 
 class UNet(nn.Module):
-    """A U-Net for segmentation, built from any stage.
+    """A U-Net for segmentation, built from stages of your choice.
+
+    A stage is the group of layers that works at one resolution: two convolutions, for example.
 
     Each encoder stage is followed by a 2 x 2 max-pooling. Each decoder stage follows an upsampling
     and takes its output, concatenated with the output of the encoder stage of the same size. A
@@ -37,9 +39,9 @@ class UNet(nn.Module):
         right to the next multiple, and the logits are cropped.
 
     Raises:
-        TypeError: If a number of channels is not an int or the input not a floating tensor.
+        TypeError: If a number of channels is not an int or the input not a floating-point tensor.
         ValueError: If `widths` has fewer than two entries, a number of channels is below 1, or the
-            input does not have four dimensions and `in_channels` channels.
+            input is not of shape (N, in_channels, H, W).
 
     Example:
         >>> import torch

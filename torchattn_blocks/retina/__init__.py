@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from .data.fov import fov_diameter as fov_diameter
     from .data.synthetic import synthesize as synthesize
     from .evaluation.connectivity import cl_dice as cl_dice
-    from .evaluation.plots import error_map as error_map
-    from .evaluation.plots import overlay as overlay
     from .evaluation.plots import save_score_curves as save_score_curves
-    from .evaluation.plots import save_sheet as save_sheet
     from .evaluation.plots import save_training_curves as save_training_curves
     from .evaluation.report import evaluate as evaluate
     from .evaluation.report import evaluation_tables as evaluation_tables
     from .evaluation.report import save_report as save_report
     from .evaluation.scores import image_scores as image_scores
     from .evaluation.scores import pooled_scores as pooled_scores
+    from .evaluation.sheet import error_map as error_map
+    from .evaluation.sheet import overlay as overlay
+    from .evaluation.sheet import save_sheet as save_sheet
     from .evaluation.tables import markdown_table as markdown_table
     from .evaluation.threshold import best_threshold as best_threshold
     from .fundus import Fundus as Fundus
@@ -60,10 +60,10 @@ else:
             "fov_diameter": ".data.fov",
             "synthesize": ".data.synthetic",
             "cl_dice": ".evaluation.connectivity",
-            "error_map": ".evaluation.plots",
-            "overlay": ".evaluation.plots",
+            "error_map": ".evaluation.sheet",
+            "overlay": ".evaluation.sheet",
             "save_score_curves": ".evaluation.plots",
-            "save_sheet": ".evaluation.plots",
+            "save_sheet": ".evaluation.sheet",
             "save_training_curves": ".evaluation.plots",
             "evaluate": ".evaluation.report",
             "evaluation_tables": ".evaluation.report",

@@ -2,40 +2,31 @@
 
 import os
 import sys
-from collections.abc import Callable
-
-try:
-    import tyro
-except ModuleNotFoundError:
-    sys.exit("The command line needs the extra [retina], in a clone: pip install '.[retina]'")
-
-from .commands.evaluate import Evaluate
-from .commands.segment import Segment
-from .commands.study import Study
-from .commands.synthesize import Synthesize
-from .commands.train import Train
-
-COMMANDS: dict[str, Callable[..., Callable[[], None]]] = {
-    "segment": Segment,
-    "evaluate": Evaluate,
-    "train": Train,
-    "study": Study,
-    "synthesize": Synthesize,
-}
+import warnings
 
 
 def main() -> None:
     """Run the command given by the arguments."""
-    command = tyro.extras.subcommand_cli_from_dict(
-        COMMANDS,
-        prog="torchattn-retina",
-        description="Retinal vessel segmentation. For research; not for diagnosis.",
-    )
-    # OpenMP reads this when a command loads torch. Waiting threads then leave the cores to other
-    # programs: on a busy machine training is several times faster.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Imported here, so that Ctrl-C during the imports is caught too.
     try:
+        import tyro
+
+        from .commands import COMMANDS
+
+        command = tyro.extras.subcommand_cli_from_dict(
+            COMMANDS,
+            prog="torchattn-retina",
+            description="Retinal vessel segmentation. For research; not for diagnosis.",
+        )
+        # OpenMP reads this when a command loads torch. Waiting threads then leave the cores to
+        # other programs: on a busy machine training is several times faster.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+        warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
         command()
+    except ModuleNotFoundError as error:
+        if error.name != "tyro":
+            raise
+        sys.exit("The command line needs the extra [retina], in a clone: pip install '.[retina]'")
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

@@ -17,6 +17,10 @@ class Fundus:
         fov: Field of view, shape (H, W), True where the camera saw the retina.
         second_label: Vessel mask by the second observer, shape (H, W), or None.
 
+    Raises:
+        TypeError: If `image` is not an array of type uint8, or a mask not one of type bool.
+        ValueError: If `image` is not of shape (H, W, 3), or a mask has another height or width.
+
     Example:
         >>> import numpy as np
         >>> from torchattn_blocks.retina import Fundus
@@ -29,3 +33,33 @@ class Fundus:
     label: NDArray[np.bool_] | None
     fov: NDArray[np.bool_]
     second_label: NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        """Check types and shapes."""
+        check_image(self.image, f"Fundus {self.name}")
+        size = self.image.shape[:2]
+        for name in ("label", "fov", "second_label"):
+            mask = getattr(self, name)
+            if mask is None and name != "fov":
+                continue
+            if _dtype(mask) != "bool":
+                raise TypeError(
+                    f"Fundus {self.name}: {name} must be an array of type bool, got {_dtype(mask)}"
+                )
+            if mask.shape != size:
+                raise ValueError(
+                    f"Fundus {self.name}: {name} must have shape {size}, got {mask.shape}"
+                )
+
+
+def check_image(image: object, owner: str) -> None:
+    """Raise unless `image` is an array of RGB values."""
+    if _dtype(image) != "uint8":
+        raise TypeError(f"{owner}: image must be an array of type uint8, got {_dtype(image)}")
+    shape = np.shape(np.asarray(image))
+    if len(shape) != 3 or shape[2] != 3 or 0 in shape:
+        raise ValueError(f"{owner}: image must have shape (H, W, 3), got {shape}")
+
+
+def _dtype(array: object) -> str:
+    return str(array.dtype) if isinstance(array, np.ndarray) else type(array).__name__

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from .data.fov import estimate_fov, fov_diameter
 from .data.tensors import crop_evenly, image_tensor
+from .fundus import check_image
 from .weights import Trained
 
 # An image whose size differs by less than this from the size trained at is not resampled, because
@@ -39,14 +40,15 @@ def segment(
         trained: The network and its settings, from `load_pretrained` or `load_weights`.
         fov: Field of view, shape (H, W); by default `estimate_fov` of the image. If the image has
             no dark border, the field of view is the whole image.
-        flips: Average over the image and its three mirror images.
+        flips: Average over the image and its three flips (horizontal, vertical, both).
 
     Returns:
         The probability map, shape (H, W). Values outside the field of view mean nothing.
 
     Raises:
-        ValueError: If `image` is not of shape (H, W, 3) and type uint8, or `fov` has another height
-            or width or no True pixel.
+        TypeError: If `image` is not an array of type uint8.
+        ValueError: If `image` is not of shape (H, W, 3), or `fov` has another height or width or no
+            True pixel.
 
     Example:
         >>> from torchattn_blocks.retina import load_pretrained, segment, synthesize
@@ -54,6 +56,7 @@ def segment(
         >>> segment(fundus.image, load_pretrained("drive")).shape
         (160, 150)
     """
+    check_image(image, "segment")
     fov = estimate_fov(image) if fov is None else fov
     if fov.shape != image.shape[:2]:
         raise ValueError(
@@ -83,17 +86,18 @@ def vessel_probability(
         model: A network from images (1, 3, H, W) to logits (1, 1, H, W). It is in evaluation mode
             during the call and runs on the device of its parameters.
         image: RGB values of shape (H, W, 3), 0 to 255.
-        side: Pad the image with zeros on all sides to a square of this many pixels, as in training.
-            A larger image is cut into overlapping tiles of that size. None: neither.
-        flips: Average over the image and its three mirror images. It takes four times as long and
-            often scores a little higher.
+        side: Pad the image with zeros around it to `side` x `side` pixels, as in training. A larger
+            image is cut into overlapping tiles of that size. None: neither.
+        flips: Average over the image and its three flips (horizontal, vertical, both). It takes
+            four times as long and often scores a little higher.
 
     Returns:
         The probability map, shape (H, W).
 
     Raises:
-        ValueError: If `image` is not of shape (H, W, 3) and type uint8, or `model` has more than
-            one output channel.
+        TypeError: If `image` is not an array of type uint8.
+        ValueError: If `image` is not of shape (H, W, 3), or `model` has more than one output
+            channel.
 
     Example:
         >>> import numpy as np
@@ -103,7 +107,8 @@ def vessel_probability(
         >>> vessel_probability(rsan(widths=(4, 8)), image).shape
         (30, 45)
     """
-    device = next(model.parameters()).device
+    check_image(image, "vessel_probability")
+    device = next((w.device for w in model.parameters()), torch.device("cpu"))
     height, width = image.shape[:2]
     mirrors: list[tuple[int, ...]] = [(), (2,), (3,), (2, 3)] if flips else [()]
 

@@ -97,7 +97,9 @@ DRIVE_PROTOCOL = Protocol(
     p=0.15,
     recipe=Recipe(epochs=200, batch_size=2, first_part=150 / 200, side=592),
 )
-"""DRIVE: 18 training images, 2 validation images, the 20 test images of ``test/``."""
+"""DRIVE: 18 training, 2 validation and 20 test images, padded to 592 x 592; p = 0.15; 200 epochs in
+batches of 2, the learning rate falls to a tenth after 150.
+"""
 
 CHASE_DB1_PROTOCOL = Protocol(
     validation=("09R", "10L"),
@@ -105,7 +107,9 @@ CHASE_DB1_PROTOCOL = Protocol(
     p=0.22,
     recipe=Recipe(epochs=150, batch_size=1, first_part=100 / 150, side=1008),
 )
-"""CHASE_DB1: 18 training images, 2 validation images of the same patients, 8 test images."""
+"""CHASE_DB1: 18 training images, 2 validation images of the same patients and 8 test images, padded
+to 1008 x 1008; p = 0.22; 150 epochs in batches of 1, the learning rate falls to a tenth after 100.
+"""
 
 
 def folder_protocol(files: Sequence[FundusFiles]) -> Protocol:
@@ -114,7 +118,8 @@ def folder_protocol(files: Sequence[FundusFiles]) -> Protocol:
     Images below a folder ``test/`` are test images, images below ``validation/`` or ``val/`` are
     validation images, all others are training images. Without a folder ``test/``, every fifth
     training image becomes a test image. Without a folder for validation, every tenth of the
-    remaining ones becomes a validation image. If there are fewer than five or ten, it is the last.
+    remaining ones becomes a validation image. With fewer than five images (or ten, for validation),
+    the last one is taken.
 
     Args:
         files: The images, from `list_folder`.
@@ -126,8 +131,8 @@ def folder_protocol(files: Sequence[FundusFiles]) -> Protocol:
     Raises:
         FileNotFoundError: If an image file no longer exists.
         ValueError: If there are fewer than three images or no training image, a training or
-            validation image has no vessel mask, two images have one name, or an image cannot be
-            decoded.
+            validation image has no vessel mask, two images have the same name, or an image cannot
+            be decoded.
 
     Example:
         >>> import tempfile
@@ -162,8 +167,8 @@ def folder_protocol(files: Sequence[FundusFiles]) -> Protocol:
         )
     if bare := [file.name for file in (*training, *validation) if file.label is None]:
         raise ValueError(
-            "folder_protocol: training and validation images must have labels, which "
-            f"{', '.join(bare)} lack. Add them, or move these images into a folder test/."
+            "folder_protocol: every training and validation image must have a label; missing: "
+            f"{', '.join(bare)}. Add them, or move these images into a folder test/."
         )
     side = -(-max(_longest_side(file.image) for file in files) // _MULTIPLE) * _MULTIPLE
     return Protocol(

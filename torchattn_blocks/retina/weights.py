@@ -24,7 +24,7 @@ class Settings:
         network: Name and options of the network.
         fov_diameter: Diameter of the field of view in the training images, in pixels. `segment`
             resizes images to it.
-        side: Images are padded with zeros to squares of this many pixels; None: they are not.
+        side: Images are padded with zeros to squares of `side` x `side` pixels. None: no padding.
         about: Where the weights come from, for information: data set, recipe, seed, epoch.
 
     Example:

@@ -1,1 +1,17 @@
 """The commands of ``python -m torchattn_blocks.retina``: a file and a dataclass for each."""
+
+from collections.abc import Callable
+
+from .evaluate import Evaluate
+from .segment import Segment
+from .study import Study
+from .synthesize import Synthesize
+from .train import Train
+
+COMMANDS: dict[str, Callable[..., Callable[[], None]]] = {
+    "segment": Segment,
+    "evaluate": Evaluate,
+    "train": Train,
+    "study": Study,
+    "synthesize": Synthesize,
+}

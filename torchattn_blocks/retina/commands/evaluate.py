@@ -10,10 +10,10 @@ from ..names import DatasetName
 class Evaluate:
     """Score weights on the test images of a data set.
 
-    Scores are computed on whole images and within the field of view, for all pixels pooled and per
-    image, at the threshold 0.5 and at the threshold with the best F1 on the validation images, for
-    the network and for the second observer. --out gets report.json, tables.md, curves.png (ROC and
-    precision-recall) and a figure of each image.
+    The report has scores of the network and of the second observer: on whole images and within the
+    field of view; for all pixels pooled and per image; at the threshold 0.5 and, for the network,
+    at the threshold with the best F1 on the validation images. Writes report.json, tables.md,
+    curves.png (ROC and precision-recall) and a figure of each image to the folder --out.
     """
 
     data: Path
@@ -25,7 +25,7 @@ class Evaluate:
     out: Path = Path("runs/evaluate")
     """Folder to write to."""
     flips: bool = False
-    """Average over each image and its three mirror images; takes four times as long."""
+    """Average over each image and its three flips; takes four times as long."""
     pictures: bool = True
     """Save a figure of each image."""
 
@@ -33,8 +33,9 @@ class Evaluate:
         """Run the command."""
         from tqdm import tqdm
 
-        from ..evaluation.plots import save_score_curves, save_sheet
+        from ..evaluation.plots import save_score_curves
         from ..evaluation.report import evaluate, evaluation_tables, save_report
+        from ..evaluation.sheet import save_sheet
         from ..evaluation.threshold import best_threshold
         from ..predict import segment
         from ..weights import named_weights
@@ -46,8 +47,9 @@ class Evaluate:
         bare = [files.name for files in split.test if files.label is None]
         if bare:
             raise ValueError(
-                f"{self.data}: scores need vessel masks, which the test images {', '.join(bare)} "
-                "lack. Older archives of DRIVE have them. The command segment needs none."
+                f"{self.data}: every test image must have a vessel mask; missing: "
+                f"{', '.join(bare)}. (Older archives of DRIVE contain them.) For probability maps "
+                "without scores, use the command segment."
             )
         validation, test = ([files.read() for files in part] for part in split[1:])
         bar = tqdm([*validation, *test], unit="image")

@@ -14,10 +14,10 @@ from tyro.conf import Positional
 class Segment:
     """Find the vessels in fundus images of any camera and size.
 
-    For each image NAME, --out gets NAME-probability.png (16-bit grey, 65535 is a probability of 1),
-    NAME-vessels.png (white where the probability is above the threshold) and NAME-overlay.png (the
-    image with its vessels marked). Outside the field of view the probability is 0. An image that
-    cannot be read does not stop the others. For research; not for diagnosis.
+    Writes to the folder --out, for each image NAME: NAME-probability.png (16-bit grey, 65535 is a
+    probability of 1), NAME-vessels.png (white where the probability is above the threshold) and
+    NAME-overlay.png (the image with its vessels marked). Outside the field of view the probability
+    is 0. An image that cannot be read does not stop the others. For research; not for diagnosis.
     """
 
     images: Positional[tuple[Path, ...]]
@@ -29,7 +29,7 @@ class Segment:
     threshold: float = 0.5
     """A pixel with a probability above it counts as vessel."""
     flips: bool = False
-    """Average over each image and its three mirror images; takes four times as long."""
+    """Average over each image and its three flips; takes four times as long."""
 
     def __call__(self) -> None:
         """Run the command."""
@@ -45,7 +45,8 @@ class Segment:
         stems = Counter(path.stem for path in paths)
         if twice := [stem for stem, times in stems.items() if times > 1]:
             raise ValueError(
-                f"segment: images must have different names, got {', '.join(twice)} more than once"
+                "segment: images must have different names without their endings, got "
+                f"{', '.join(twice)} more than once"
             )
         self._draw(paths)
 
@@ -56,7 +57,7 @@ class Segment:
         from tqdm import tqdm
 
         from ..data.files import FundusFiles
-        from ..evaluation.plots import overlay
+        from ..evaluation.sheet import overlay
         from ..predict import segment
         from ..weights import named_weights
         from ._device import to_accelerator

@@ -11,9 +11,9 @@ from ..names import PAPER, ModelName
 class Study:
     """Train and score networks on a grid of data sets, options and seeds.
 
-    Each training with its evaluations is a piece, with a folder of its own in --out. After a stop,
-    the same command, or one for a larger grid, continues: finished pieces are skipped, and others
-    resume from their last epoch. In the end tables.md has the scores of all pieces in --out.
+    Each run (one training and its evaluations) has its own folder in --out. After a stop, the same
+    command, or one for a larger grid, continues: it skips finished runs and resumes the others from
+    their last epoch. At the end tables.md has the scores of all runs in --out.
     """
 
     drive: Path | None = None
@@ -27,11 +27,12 @@ class Study:
     seeds: tuple[int, ...] = (0,)
     """The seeds."""
     options: tuple[str, ...] = (PAPER,)
-    """Options of the command train, such as: paper augment augment,epochs=300. paper has none."""
+    """Sets of options of the command train, separated by spaces; commas join the options of a set.
+    Example: paper augment augment,epochs=300. The set paper has no options."""
     out: Path = Path("runs/study")
     """Folder of the study."""
     jobs: int = 1
-    """How many pieces to run at the same time; they share the GPU or the cores."""
+    """How many runs at the same time; they share the GPU or the cores."""
     max_time: str | None = None
     """Stop after this time: 00:09:00 is nine minutes."""
 
@@ -54,4 +55,4 @@ class Study:
             (self.out / "tables.md").write_text(tables + "\n")
             print(tables)
         if failures:
-            raise ValueError("these pieces failed:\n" + "\n".join(failures))
+            raise ValueError("these runs failed:\n" + "\n".join(failures))

@@ -8,7 +8,8 @@ from pathlib import Path
 class Synthesize:
     """Draw synthetic fundus images with exact vessel masks and fields of view.
 
-    --out gets folders images/, labels/ and masks/. Other commands read it with --dataset folder.
+    Writes folders images/, labels/ and masks/ to --out. Other commands read it with --dataset
+    folder.
     """
 
     out: Path

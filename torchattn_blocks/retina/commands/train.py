@@ -11,9 +11,10 @@ from ..names import DatasetName, ModelName
 class Train:
     """Train a network on a data set, by default by the paper's protocol.
 
-    --out gets the weights of the last epoch (last.safetensors) and of the epoch with the lowest
-    validation loss (best.safetensors), the losses (log.csv, curves.png) and a checkpoint. After a
-    stop (Ctrl-C, --max-time or a power cut) the same command with --resume continues.
+    Writes to the folder --out the weights of the last epoch (last.safetensors) and of the epoch
+    with the lowest validation loss (best.safetensors), the losses (log.csv, curves.png) and a
+    checkpoint. After a stop (Ctrl-C, --max-time or a power cut) the same command with --resume
+    continues.
     """
 
     data: Path
@@ -37,7 +38,7 @@ class Train:
     augment: bool = False
     """Flip and rotate images at random, and change their brightness and contrast a little."""
     precision: Literal["auto", "bf16", "no"] = "auto"
-    """Mixed precision in bfloat16 or none; auto uses it if the machine has instructions for it."""
+    """bf16: mixed precision; no: float32; auto: bf16 if the machine has instructions for it."""
     resume: bool = False
     """Continue the training in --out; start one if there is none."""
     max_time: str | None = None

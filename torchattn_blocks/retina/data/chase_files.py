@@ -8,7 +8,7 @@ from pathlib import Path
 from .files import EXTENSION, FundusFiles, find_files, match_files, require_files
 
 _CHASE_LAYOUT = """\
-The root of CHASE_DB1 must hold, with NNx from 01L, 01R to 14R,
+The folder of CHASE_DB1 must contain (NNx is 01L, 01R, ..., 14R)
   Image_NNx.jpg  Image_NNx_1stHO.png  Image_NNx_2ndHO.png, and from some sources mask/
 Get the archive from Kingston University, https://researchinnovation.kingston.ac.uk,
 "CHASE_DB1 retinal vessel reference dataset"."""
@@ -30,7 +30,7 @@ def list_chase_db1(root: str | Path) -> list[FundusFiles]:
     Raises:
         FileNotFoundError: If the folder is missing or empty, an image has no vessel mask, or an
             image lacks a field of view or second vessel mask that other images have.
-        ValueError: If a mask has no image, or two files have one identifier.
+        ValueError: If a mask has no image, or two files have the same identifier.
 
     Example:
         >>> import tempfile

@@ -1,4 +1,4 @@
-"""Image files decoded: colour images and binary masks."""
+"""Image files decoded: colour images, binary masks and probability maps."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,15 +7,18 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 
 def decode(path: Path, mode: Literal["RGB", "L"]) -> NDArray[np.uint8]:
-    """Pixels of an image file, 0 to 255: shape (H, W, 3) in mode RGB, (H, W) in mode L."""
+    """Pixels of an image file, 0 to 255: shape (H, W, 3) in mode RGB, (H, W) in mode L.
+
+    They are turned upright by the orientation in EXIF. 16 bits per channel are scaled to 8.
+    """
     with opened_image(path) as image:
-        if image.mode[0] in "IF":  # Pillow would clip all above 255
-            raise ValueError("it has more than 8 bits per channel")
-        return np.array(image.convert(mode))  # a copy: np.asarray's array could not be written
+        depth = _depth(image)  # only known until it is decoded
+        image = _in_8_bits(ImageOps.exif_transpose(image), depth)
+        return np.array(image.convert(mode))  # np.asarray's array could not be written to
 
 
 @contextmanager
@@ -28,8 +31,36 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
         raise  # they name the cause themselves, and another copy of the file would not help
     except Exception as cause:  # OSError, TypeError, DecompressionBombError and more
         raise ValueError(
-            f"{path}: cannot be decoded ({cause}). Replace the file, from the data set's archive."
+            f"{path}: cannot be decoded ({cause}). Replace the file, from its archive for example."
         ) from cause
+
+
+def _depth(image: Image.Image) -> int:
+    """Bits per channel of an image file that is not decoded yet."""
+    if image.mode in ("I", "F"):
+        return 32
+    layouts = [str(tile.args) for tile in getattr(image, "tile", [])]  # such as RGB;16B
+    return 16 if any(";16" in layout for layout in layouts) else 8
+
+
+def _in_8_bits(image: Image.Image, depth: int) -> Image.Image:
+    """The image with 8 bits per channel, if it says which value is white."""
+    if depth == 8:
+        return image
+    if depth == 32:
+        raise ValueError(
+            "it has 32 bits per channel, and the file does not say which value is white. Save it "
+            "with 8 bits per channel"
+        )
+    values = np.array(image)
+    if values.dtype == np.uint16:  # of colour images Pillow itself keeps the upper 8 bits
+        values = (values >> 8).astype(np.uint8)
+    if values.max() < 128:  # 12 bits of a camera, say, in a file of 16
+        raise ValueError(
+            "it has 16 bits per channel, but its brightest value is less than half of 65535. Save "
+            "it with 8 bits per channel"
+        )
+    return Image.fromarray(values)
 
 
 def read_mask(path: Path, image: Path, size: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -42,10 +73,33 @@ def read_mask(path: Path, image: Path, size: tuple[int, ...]) -> NDArray[np.bool
         )
     # Not only 0 and 255: the second observer's masks of DRIVE hold grey 3 and 253. Two values in
     # one half (0 and 1, or the shades of an image) would be merged without a warning.
-    values = np.bincount(grey.ravel(), minlength=256) > 0
-    if values[:128].sum() > 1 or values[128:].sum() > 1:
+    dark, bright = np.split(np.bincount(grey.ravel(), minlength=256) > 0, [128])
+    if dark.sum() > 1 or bright.sum() > 1 or _is_transparent(path):
         raise ValueError(
-            f"{path}: not a binary mask. It must hold one grey value up to 127 and one above, got "
-            f"{values[:128].sum()} and {values[128:].sum()}. Save it with the values 0 and 255."
+            f"{path}: not a binary mask. It must hold at most one grey value from 0 to 127 and one "
+            f"from 128 to 255, got {dark.sum()} and {bright.sum()}. {_advice(path, grey)}"
         )
     return grey > 127
+
+
+def _is_transparent(path: Path) -> bool:
+    """Whether some pixels are more transparent than others."""
+    with opened_image(path) as image:
+        if not image.has_transparency_data:
+            return False
+        alpha = image.convert("RGBA").getchannel("A").getextrema()
+    return alpha[0] != alpha[1]
+
+
+def _advice(path: Path, grey: NDArray[np.uint8]) -> str:
+    """What to do about a file that is not a binary mask."""
+    colours = decode(path, "RGB")
+    if _is_transparent(path):
+        return "It has transparent pixels: save it without an alpha channel, in black and white."
+    if (colours != colours[..., :1]).any():
+        return "It is in colour: save it in black and white."
+    if set(np.unique(grey)) <= {0, 1}:
+        return "It holds 0 and 1: multiply it by 255."
+    if ((grey < 64) | (grey > 191)).mean() > 0.9:
+        return "It has grey edges, from resizing or JPEG: set values above 127 to 255, others to 0."
+    return "It seems to be an image: save it with the values 0 and 255."

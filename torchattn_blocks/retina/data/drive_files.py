@@ -9,7 +9,7 @@ from typing import Literal
 from .files import EXTENSION, FundusFiles, find_files, match_files, require_files
 
 _DRIVE_LAYOUT = """\
-The root of DRIVE must hold, with NN from 21 to 40 in training/ and from 01 to 20 in test/,
+The folder of DRIVE must contain (NN is 21 to 40 in training/ and 01 to 20 in test/)
   training/  images/NN_*.tif  mask/NN_*_mask.gif  1st_manual/NN_manual1.gif
   test/      images/NN_*.tif  mask/NN_*_mask.gif, and from some sources 1st_manual/, 2nd_manual/
 Get the archive from https://drive.grand-challenge.org."""
@@ -34,7 +34,7 @@ def list_drive(root: str | Path, split: Literal["training", "test"]) -> list[Fun
         FileNotFoundError: If a folder is missing or empty (``1st_manual/`` only for training), or
             an image lacks its field of view or a vessel mask that other images have.
         ValueError: If `split` is neither of the two, a mask has no image, or two files of a folder
-            have one identifier.
+            have the same identifier.
 
     Example:
         >>> import tempfile

@@ -1,13 +1,14 @@
 """The files of fundus images: finding them, and matching images with their masks."""
 
 import re
+import warnings
 from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..fundus import Fundus
 from .decode import decode, read_mask
-from .fov import estimate_fov
+from .fov import estimate_fov, fov_fault
 
 # Files with other names (.DS_Store, ._21_training.tif, Thumbs.db, a read-me) are ignored.
 EXTENSION = r"\.(?:tiff?|gif|png|jpe?g|bmp|ppm)"
@@ -46,7 +47,8 @@ class FundusFiles:
         Raises:
             FileNotFoundError: If a file does not exist.
             ValueError: If a file cannot be decoded, a mask has another height or width than the
-                image or more than two values, or the field of view is empty.
+                image or more than two values, the field of view is not one large region, or more
+                than 40 % of it is vessel. Below 1 % there is a warning.
 
         Example:
             >>> import tempfile
@@ -68,11 +70,23 @@ class FundusFiles:
             None if self.second_label is None else read_mask(self.second_label, self.image, size)
         )
         fov = estimate_fov(image) if self.fov is None else read_mask(self.fov, self.image, size)
-        if not fov.any():
-            raise ValueError(
-                f"{self.fov}: the field of view has no bright pixel. Replace the file."
-            )
+        if self.fov is not None and (fault := fov_fault(fov)):
+            raise ValueError(f"{self.fov}: not a field of view. {fault}")
+        for path, mask in ((self.label, label), (self.second_label, second)):
+            if mask is not None:
+                _check_share(path, mask[fov].mean())
         return Fundus(self.name, image, label, fov, second)
+
+
+def _check_share(path: Path | None, share: float) -> None:
+    """Check the fraction of vessel in the field of view, .07 to .17 on DRIVE and CHASE_DB1."""
+    if share > 0.4:
+        raise ValueError(
+            f"{path}: vessels must cover at most 40 % of the field of view, got {share:.0%}. They "
+            "must be white on black: invert the mask, or replace it if it shows something else."
+        )
+    if share < 0.01:
+        warnings.warn(f"{path}: vessels cover only {share:.1%} of the field of view", stacklevel=3)
 
 
 def find_files(

@@ -14,7 +14,7 @@ from ..fundus import Fundus
 from .files import EXTENSION, FundusFiles, find_files, match_files, require_files
 
 _LAYOUT = """\
-The root, or folders in it at any depth such as training/ and test/, must hold
+The folder, or folders in it at any depth such as training/ and test/, must contain
   images/  NAME.png, or .jpg, .tif, .gif, .bmp, .ppm: the colour images
   labels/  NAME.png, or NAME_label.png or similar: vessels bright on dark; optional
   masks/   NAME.png, or NAME_mask.png or similar: fields of view; optional"""
@@ -41,7 +41,7 @@ def list_folder(root: str | Path) -> list[FundusFiles]:
         FileNotFoundError: If `root` does not exist or holds no folder ``images/`` or no image, or
             an image lacks a mask that other images of the same folder have.
         ValueError: If a mask has no image or fits several, an image has several masks, or two files
-            of a folder have one stem.
+            of a folder have the same stem.
 
     Example:
         >>> import tempfile
@@ -83,8 +83,8 @@ def save_folder(root: str | Path, images: Iterable[Fundus]) -> None:
 
     Raises:
         FileExistsError: If a file exists. It is not overwritten.
-        ValueError: If a name cannot be a file name, an array does not have the type and shape that
-            :class:`Fundus` names, or only some images of one folder have vessel masks.
+        ValueError: If a name cannot be a file name, or only some images of one folder have vessel
+            masks.
 
     Example:
         >>> import tempfile
@@ -183,19 +183,7 @@ def _split_name(name: str) -> list[str]:
 
 def _pictures(fundus: Fundus) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """The image and its masks to write, each with the name of its folder."""
-    size = fundus.image.shape[:2]
-    if fundus.image.shape != (*size, 3) or fundus.image.dtype != np.uint8:
-        raise ValueError(
-            f"save_folder: image of {fundus.name} must be of shape (H, W, 3) and type uint8, "
-            f"got shape {fundus.image.shape} and type {fundus.image.dtype}"
-        )
     yield "images", fundus.image
-    for kind, name, values in (("labels", "label", fundus.label), ("masks", "fov", fundus.fov)):
-        if values is None:
-            continue
-        if values.shape != size or values.dtype != np.bool_:
-            raise ValueError(
-                f"save_folder: {name} of {fundus.name} must be of shape {size} and type bool, "
-                f"got shape {values.shape} and type {values.dtype}"
-            )
-        yield kind, np.where(values, np.uint8(255), np.uint8(0))
+    for kind, mask in (("labels", fundus.label), ("masks", fundus.fov)):
+        if mask is not None:
+            yield kind, np.where(mask, np.uint8(255), np.uint8(0))

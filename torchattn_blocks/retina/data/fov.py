@@ -7,6 +7,8 @@ from skimage.measure import label
 from skimage.morphology import dilation, footprint_rectangle
 from skimage.segmentation import clear_border
 
+from ..fundus import check_image
+
 # A border is dark if its median brightness is below this fraction of the retina's. On DRIVE and
 # CHASE_DB1 the fraction is at most 0.07; of dark parts of the retina (vessels, fovea) at least 0.7.
 _BORDER_SHARE = 0.2
@@ -32,7 +34,8 @@ def estimate_fov(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
         dark border, it is True everywhere.
 
     Raises:
-        ValueError: If `image` is not of shape (H, W, 3) and type uint8.
+        TypeError: If `image` is not an array of type uint8.
+        ValueError: If `image` is not of shape (H, W, 3).
 
     Example:
         >>> import numpy as np
@@ -43,11 +46,7 @@ def estimate_fov(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
         >>> bool((estimate_fov(image) == disc).all())
         True
     """
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-        raise ValueError(
-            "estimate_fov: image must be of shape (H, W, 3) and type uint8, "
-            f"got shape {image.shape} and type {image.dtype}"
-        )
+    check_image(image, "estimate_fov")
     brightness = image.max(axis=2)  # (H, W); the brightest channel: red, nearly everywhere
     logarithm = np.log1p(brightness, dtype=np.float32)
     bright = logarithm > threshold_otsu(logarithm)
@@ -65,6 +64,23 @@ def estimate_fov(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
     # A hole is a dark component that does not touch the frame: a vessel, the fovea, a lesion.
     fov: NDArray[np.bool_] = largest | clear_border(~largest)
     return fov
+
+
+def fov_fault(fov: NDArray[np.bool_]) -> str:
+    """What shows that a mask is not a field of view: it is one region, and compact; or nothing."""
+    if not fov.any():
+        return "It has no bright pixel."
+    components = label(fov, connectivity=2)
+    sizes = np.bincount(components.ravel())[1:]
+    largest = components == 1 + np.argmax(sizes)
+    rows, columns = (np.flatnonzero(largest.any(axis=axis)) for axis in (1, 0))
+    box = (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1)
+    if sizes.max() < 0.9 * sizes.sum() or sizes.max() < 0.5 * box:
+        return (
+            f"It must be one region that fills 50 % or more of the box around it, got {len(sizes)} "
+            f"of which the largest fills {sizes.max() / box:.0%}. Is it a vessel mask?"
+        )
+    return ""
 
 
 def fov_diameter(fov: NDArray[np.bool_]) -> int:

@@ -8,7 +8,6 @@ a right eye; calibres in pixels of a DRIVE image (584 × 565), whose field of vi
 """
 
 from dataclasses import dataclass, replace
-from operator import index
 
 import numpy as np
 from numpy.random import Generator
@@ -271,10 +270,11 @@ def _expose(rng: Generator, scene: Floats, fov: NDArray[np.bool_]) -> NDArray[np
 def synthesize(seed: int, *, height: int = 584, width: int = 565) -> Fundus:
     """Draw a synthetic colour fundus image with its exact vessel mask.
 
-    The vessel mask is the geometry of the drawn vessels and is exact. At the default size, which is
-    DRIVE's, it covers about 13 % of the field of view. Everything scales with the shorter side.
-    Vessels too thin for the pixels are neither drawn nor labelled. The second observer's mask lacks
-    thin vessels and has the others slightly displaced. One seed is the same eye at every size.
+    The vessel mask marks exactly the drawn vessels. At the default size, which is DRIVE's, it
+    covers about 13 % of the field of view. All sizes scale with the shorter side of the image.
+    Vessels too thin for the pixels are neither drawn nor marked. The second observer's mask lacks
+    thin vessels and has the others slightly displaced. The same seed gives the same eye at every
+    size.
 
     Args:
         seed: Seed of the image, at least 0. Equal arguments give equal arrays. No global random
@@ -287,7 +287,7 @@ def synthesize(seed: int, *, height: int = 584, width: int = 565) -> Fundus:
         seed 7.
 
     Raises:
-        TypeError: If an argument is not an integer.
+        TypeError: If `seed`, `height` or `width` is not an int.
         ValueError: If `seed` is negative, or `height` or `width` below 64.
 
     Example:
@@ -300,7 +300,9 @@ def synthesize(seed: int, *, height: int = 584, width: int = 565) -> Fundus:
     """
     bounds = {"seed": (seed, 0), "height": (height, MIN_SIDE), "width": (width, MIN_SIDE)}
     for name, (value, bound) in bounds.items():
-        if index(value) < bound:
+        if not isinstance(value, int | np.integer):
+            raise TypeError(f"synthesize: {name} must be an int, got {value!r}")
+        if value < bound:
             raise ValueError(f"synthesize: {name} must be at least {bound}, got {value}")
     rng = np.random.default_rng(seed)
     view = _View((height, width))

@@ -18,7 +18,7 @@ def image_tensor(image: NDArray[np.uint8], side: int | None = None) -> Tensor:
         Values between 0 and 1, shape (3, H, W) or (3, side, side).
 
     Raises:
-        ValueError: If `image` is not of shape (H, W, 3) and type uint8, or is larger than `side`.
+        ValueError: If `image` is larger than `side`.
 
     Example:
         >>> import numpy as np
@@ -29,11 +29,6 @@ def image_tensor(image: NDArray[np.uint8], side: int | None = None) -> Tensor:
                 [1., 1., 1., 0.],
                 [0., 0., 0., 0.]])
     """
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(
-            "image_tensor: image must be of shape (H, W, 3) and type uint8, "
-            f"got shape {image.shape} and type {image.dtype}"
-        )
     tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
     return pad_evenly(tensor, side)
 

@@ -8,7 +8,7 @@ from skimage.morphology import skeletonize
 
 
 def cl_dice(vessels: NDArray[np.bool_], label: NDArray[np.bool_]) -> float:
-    """Compare the centre lines of two vessel masks: gaps lower the score, vessel widths do not.
+    """Compare the centre lines of two vessel masks: gaps lower the score, widths hardly do.
 
     It is the harmonic mean of two fractions: how much of the skeleton of `vessels` lies in `label`,
     and how much of the skeleton of `label` lies in `vessels` (Shit et al., "clDice - a novel

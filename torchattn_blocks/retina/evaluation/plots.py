@@ -1,4 +1,4 @@
-"""Figures of results."""
+"""Figures of scores and losses."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,123 +6,15 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from ..fundus import Fundus
 from ..training.checkpoint import EpochLog
 from .scores import Arrays, check_scored, pooled_pixels, pooled_scores
 
-# Okabe & Ito's blue, orange and sky blue, which colour-blind readers can tell apart.
-_MARK = 86, 180, 233  # sky blue, which no retina has
+# Okabe & Ito's orange and blue, which colour-blind readers can tell apart.
 _ORANGE, _BLUE, _GREY = (0.90, 0.62, 0.0), (0.0, 0.45, 0.70), (0.8, 0.8, 0.8)
-_FOUND, _FALSE, _MISSED = (1.0, 1.0, 1.0), _ORANGE, _BLUE
 _POINTS = 2000  # of a drawn curve: more than the figure has pixels
-
-
-def error_map(
-    probability: NDArray[np.floating], label: NDArray[np.bool_], threshold: float = 0.5
-) -> NDArray[np.float64]:
-    """Colour each pixel by whether it was segmented correctly.
-
-    True positives are white, false positives orange, false negatives blue, true negatives black.
-
-    Args:
-        probability: Probability map, shape (H, W).
-        label: Vessel mask, shape (H, W).
-        threshold: A pixel above it counts as vessel.
-
-    Returns:
-        RGB values of shape (H, W, 3), 0 to 1.
-
-    Example:
-        >>> import numpy as np
-        >>> from torchattn_blocks.retina import error_map
-        >>> error_map(np.array([[0.9, 0.1]]), np.array([[True, False]]))[0].tolist()
-        [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
-    """
-    vessel = probability > threshold
-    colours = np.zeros((*label.shape, 3))
-    colours[vessel & label] = _FOUND
-    colours[vessel & ~label] = _FALSE
-    colours[~vessel & label] = _MISSED
-    return colours
-
-
-def overlay(image: NDArray[np.uint8], vessels: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Mark vessels in an image in sky blue.
-
-    Args:
-        image: RGB values of shape (H, W, 3), 0 to 255.
-        vessels: Vessel mask, shape (H, W).
-
-    Returns:
-        RGB values of shape (H, W, 3), 0 to 255.
-
-    Example:
-        >>> import numpy as np
-        >>> from torchattn_blocks.retina import overlay
-        >>> overlay(np.zeros((1, 2, 3), np.uint8), np.array([[True, False]]))[0].tolist()
-        [[86, 180, 233], [0, 0, 0]]
-    """
-    return np.where(vessels[..., None], np.array(_MARK, np.uint8), image)
-
-
-def save_sheet(
-    path: str | Path,
-    fundus: Fundus,
-    probability: NDArray[np.floating],
-    *,
-    threshold: float = 0.5,
-) -> None:
-    """Save a figure of an image, its probability map and, if it has a label, label and errors.
-
-    Args:
-        path: The file; its ending chooses the format, as in matplotlib.
-        fundus: The image.
-        probability: Its probability map, shape (H, W).
-        threshold: A pixel above it counts as vessel.
-
-    Raises:
-        ValueError: If `probability` has another height or width than the image.
-
-    Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> from torchattn_blocks.retina import save_sheet, synthesize
-        >>> fundus = synthesize(0, height=64, width=64)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save_sheet(Path(folder, "sheet.png"), fundus, fundus.label.astype(float))
-        ...     [path.name for path in Path(folder).iterdir()]
-        ['sheet.png']
-    """
-    if probability.shape != fundus.fov.shape:
-        raise ValueError(
-            f"save_sheet: probability must have the image's shape {fundus.fov.shape}, "
-            f"got {probability.shape}"
-        )
-    panels: dict[str, NDArray[Any]] = {
-        f"image {fundus.name}": fundus.image,
-        "probability": probability,
-    }
-    if fundus.label is not None:
-        panels["first observer"] = fundus.label
-        panels["errors"] = error_map(probability, fundus.label, threshold)
-    # 100 image pixels to an inch, and 100 dots to an inch: a pixel of the image is one dot.
-    height, width = (side / 100 for side in fundus.fov.shape)
-    figure = Figure(
-        figsize=(len(panels) * (width + 0.2), height + 0.8), layout="constrained", dpi=100
-    )
-    for axes, (title, panel) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-        axes.imshow(panel, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axes.set_title(title)
-        axes.set_axis_off()
-    if fundus.label is not None:
-        colours = {"found": _FOUND, "false": _FALSE, "missed": _MISSED}
-        patches = [Patch(facecolor=c, edgecolor="black", label=k) for k, c in colours.items()]
-        figure.legend(handles=patches, loc="outside lower right", ncols=3, fontsize="small")
-    figure.savefig(path)
 
 
 def save_score_curves(
@@ -165,14 +57,16 @@ def save_score_curves(
     scores = pooled_scores(probabilities, labels, masks=masks)
     if np.isnan(scores["AUC"]):
         raise ValueError(
-            "save_score_curves: labels must hold vessel and background, and probabilities other "
-            "values than 0 and 1, got none"
+            "save_score_curves: labels must hold vessel and background pixels, and probabilities "
+            "at least one value between 0 and 1"
         )
     probability, truth = (pooled_pixels(maps, masks).numpy() for maps in (probabilities, labels))
     curve = _curve(probability, truth)
     points = [("threshold 0.5", "o", _BLUE, _point(probability > 0.5, truth))]
     if seconds is not None:
-        check_scored("save_score_curves", labels, seconds, masks)
+        if other := [str(second.dtype) for second in seconds if second.dtype != np.bool_]:
+            raise TypeError(f"save_score_curves: seconds must be of type bool, got {other}")
+        check_scored("save_score_curves", seconds, labels, masks, scored="seconds")
         second = pooled_pixels(seconds, masks).numpy()
         points.append(("second observer", "D", _ORANGE, _point(second, truth)))
     figure = Figure(figsize=(10, 5.2), layout="constrained", dpi=150)

@@ -29,12 +29,16 @@ def evaluate(
             :func:`best_threshold`.
 
     Returns:
-        A dictionary for :func:`save_report` and :func:`evaluation_tables`. ``"images"`` has the
-        names and ``"threshold"`` is 0.5. ``"whole"`` and ``"fov"`` have the scores at 0.5 on whole
-        images and within the field of view, each by `pooled_scores` (``"pooled"``) and by
-        `image_scores` (``"per_image"``). ``"chosen"`` has the chosen threshold with its own
-        ``"whole"`` and ``"fov"``. ``"second_observer"`` has the same two for the second observer's
-        vessel masks, if all images have one.
+        A dictionary for :func:`save_report` and :func:`evaluation_tables`:
+
+        - ``"images"``: their names.
+        - ``"threshold"``: 0.5.
+        - ``"whole"`` and ``"fov"``: scores at 0.5 on whole images and within the field of view,
+          each with ``"pooled"`` (`pooled_scores`) and ``"per_image"`` (`image_scores`).
+        - ``"chosen"``, with `chosen_threshold`: this ``"threshold"``, and ``"whole"`` and ``"fov"``
+          at it.
+        - ``"second_observer"``, if all images have one: ``"whole"`` and ``"fov"`` of the second
+          observer's vessel masks.
 
     Raises:
         TypeError: If a label, a field of view or a second observer's mask is not of type bool.
@@ -51,7 +55,7 @@ def evaluate(
         (0.5, 1.0)
     """
     if bare := [fundus.name for fundus in images if fundus.label is None]:
-        raise ValueError(f"evaluate: images must have labels, which {', '.join(bare)} lack")
+        raise ValueError(f"evaluate: every image must have a label; missing: {', '.join(bare)}")
     if chosen_threshold is not None and not 0 <= chosen_threshold <= 1:
         raise ValueError(f"evaluate: chosen_threshold must lie in [0, 1], got {chosen_threshold}")
     labels = [fundus.label for fundus in images if fundus.label is not None]

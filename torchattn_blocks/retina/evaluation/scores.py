@@ -116,14 +116,21 @@ def image_scores(
     return {name: mean_and_std([row[name] for row in rows]) for name in rows[0]}
 
 
-def check_scored(owner: str, probabilities: Arrays, labels: Arrays, masks: Arrays | None) -> None:
+def check_scored(
+    owner: str,
+    probabilities: Arrays,
+    labels: Arrays,
+    masks: Arrays | None,
+    *,
+    scored: str = "probabilities",
+) -> None:
     """Raise an error unless these can be scored, see `pooled_scores`."""
     masks = labels if masks is None else masks
     counts = [len(probabilities), len(labels), len(masks)]
     if len(set(counts)) > 1 or counts[0] == 0:
         raise ValueError(
-            f"{owner}: probabilities, labels and masks must have one entry per image, at least 1; "
-            f"got {counts[0]} probabilities, {counts[1]} labels, {counts[2]} masks"
+            f"{owner}: {scored}, labels and masks must have one entry per image, at least 1; "
+            f"got {counts[0]} {scored}, {counts[1]} labels, {counts[2]} masks"
         )
     for i, (probability, *binary) in enumerate(zip(probabilities, labels, masks, strict=True)):
         if any(array.dtype != np.bool_ for array in binary):
@@ -133,14 +140,14 @@ def check_scored(owner: str, probabilities: Arrays, labels: Arrays, masks: Array
             )
         if not ((probability >= 0) & (probability <= 1)).all():  # false for NaN too
             raise ValueError(
-                f"{owner}: probabilities must lie in [0, 1], got values from {probability.min()} "
+                f"{owner}: {scored} must lie in [0, 1], got values from {probability.min()} "
                 f"to {probability.max()} in entry {i}"
             )
         shapes = [array.shape for array in (probability, *binary)]
-        if len(set(shapes)) > 1:
+        if len(set(shapes)) > 1 or probability.ndim != 2:
             raise ValueError(
-                f"{owner}: probabilities, labels and masks must have equal shapes, got {shapes} in "
-                f"entry {i}"
+                f"{owner}: {scored}, labels and masks must have one shape (H, W) for each "
+                f"image, got {shapes} in entry {i}. Pass a list of arrays, also for one image."
             )
 
 

@@ -9,8 +9,11 @@ def markdown_table(rows: Mapping[str, Mapping[str, float]]) -> str:
     """Format scores as a Markdown table.
 
     Args:
-        rows: Scores by name, for each row by its title. All rows have the scores of the first. NaN
-            becomes a dash.
+        rows: For each row title, a dictionary from score names to scores. All rows must have the
+            score names of the first row. NaN is printed as a dash.
+
+    Raises:
+        ValueError: If `rows` is empty.
 
     Example:
         >>> from torchattn_blocks.retina import markdown_table
@@ -19,10 +22,12 @@ def markdown_table(rows: Mapping[str, Mapping[str, float]]) -> str:
         |------|------:|----:|
         | RSAN | .8222 |   – |
     """
+    if not rows:
+        raise ValueError("markdown_table: rows must have at least 1 entry, got none")
     names = list(next(iter(rows.values())))
     cells = [
         ["", *names],
-        *([title, *(_cell(row[n]) for n in names)] for title, row in rows.items()),
+        *([title, *(short(row[n]) for n in names)] for title, row in rows.items()),
     ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
@@ -33,6 +38,6 @@ def markdown_table(rows: Mapping[str, Mapping[str, float]]) -> str:
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
-def _cell(score: float) -> str:
+def short(score: float) -> str:
     """Four digits and no leading zero, as in the paper's tables."""
     return "–" if math.isnan(score) else re.sub(r"^(-?)0\.", r"\1.", f"{score:.4f}")

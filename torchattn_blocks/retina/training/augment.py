@@ -29,9 +29,10 @@ class Augmentation:
     Attributes:
         flip: Flip left to right and top to bottom, each with probability 0.5.
         rotate: Rotate by 0, 90, 180 or 270 degrees with equal probability.
-        brightness: Multiply the image by a number drawn uniformly from 1 ± this.
-        gamma: Raise the image, scaled from its range to [0, 1], to a power drawn uniformly from
-            1 ± this, and scale it back.
+        brightness: Multiply the image by a factor drawn uniformly from [1 - brightness, 1 +
+            brightness].
+        gamma: Gamma correction with an exponent drawn uniformly from [1 - gamma, 1 + gamma]. Before
+            it, the image is scaled from its own minimum and maximum to [0, 1], and back afterwards.
 
     Raises:
         ValueError: If `brightness` or `gamma` lies outside [0, 1).

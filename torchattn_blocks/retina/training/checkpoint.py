@@ -40,11 +40,14 @@ def open_folder(folder: Path, recipe: Recipe, resume: bool) -> Path | None:
         theirs = json.loads((folder / "recipe.json").read_text())
         if not resume:
             raise ValueError(
-                f"train: folder {folder} holds a training. Use resume (--resume) or another folder."
+                f"train: folder {folder} holds a run. Use resume (--resume), or another folder."
             )
-        if theirs != ours:
+        if other := [
+            f"{k} was {theirs.get(k)}, got {v}" for k, v in ours.items() if theirs.get(k) != v
+        ]:
             raise ValueError(
-                f"train: folder {folder} holds a training by another recipe, {theirs}; got {ours}"
+                f"train: folder {folder} holds a run with another recipe: {'; '.join(other)}. Use "
+                "the same recipe, or another folder."
             )
         return found[-1]
     folder.mkdir(parents=True, exist_ok=True)

@@ -38,21 +38,28 @@ class Examples(Dataset[tuple[Tensor, Tensor]]):
 
 def _check(part: str, images: Sequence[Fundus], recipe: Recipe) -> None:
     for fundus in images:
+        if not isinstance(fundus, Fundus):
+            raise TypeError(
+                f"train: {part} must hold Fundus, got {type(fundus).__name__}. Files must be read "
+                "first: [files.read() for files in ...]."
+            )
         if fundus.label is None:
-            raise ValueError(f"train: {part} images must have labels, which {fundus.name} lacks")
+            raise ValueError(f"train: every {part} image must have a label; missing: {fundus.name}")
         if recipe.side is not None and recipe.side < max(fundus.label.shape):
             raise ValueError(
-                f"train: the recipe's side must be that of the largest image or more, got "
-                f"{recipe.side}; {part} image {fundus.name} has shape {fundus.label.shape}"
+                f"train: recipe.side must be at least {max(fundus.label.shape)}, the longer side "
+                f"of {part} image {fundus.name}, got {recipe.side}"
             )
     sizes = {fundus.fov.shape for fundus in images}
-    if not sizes or (recipe.side is None and len(sizes) > 1):
+    if not images:
+        raise ValueError(f"train: {part} must have at least 1 image, got 0")
+    if recipe.side is None and len(sizes) > 1:
         raise ValueError(
-            f"train: {part} must hold images of one size, or the recipe must have a side; "
-            f"got {sorted(sizes) or 'none'}"
+            f"train: without recipe.side all {part} images must have the same size, got "
+            f"{sorted(sizes)}"
         )
     if recipe.side is None and recipe.augmentation.rotate and len(set(*sizes)) > 1:
         raise ValueError(
-            "train: to be rotated, images must be square, or the recipe must have a side; "
-            f"got {sizes.pop()}"
+            "train: with augmentation.rotate, images must be square or recipe.side must be set, "
+            f"got images of shape {sizes.pop()}"
         )

@@ -65,10 +65,11 @@ def train(
         A log entry for each completed epoch, earlier calls included.
 
     Raises:
-        ValueError: If there is no training or validation image, an image has no label or is larger
-            than the recipe's side, or sizes differ; if `folder` holds a training and `resume` is
-            False, or a training by another recipe; if `max_time` is not above 0; if this is one of
-            several processes.
+        TypeError: If an image is not a :class:`Fundus`.
+        ValueError: If `training` or `validation` is empty, or an image has no label. With
+            ``recipe.side``: if an image is larger. Without it: if sizes differ, or the augmentation
+            rotates and images are not square. If `folder` holds a run and `resume` is False, or a
+            run with another recipe. If `max_time` is not above 0. If there are several processes.
 
     Example:
         >>> import tempfile

@@ -17,8 +17,8 @@ class Recipe:
         batch_size: Images per step, at least 1.
         learning_rate: Adam's learning rate at the start, above 0.
         first_part: Fraction of the epochs, 0 to 1, after which the learning rate falls to a tenth.
-        side: Pad images with zeros on all sides to squares of this many pixels; None: no padding,
-            all images must have one size.
+        side: Pad images with zeros around them to squares of `side` x `side` pixels. None: no
+            padding; then all images must have the same size.
         augmentation: Random changes of the training images.
         seed: Seed of the order of images, of augmentation and of DropBlock, in [0, 2**32).
         precision: ``"bf16"`` for mixed precision, ``"no"`` for float32, ``"auto"`` for mixed

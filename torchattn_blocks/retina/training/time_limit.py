@@ -15,7 +15,7 @@ class TimeLimit:
 
     def __init__(self, seconds: float | None) -> None:
         if seconds is not None and not seconds > 0:
-            raise ValueError(f"max_time must be above 0 seconds, got {seconds}")
+            raise ValueError(f"train: max_time must be above 0 seconds, got {seconds}")
         self.end = math.inf if seconds is None else monotonic() + seconds
         self.longest: dict[str, float] = {}
 

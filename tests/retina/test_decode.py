@@ -1,0 +1,122 @@
+"""Image files of other depths, orientations and kinds."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from torchattn_blocks.retina import FundusFiles
+
+RAMP = np.linspace(0, 65535, 12 * 16).astype(np.uint16).reshape(12, 16)
+COLOURS = np.stack([RAMP, RAMP[::-1], RAMP[:, ::-1]], -1)
+
+
+def save_png(path, values):
+    """A PNG of 16 bits per channel, which Pillow cannot write in colour."""
+
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    height, width = values.shape[:2]
+    header = struct.pack(">IIBBBBB", width, height, 16, 2 if values.ndim == 3 else 0, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+
+
+def read(path, label=None):
+    return FundusFiles("x", path, label, fov=None, second_label=None).read()
+
+
+@pytest.mark.parametrize("values", [RAMP, COLOURS], ids=["grey", "colour"])
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_16_bits_are_scaled_to_8(tmp_path, ending, values):
+    path = tmp_path / f"x.{ending}"
+    (save_png if ending == "png" else tifffile.imwrite)(path, values)
+    expected = values if values.ndim == 3 else np.stack([values] * 3, -1)
+    assert np.abs(read(path).image - expected / 257).max() < 1
+
+
+@pytest.mark.parametrize("values", [RAMP // 16, COLOURS // 16], ids=["grey", "colour"])
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_12_bits_in_16_are_refused_and_not_read_as_black(tmp_path, ending, values):
+    path = tmp_path / f"x.{ending}"
+    (save_png if ending == "png" else tifffile.imwrite)(path, values)
+    with pytest.raises(ValueError, match=rf"x\.{ending}: .*16 bits per channel.*Save it with 8"):
+        read(path)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_32_bits_are_refused(tmp_path, dtype):
+    tifffile.imwrite(tmp_path / "x.tif", RAMP.astype(dtype))
+    with pytest.raises(ValueError, match=r"x\.tif: .*32 bits per channel.*Save it with 8"):
+        read(tmp_path / "x.tif")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_image_and_its_label_are_turned_upright(tmp_path, orientation):
+    upright = np.zeros((12, 16, 3), np.uint8)
+    upright[1:, 1:] = 200
+    upright[2:4, 3:8] = 255
+    turned = {  # how a camera of this orientation stores it
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.swapaxes(0, 1),
+        6: np.rot90(upright, 1),
+        7: upright[::-1, ::-1].swapaxes(0, 1),
+        8: np.rot90(upright, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(turned)).save(tmp_path / "x.png", exif=exif)
+    Image.fromarray(upright[..., 0] // 255 * 255).save(tmp_path / "label.png")
+    fundus = read(tmp_path / "x.png", tmp_path / "label.png")
+    np.testing.assert_array_equal(fundus.image, upright)
+    np.testing.assert_array_equal(fundus.label, upright[..., 0] == 255)
+
+
+VESSELS = np.zeros((12, 16), np.uint8)
+VESSELS[5:7] = 255
+
+
+def transparent():
+    pixels = np.zeros((12, 16, 4), np.uint8)
+    pixels[..., 3] = VESSELS
+    return pixels
+
+
+def arteries_and_veins():
+    pixels = np.zeros((12, 16, 3), np.uint8)
+    pixels[5, :, 0] = pixels[6, :, 2] = 255
+    pixels[7, :, 1] = 255
+    return pixels
+
+
+def resized():
+    return np.array(Image.fromarray(VESSELS).resize((160, 120), Image.Resampling.BICUBIC))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "advice"),
+    [
+        (transparent(), "transparent pixels: save it without an alpha channel"),
+        (arteries_and_veins(), "in colour: save it in black and white"),
+        (VESSELS // 255, "multiply it by 255"),
+        (resized(), "grey edges, from resizing or JPEG"),
+        ((RAMP >> 8).astype(np.uint8), "seems to be an image"),
+    ],
+    ids=["transparent", "colour", "0 and 1", "grey edges", "image"],
+)
+def test_what_is_no_mask_gets_advice_by_what_it_is(tmp_path, pixels, advice):
+    height, width = pixels.shape[:2]
+    Image.new("RGB", (width, height), "orange").save(tmp_path / "x.png")
+    Image.fromarray(pixels).save(tmp_path / "label.png")
+    with pytest.raises(ValueError, match=f"label.png: not a binary mask.*{advice}"):
+        read(tmp_path / "x.png", tmp_path / "label.png")

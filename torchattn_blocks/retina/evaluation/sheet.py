@@ -1,0 +1,151 @@
+"""Figures of one image: its vessels, its errors, and a sheet of all that is known of it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+from PIL import Image
+from skimage.segmentation import find_boundaries
+
+from ..fundus import Fundus
+from .scores import image_scores
+from .tables import short
+
+# Okabe & Ito's sky blue, orange and blue, which colour-blind readers can tell apart.
+_MARK = 86, 180, 233  # no retina has this colour
+_FOUND, _FALSE, _MISSED = (1.0, 1.0, 1.0), (0.90, 0.62, 0.0), (0.0, 0.45, 0.70)
+_WIDEST = 2400  # pixels of a sheet; larger images are shrunk by a whole number
+_GAP, _ABOVE, _BELOW, _COLUMN = 10, 26, 74, 200  # pixels: margins, and the least width of a panel
+_SCORES = ("SEN", "SPE", "F1", "ACC", "AUC", "clDice")
+
+
+def error_map(
+    probability: NDArray[np.floating], label: NDArray[np.bool_], threshold: float = 0.5
+) -> NDArray[np.float64]:
+    """Colour each pixel by whether it was segmented correctly.
+
+    True positives are white, false positives orange, false negatives blue, true negatives black.
+
+    Args:
+        probability: Probability map, shape (H, W).
+        label: Vessel mask, shape (H, W).
+        threshold: A pixel above it counts as vessel.
+
+    Returns:
+        RGB values of shape (H, W, 3), 0 to 1.
+
+    Example:
+        >>> import numpy as np
+        >>> from torchattn_blocks.retina import error_map
+        >>> error_map(np.array([[0.9, 0.1]]), np.array([[True, False]]))[0].tolist()
+        [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
+    """
+    vessel = probability > threshold
+    colours = np.zeros((*label.shape, 3))
+    colours[vessel & label] = _FOUND
+    colours[vessel & ~label] = _FALSE
+    colours[~vessel & label] = _MISSED
+    return colours
+
+
+def overlay(image: NDArray[np.uint8], vessels: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Mark vessels in an image in sky blue.
+
+    Args:
+        image: RGB values of shape (H, W, 3), 0 to 255.
+        vessels: Vessel mask, shape (H, W).
+
+    Returns:
+        RGB values of shape (H, W, 3), 0 to 255.
+
+    Example:
+        >>> import numpy as np
+        >>> from torchattn_blocks.retina import overlay
+        >>> overlay(np.zeros((1, 2, 3), np.uint8), np.array([[True, False]]))[0].tolist()
+        [[86, 180, 233], [0, 0, 0]]
+    """
+    return np.where(vessels[..., None], np.array(_MARK, np.uint8), image)
+
+
+def save_sheet(
+    path: str | Path,
+    fundus: Fundus,
+    probability: NDArray[np.floating],
+    *,
+    threshold: float = 0.5,
+) -> None:
+    """Save a figure of an image and its probability map; with a label, also of label and errors.
+
+    The field of view is outlined on the probability map. With a label, the figure also has the
+    scores of the whole image. Each pixel of the image is one pixel of the figure. If the figure
+    would be wider than 2400 pixels, squares of 2 x 2, 3 x 3, ... pixels are averaged.
+
+    Args:
+        path: The file; its ending chooses the format, as in matplotlib.
+        fundus: The image.
+        probability: Its probability map, shape (H, W), values between 0 and 1.
+        threshold: A pixel above it counts as vessel.
+
+    Raises:
+        ValueError: If `probability` has another height or width than the image, or with a label: if
+            a value lies outside [0, 1].
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from torchattn_blocks.retina import save_sheet, synthesize
+        >>> fundus = synthesize(0, height=64, width=64)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_sheet(Path(folder, "sheet.png"), fundus, fundus.label.astype(float))
+        ...     [path.name for path in Path(folder).iterdir()]
+        ['sheet.png']
+    """
+    if probability.shape != fundus.fov.shape:
+        raise ValueError(
+            f"save_sheet: probability must have the image's shape {fundus.fov.shape}, "
+            f"got {probability.shape}"
+        )
+    panels: dict[str, NDArray[Any]] = {
+        f"image {fundus.name}": fundus.image,
+        "probability of vessel": probability,
+    }
+    if fundus.label is not None:
+        panels["first observer"] = fundus.label
+        panels[f"errors at {threshold:g}"] = error_map(probability, fundus.label, threshold)
+    shrink = -(-fundus.fov.shape[1] * len(panels) // (_WIDEST - _GAP * (len(panels) + 1)))
+    drawn = {title: _shrunk(panel, shrink) for title, panel in panels.items()}
+    outline = find_boundaries(_shrunk(fundus.fov, shrink)[..., 0] > 127, mode="inner")
+    drawn["probability of vessel"][outline] = _MARK
+
+    height, width = outline.shape
+    column = max(width, _COLUMN)
+    size = _GAP + len(drawn) * (column + _GAP), _ABOVE + height + _BELOW
+    figure = Figure(figsize=(size[0] / 100, size[1] / 100), dpi=100)
+    for i, (title, pixels) in enumerate(drawn.items()):
+        left = _GAP + i * (column + _GAP) + (column - width) // 2
+        figure.figimage(pixels, left, _BELOW, resize=False, origin="upper")  # a pixel is a dot
+        middle = (left + width / 2) / size[0]
+        figure.text(middle, 1 - 18 / size[1], title, ha="center", fontsize=9)
+    start = (_GAP + column + _GAP + (column - min(width, 300)) // 2) / size[0]
+    bar = figure.add_axes((start, 50 / size[1], min(width, 300) / size[0], 10 / size[1]))
+    bar.imshow(np.linspace(0, 1, 256)[None], cmap="gray", aspect="auto", extent=(0, 1, 0, 1))
+    bar.set(yticks=[], xticks=[0, 0.5, 1])
+    bar.tick_params(labelsize=7)
+    if fundus.label is not None:
+        scores = image_scores([probability], [fundus.label], threshold=threshold)
+        text = "  ".join(f"{name} {short(scores[name]['mean'])}" for name in _SCORES)
+        figure.text(_GAP / size[0], 8 / size[1], f"whole image: {text}", fontsize=8)
+        colours = {"true positive": _FOUND, "false positive": _FALSE, "false negative": _MISSED}
+        patches = [Patch(facecolor=c, edgecolor="black", label=k) for k, c in colours.items()]
+        figure.legend(handles=patches, loc="lower right", ncols=3, fontsize=8, frameon=False)
+    figure.savefig(path)
+
+
+def _shrunk(panel: NDArray[Any], times: int) -> NDArray[np.uint8]:
+    """RGB values, 0 to 255, of a panel, means of squares of this many pixels."""
+    values = panel if panel.dtype == np.uint8 else np.rint(panel * 255.0).astype(np.uint8)
+    image = Image.fromarray(values).convert("RGB")
+    return np.array(image.reduce(times) if times > 1 else image)
