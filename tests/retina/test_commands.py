@@ -42,7 +42,7 @@ def one_evaluation(monkeypatch):
 def images(tmp_path_factory):
     """Eight small images as `synthesize` writes them: two of them for the test."""
     root = tmp_path_factory.mktemp("images")
-    arguments = ["synthesize", "--out", root, "--count", 10, "--height", 64, "--width", 72]
+    arguments = ["synthesize", 10, "--out", root, "--height", 64, "--width", 72]
     done = _program(*arguments)
     assert done.returncode == 0, done.stderr
     return root
@@ -131,7 +131,45 @@ def test_evaluate_reports_the_scores_of_its_weights(command, images, trained, tm
     assert report["chosen"]["threshold"] != report["threshold"]
     assert out.startswith((tmp_path / "tables.md").read_text()[:20])
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"report.json", "tables.md", "curves.png", *(f"{f.name}.png" for f in test)}
+    tables = {"report.json", "tables.md", "tables.csv", "curves.png"}
+    assert names == {*tables, *(f"{f.name}.png" for f in test)}
+    with (tmp_path / "tables.csv").open(newline="") as file:
+        rows = {(r["view"], r["system"], r["statistic"]): r for r in csv.DictReader(file)}
+    assert len(rows) == 2 * 2 * 3  # views, thresholds, statistics
+    for view in ("whole", "fov"):
+        pooled, std = (rows[view, "network at .5", statistic] for statistic in ("pooled", "std"))
+        assert float(pooled["F1"]) == pytest.approx(report[view]["pooled"]["F1"], abs=1e-5)
+        expected = report[view]["per_image"]["clDice"]["std"]
+        assert float(std["clDice"]) == pytest.approx(expected, abs=1e-5)
+        assert pooled["clDice"] == ""
+
+
+def test_evaluate_scores_the_maps_of_any_program(command, images, trained, tmp_path):
+    data = ["--data", images, "--dataset", "folder", "--no-pictures"]
+    weights = ["--weights", trained / "last.safetensors"]
+    command("segment", images / "images", *weights, "--out", tmp_path / "maps")
+    for name, how in (("own", weights), ("others", ["--predictions", tmp_path / "maps"])):
+        command("evaluate", *data, *how, "--out", tmp_path / name)
+    own, others = (
+        json.loads((tmp_path / name / "report.json").read_text()) for name in ("own", "others")
+    )
+    assert others["predictions"] == "maps"
+    assert others["fov"]["pooled"] == pytest.approx(own["fov"]["pooled"], abs=1e-3)
+    # Outside the field of view the command segment writes zeros.
+    assert others["chosen"]["threshold"] == pytest.approx(own["chosen"]["threshold"], abs=0.03)
+    assert others["chosen_on"] == own["chosen_on"] != []
+
+    for name in own["chosen_on"]:  # without these maps no threshold can be chosen
+        (tmp_path / "maps" / f"{name}-probability.png").unlink()
+        (tmp_path / "maps" / f"{name}-vessels.png").unlink()
+        (tmp_path / "maps" / f"{name}-overlay.png").unlink()
+    command("evaluate", *data, "--predictions", tmp_path / "maps", "--out", tmp_path / "bare")
+    bare = json.loads((tmp_path / "bare" / "report.json").read_text())
+    assert bare["fov"] == others["fov"]
+    assert bare["chosen_on"] == []
+    assert "chosen" not in bare
+    with pytest.raises(SystemExit, match="either --predictions or --weights"):
+        command("evaluate", *data, *weights, "--predictions", tmp_path / "maps")
 
 
 def test_evaluate_without_labels_says_what_is_missing(command, images, trained, tmp_path):
@@ -233,7 +271,7 @@ def test_a_failing_piece_of_a_study_is_named_and_the_others_done(command, images
             "have different names without their endings, got x",
         ),
         (["segment", "x.png", "--weights", "WEIGHTS", "--threshold", "2"], r"\[0, 1\], got 2"),
-        (["synthesize", "--out", "OUT", "--count", "0"], "--count must be at least 1, got 0"),
+        (["synthesize", "0", "--out", "OUT"], "count must be at least 1, got 0"),
         (["study", "--models", "rsan"], "pass at least one data set"),
         (["study", "--drive", "nowhere"], "nowhere: this folder does not exist"),
         (["study", "--folder", "DATA", "--options", "a/b"], "options must be paper or like"),

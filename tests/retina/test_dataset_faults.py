@@ -43,10 +43,8 @@ DRIVE_FAULTS = [
     (remove("."), FileNotFoundError, "training/images"),
     (remove("training/images"), FileNotFoundError, "training/images"),
     (remove("training/1st_manual"), FileNotFoundError, "training/1st_manual"),
-    (remove("training/mask"), FileNotFoundError, "training/mask"),
     (remove_all("training/images/*"), FileNotFoundError, "training/images"),
     (remove_all("training/1st_manual/*"), FileNotFoundError, "training/1st_manual"),
-    (remove_all("training/mask/*"), FileNotFoundError, "training/mask"),
     # A mask missing of one image, a mask without an image, two images of one number.
     (remove("training/1st_manual/22_manual1.gif"), FileNotFoundError, IMAGE_22),
     (remove("training/mask/22_training_mask.gif"), FileNotFoundError, IMAGE_22),

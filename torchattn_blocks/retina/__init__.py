@@ -5,17 +5,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .allocator import keep_freed_memory as keep_freed_memory
     from .data.chase_files import list_chase_db1 as list_chase_db1
+    from .data.csv_files import list_csv as list_csv
     from .data.drive_files import list_drive as list_drive
     from .data.files import FundusFiles as FundusFiles
     from .data.folders import list_folder as list_folder
     from .data.folders import save_folder as save_folder
     from .data.fov import estimate_fov as estimate_fov
     from .data.fov import fov_diameter as fov_diameter
+    from .data.hrf_files import list_hrf as list_hrf
+    from .data.stare_files import list_stare as list_stare
     from .data.synthetic import synthesize as synthesize
     from .evaluation.connectivity import cl_dice as cl_dice
     from .evaluation.plots import save_score_curves as save_score_curves
     from .evaluation.plots import save_training_curves as save_training_curves
     from .evaluation.report import evaluate as evaluate
+    from .evaluation.report import evaluation_rows as evaluation_rows
     from .evaluation.report import evaluation_tables as evaluation_tables
     from .evaluation.report import save_report as save_report
     from .evaluation.scores import image_scores as image_scores
@@ -52,12 +56,15 @@ else:
         {
             "keep_freed_memory": ".allocator",
             "list_chase_db1": ".data.chase_files",
+            "list_csv": ".data.csv_files",
             "list_drive": ".data.drive_files",
             "FundusFiles": ".data.files",
             "list_folder": ".data.folders",
             "save_folder": ".data.folders",
             "estimate_fov": ".data.fov",
             "fov_diameter": ".data.fov",
+            "list_hrf": ".data.hrf_files",
+            "list_stare": ".data.stare_files",
             "synthesize": ".data.synthetic",
             "cl_dice": ".evaluation.connectivity",
             "error_map": ".evaluation.sheet",
@@ -66,6 +73,7 @@ else:
             "save_sheet": ".evaluation.sheet",
             "save_training_curves": ".evaluation.plots",
             "evaluate": ".evaluation.report",
+            "evaluation_rows": ".evaluation.report",
             "evaluation_tables": ".evaluation.report",
             "save_report": ".evaluation.report",
             "image_scores": ".evaluation.scores",

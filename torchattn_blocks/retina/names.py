@@ -3,5 +3,5 @@
 from typing import Literal
 
 ModelName = Literal["rsan", "backbone_dropblock", "backbone", "unet"]
-DatasetName = Literal["drive", "chase_db1", "folder"]
+DatasetName = Literal["drive", "chase_db1", "stare", "hrf", "folder", "csv"]
 PAPER = "paper"  # the options of a study that change nothing in the protocol

@@ -115,11 +115,11 @@ to 1008 x 1008; p = 0.22; 150 epochs in batches of 1, the learning rate falls to
 def folder_protocol(files: Sequence[FundusFiles]) -> Protocol:
     """Choose training, validation and test images of your own folders, by their names.
 
-    Images below a folder ``test/`` are test images, images below ``validation/`` or ``val/`` are
-    validation images, all others are training images. Without a folder ``test/``, every fifth
-    training image becomes a test image. Without a folder for validation, every tenth of the
-    remaining ones becomes a validation image. With fewer than five images (or ten, for validation),
-    the last one is taken.
+    Images below a folder ``test/`` are test images, images below ``validation/``, ``validate/`` or
+    ``val/`` are validation images, all others are training images. Without a folder ``test/``,
+    every fifth training image becomes a test image. Without a folder for validation, every tenth
+    of the remaining ones becomes a validation image. With fewer than five images (or ten, for
+    validation), the last one is taken.
 
     Args:
         files: The images, from `list_folder`.
@@ -184,7 +184,7 @@ def _part(name: str) -> str:
     above = PurePosixPath(name).parent.parts
     if "test" in above:
         return "test"
-    return "validation" if "validation" in above or "val" in above else "training"
+    return "validation" if {*above} & {"validation", "validate", "val"} else "training"
 
 
 def _hold_out(files: list[FundusFiles], nth: int) -> tuple[list[FundusFiles], list[FundusFiles]]:

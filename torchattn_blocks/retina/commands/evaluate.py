@@ -2,26 +2,42 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..names import DatasetName
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..fundus import Fundus
+    from ..protocol import Split
+    from ..weights import Trained
+
+    Probability = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Score weights on the test images of a data set.
+    """Score weights, or probability maps of another program, on the test images of a data set.
 
     The report has scores of the network and of the second observer: on whole images and within the
     field of view; for all pixels pooled and per image; at the threshold 0.5 and, for the network,
     at the threshold with the best F1 on the validation images. Writes report.json, tables.md,
-    curves.png (ROC and precision-recall) and a figure of each image to the folder --out.
+    tables.csv, curves.png (ROC and precision-recall) and a figure of each image to the folder
+    --out.
     """
 
     data: Path
-    """Folder of the data set."""
+    """Folder of the data set, or the CSV file."""
     dataset: DatasetName = "drive"
     """Layout of the data set; folder: images/, labels/ and, if you have them, masks/."""
-    weights: str = "drive"
-    """Name of shipped weights (drive, chase_db1), or a weights file written by train."""
+    weights: str | None = None
+    """Name of shipped weights (drive, chase_db1), or a weights file written by train; by default
+    drive."""
+    predictions: Path | None = None
+    """Folder of probability maps to score instead of weights: grey images of 8 or 16 bits, or .npy
+    with values from 0 to 1, named as the images."""
     out: Path = Path("runs/evaluate")
     """Folder to write to."""
     flips: bool = False
@@ -31,18 +47,22 @@ class Evaluate:
 
     def __call__(self) -> None:
         """Run the command."""
-        from tqdm import tqdm
+        import csv
 
         from ..evaluation.plots import save_score_curves
-        from ..evaluation.report import evaluate, evaluation_tables, save_report
+        from ..evaluation.report import (
+            evaluate,
+            evaluation_rows,
+            evaluation_tables,
+            save_report,
+        )
         from ..evaluation.sheet import save_sheet
         from ..evaluation.threshold import best_threshold
-        from ..predict import segment
-        from ..weights import named_weights
         from ._dataset import open_dataset
-        from ._device import to_accelerator
 
-        trained = to_accelerator(named_weights(self.weights))
+        if self.predictions and (self.weights or self.flips):
+            raise ValueError("evaluate: pass either --predictions or --weights and --flips")
+        trained = None if self.predictions else self._weights()
         _, split = open_dataset(self.dataset, self.data)
         bare = [files.name for files in split.test if files.label is None]
         if bare:
@@ -52,14 +72,20 @@ class Evaluate:
                 "without scores, use the command segment."
             )
         validation, test = ([files.read() for files in part] for part in split[1:])
-        bar = tqdm([*validation, *test], unit="image")
-        every = [segment(fundus.image, trained, fov=fundus.fov, flips=self.flips) for fundus in bar]
-        watched, probabilities = every[: len(validation)], every[len(validation) :]
+        if trained is None:
+            header, watched, probabilities = self._predictions(split, validation, test)
+        else:
+            header, watched, probabilities = self._segmentations(trained, validation, test)
         labels = [fundus.label for fundus in validation if fundus.label is not None]
-        report = evaluate(test, probabilities, chosen_threshold=best_threshold(watched, labels))
+        threshold = best_threshold(watched, labels) if watched else None
+        report = evaluate(test, probabilities, chosen_threshold=threshold)
+        tables, rows = evaluation_tables(report), evaluation_rows(report)
         self.out.mkdir(parents=True, exist_ok=True)
-        tables = evaluation_tables(report)
-        (self.out / "tables.md").write_text(tables + "\n")
+        (self.out / "tables.md").write_text(tables + "\n", encoding="utf-8")
+        with (self.out / "tables.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
         seconds = [fundus.second_label for fundus in test if fundus.second_label is not None]
         save_score_curves(
             self.out / "curves.png",
@@ -71,14 +97,44 @@ class Evaluate:
             path = self.out / f"{fundus.name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)  # a name may contain folders
             save_sheet(path, fundus, probability)
-        header = {
+        header |= {
             "dataset": self.dataset,
-            "weights": asdict(trained.settings),
-            "flips": self.flips,
-            "chosen_on": [fundus.name for fundus in validation],
+            "chosen_on": [fundus.name for fundus in validation] if watched else [],
         }
-        save_report(
-            self.out / "report.json", header | report
-        )  # last: its existence means that all is done
+        # Last, so that a folder with a report is complete.
+        save_report(self.out / "report.json", header | report)
         print(tables)
         print(f"Saved report, tables and figures in {self.out}")
+
+    def _weights(self) -> "Trained":
+        from ..weights import named_weights
+        from ._device import to_accelerator
+
+        return to_accelerator(named_weights(self.weights or "drive"))
+
+    def _segmentations(
+        self, trained: "Trained", validation: "list[Fundus]", test: "list[Fundus]"
+    ) -> "tuple[dict[str, Any], list[Probability], list[Probability]]":
+        """A header of the report, and the network's maps of validation and test images."""
+        from tqdm import tqdm
+
+        from ..predict import segment
+
+        bar = tqdm([*validation, *test], unit="image")
+        every = [segment(fundus.image, trained, fov=fundus.fov, flips=self.flips) for fundus in bar]
+        header = {"weights": asdict(trained.settings), "flips": self.flips}
+        return header, every[: len(validation)], every[len(validation) :]
+
+    def _predictions(
+        self, split: "Split", validation: "list[Fundus]", test: "list[Fundus]"
+    ) -> "tuple[dict[str, Any], list[Probability], list[Probability]]":
+        """The same with maps from a folder, which need not hold those of the validation images."""
+        from ..data.predictions import read_predictions
+
+        folder = self.predictions or Path()
+        probabilities = read_predictions(folder, split.test, test)
+        try:
+            watched = read_predictions(folder, split.validation, validation)
+        except FileNotFoundError:
+            watched = []
+        return {"predictions": folder.name}, watched, probabilities

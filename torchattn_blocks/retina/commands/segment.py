@@ -37,7 +37,7 @@ class Segment:
             raise ValueError("segment: images must name at least 1 image or folder, got none")
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"--threshold must lie in [0, 1], got {self.threshold}")
-        from ..data.files import EXTENSION  # here, so that --help need not load it
+        from ..data.search import EXTENSION  # here, so that --help need not load it
 
         paths = list(_images(self.images, EXTENSION))
         if not paths:

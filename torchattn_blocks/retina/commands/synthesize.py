@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
 
 
 @dataclass(frozen=True)
@@ -12,10 +15,10 @@ class Synthesize:
     folder.
     """
 
+    count: Annotated[Positional[int], arg(metavar="COUNT")]
+    """Number of images."""
     out: Path
     """Folder to write to."""
-    count: int = 20
-    """Number of images."""
     seed: int = 0
     """Seed of the first image; the others have the next seeds."""
     height: int = 584
@@ -31,7 +34,7 @@ class Synthesize:
         from ..data.synthetic import synthesize
 
         if self.count < 1:
-            raise ValueError(f"--count must be at least 1, got {self.count}")
+            raise ValueError(f"synthesize: count must be at least 1, got {self.count}")
         seeds = tqdm(range(self.seed, self.seed + self.count), unit="image")
         save_folder(
             self.out,

@@ -5,7 +5,8 @@ The data set may not be redistributed, so the package contains none of its image
 
 from pathlib import Path
 
-from .files import EXTENSION, FundusFiles, find_files, match_files, require_files
+from .files import FundusFiles
+from .search import EXTENSION, find_files, match_files, require_files
 
 _CHASE_LAYOUT = """\
 The folder of CHASE_DB1 must contain (NNx is 01L, 01R, ..., 14R)
@@ -22,7 +23,8 @@ def list_chase_db1(root: str | Path) -> list[FundusFiles]:
     estimated from the images, unless there are files ``mask/Image_01L_mask.png`` and so on.
 
     Args:
-        root: The folder with ``Image_01L.jpg`` and all other files.
+        root: The folder with ``Image_01L.jpg`` and all other files, or with folders of them, such
+            as ``images/`` and ``1st_label/``, or ``train/`` and ``test/``.
 
     Returns:
         The files of each image, sorted by name (``"01L"``, ``"01R"``, ...).
@@ -46,10 +48,10 @@ def list_chase_db1(root: str | Path) -> list[FundusFiles]:
     """
     folder = Path(root)
     stem = r"Image_(\d\d[LR])"
-    images = find_files(folder, stem + EXTENSION)
-    labels = find_files(folder, stem + "_1stHO" + EXTENSION)
-    seconds = find_files(folder, stem + "_2ndHO" + EXTENSION)
-    fovs = find_files(folder / "mask", stem + "_mask" + EXTENSION)
+    images, labels, seconds, fovs = (
+        find_files(folder, stem + suffix + EXTENSION, depth=2)
+        for suffix in ("", "_1stHO", "_2ndHO", "_mask")
+    )
     require_files(images, "image", folder, _CHASE_LAYOUT)
     require_files(labels, "vessel mask", folder, _CHASE_LAYOUT)
     return match_files(images, labels, fovs, seconds)

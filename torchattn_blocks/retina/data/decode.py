@@ -1,9 +1,10 @@
 """Image files decoded: colour images, binary masks and probability maps."""
 
+import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ def decode(path: Path, mode: Literal["RGB", "L"]) -> NDArray[np.uint8]:
 def opened_image(path: Path) -> Iterator[Image.Image]:
     """Open an image file; an error while it is decoded names the file."""
     try:
-        with Image.open(path) as image:
+        with _open(path) as file, Image.open(file) as image:
             yield image
     except (FileNotFoundError, IsADirectoryError, PermissionError, MemoryError):
         raise  # they name the cause themselves, and another copy of the file would not help
@@ -33,6 +34,10 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
         raise ValueError(
             f"{path}: cannot be decoded ({cause}). Replace the file, from its archive for example."
         ) from cause
+
+
+def _open(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
 def _depth(image: Image.Image) -> int:

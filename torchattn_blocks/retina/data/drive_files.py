@@ -6,22 +6,27 @@ The data set may not be redistributed, so the package contains none of its image
 from pathlib import Path
 from typing import Literal
 
-from .files import EXTENSION, FundusFiles, find_files, match_files, require_files
+from .files import FundusFiles
+from .search import EXTENSION, find_files, match_files, require_files, subfolder, suggests_folder
 
 _DRIVE_LAYOUT = """\
 The folder of DRIVE must contain (NN is 21 to 40 in training/ and 01 to 20 in test/)
   training/  images/NN_*.tif  mask/NN_*_mask.gif  1st_manual/NN_manual1.gif
   test/      images/NN_*.tif  mask/NN_*_mask.gif, and from some sources 1st_manual/, 2nd_manual/
 Get the archive from https://drive.grand-challenge.org."""
+_SPLITS = {"training": ("training", "train"), "test": ("test", "testing")}
 _DRIVE_NAME = r"(\d\d)_.+" + EXTENSION
 
 
+@suggests_folder
 def list_drive(root: str | Path, split: Literal["training", "test"]) -> list[FundusFiles]:
     """List the images of DRIVE (Staal et al. 2004), 565 wide and 584 high.
 
     The data set comes from https://drive.grand-challenge.org, where one must register. Its current
     archive has no vessel masks of the test images: they have ``label=None`` and
     ``second_label=None``. Older archives have both observers' vessel masks, which are then listed.
+    Without a folder ``mask/``, fields of view are estimated from the images. Folders may be named
+    ``train/`` and ``testing/``, in capitals or not, and images may be converted to PNG.
 
     Args:
         root: The folder with ``training/`` and ``test/``.
@@ -31,8 +36,8 @@ def list_drive(root: str | Path, split: Literal["training", "test"]) -> list[Fun
         The files of each image, sorted by name (``"01"`` to ``"40"``).
 
     Raises:
-        FileNotFoundError: If a folder is missing or empty (``1st_manual/`` only for training), or
-            an image lacks its field of view or a vessel mask that other images have.
+        FileNotFoundError: If ``images/`` or, for training, ``1st_manual/`` is missing or empty, or
+            an image lacks a mask that other images have.
         ValueError: If `split` is neither of the two, a mask has no image, or two files of a folder
             have the same identifier.
 
@@ -53,13 +58,11 @@ def list_drive(root: str | Path, split: Literal["training", "test"]) -> list[Fun
     """
     if split not in ("training", "test"):
         raise ValueError(f'list_drive: split must be "training" or "test", got {split!r}')
-    folder = Path(root) / split
-    images = find_files(folder / "images", _DRIVE_NAME)
-    labels = find_files(folder / "1st_manual", _DRIVE_NAME)
-    seconds = find_files(folder / "2nd_manual", _DRIVE_NAME)
-    fovs = find_files(folder / "mask", _DRIVE_NAME)
-    require_files(images, "image", folder / "images", _DRIVE_LAYOUT)
-    require_files(fovs, "field of view", folder / "mask", _DRIVE_LAYOUT)
+    folder = subfolder(Path(root), *_SPLITS[split])
+    names = ("images", "1st_manual", "mask", "2nd_manual")
+    places = [subfolder(folder, name) for name in names]
+    images, labels, fovs, seconds = (find_files(place, _DRIVE_NAME) for place in places)
+    require_files(images, "image", places[0], _DRIVE_LAYOUT)
     if split == "training":
-        require_files(labels, "vessel mask", folder / "1st_manual", _DRIVE_LAYOUT)
+        require_files(labels, "vessel mask", places[1], _DRIVE_LAYOUT)
     return match_files(images, labels, fovs, seconds)

@@ -1,17 +1,12 @@
-"""The files of fundus images: finding them, and matching images with their masks."""
+"""The files of one fundus image."""
 
-import re
 import warnings
-from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..fundus import Fundus
 from .decode import decode, read_mask
 from .fov import estimate_fov, fov_fault
-
-# Files with other names (.DS_Store, ._21_training.tif, Thumbs.db, a read-me) are ignored.
-EXTENSION = r"\.(?:tiff?|gif|png|jpe?g|bmp|ppm)"
 
 
 @dataclass(frozen=True)
@@ -87,56 +82,3 @@ def _check_share(path: Path | None, share: float) -> None:
         )
     if share < 0.01:
         warnings.warn(f"{path}: vessels cover only {share:.1%} of the field of view", stacklevel=3)
-
-
-def find_files(
-    folder: Path, pattern: str, identifier: Callable[[str], str] = str.upper
-) -> dict[str, Path]:
-    """Files of a folder by the identifier in their names; none if the folder does not exist.
-
-    `identifier` turns the first group of the pattern into the identifier, by default into capitals.
-    """
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if parts := re.fullmatch(pattern, path.name, re.IGNORECASE):
-            name = identifier(parts[1])
-            if name in found:
-                raise ValueError(
-                    f"{path}: {found[name]} also has the identifier {name}. Remove one of the two."
-                )
-            found[name] = path
-    return found
-
-
-def require_files(found: Sized, what: str, where: Path, layout: str) -> None:
-    """Raise an error unless the folder exists and files were found in it."""
-    if not where.is_dir():
-        raise FileNotFoundError(f"{where}: this folder does not exist.\n{layout}")
-    if not found:
-        raise FileNotFoundError(f"{where}: the folder holds no {what}.\n{layout}")
-
-
-def match_files(
-    images: dict[str, Path],
-    labels: dict[str, Path],
-    fovs: dict[str, Path],
-    seconds: dict[str, Path],
-) -> list[FundusFiles]:
-    """Match each image with its masks. A kind of mask must exist for all images or for none."""
-    kinds = {"vessel mask": labels, "field of view": fovs, "second observer's mask": seconds}
-    for kind, masks in kinds.items():
-        if strays := masks.keys() - images.keys():
-            raise ValueError(
-                f"{masks[min(strays)]}: this {kind} has no image {min(strays)}. "
-                "Unpack the archive again, or remove this file."
-            )
-        if masks and (bare := images.keys() - masks.keys()):
-            raise FileNotFoundError(
-                f"{images[min(bare)]}: this image has no {kind}, but others have one, such as "
-                f"{min(masks.values())}. Unpack the archive again, add the file, or "
-                "remove the image."
-            )
-    return [
-        FundusFiles(name, images[name], labels.get(name), fovs.get(name), seconds.get(name))
-        for name in sorted(images)
-    ]

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..fundus import Fundus
-from .files import EXTENSION, FundusFiles, find_files, match_files, require_files
+from .files import FundusFiles
+from .search import EXTENSION, find_files, match_files, require_files
 
 _LAYOUT = """\
 The folder, or folders in it at any depth such as training/ and test/, must contain

@@ -108,16 +108,10 @@ def evaluation_tables(report: dict[str, Any]) -> str:
         | network at .5   | 1.0000 | 1.0000 | 1.0000 | 1.0000 | 1.0000 | 1.0000 | 1.0000 |
         | second observer |  .9415 |  .9982 |  .9499 |  .9958 |      – |      – |  .9477 |
     """
-    systems = {f"network at {_short(report['threshold'])}": report}
-    if "chosen" in report:
-        chosen = report["chosen"]
-        systems[f"network at the chosen {_short(chosen['threshold'])}"] = chosen
-    if "second_observer" in report:
-        systems["second observer"] = report["second_observer"]
     tables = []
     for view, where in _VIEWS.items():
         pooled, each = {}, {}
-        for title, system in systems.items():
+        for title, system in _systems(report).items():
             pooled[title] = as_numbers(system[view]["pooled"])
             scores = system[view]["per_image"]
             each[title] = as_numbers({name: score["mean"] for name, score in scores.items()})
@@ -129,6 +123,55 @@ def evaluation_tables(report: dict[str, Any]) -> str:
             f"### {where}, mean and standard deviation over images\n\n{markdown_table(each)}",
         ]
     return "\n\n".join(tables)
+
+
+def evaluation_rows(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Format a report as rows, for a CSV file or a data frame.
+
+    Args:
+        report: The result of :func:`evaluate`, or the content of a file by :func:`save_report`.
+
+    Returns:
+        A dictionary for each view (``"whole"`` or ``"fov"``), system (network at a threshold, or
+        second observer) and statistic (``"pooled"``, ``"mean"`` or ``"std"`` over images), with
+        these three and the scores. Undefined scores are None.
+
+    Example:
+        >>> from torchattn_blocks.retina import evaluate, evaluation_rows, synthesize
+        >>> fundus = synthesize(0, height=64, width=64)
+        >>> rows = evaluation_rows(evaluate([fundus], [fundus.label * 0.8 + 0.1]))
+        >>> rows[0]["view"], rows[0]["system"], rows[0]["statistic"], rows[0]["F1"]
+        ('whole', 'network at .5', 'pooled', 1.0)
+    """
+    rows = []
+    for view in _VIEWS:
+        for title, system in _systems(report).items():
+            each = system[view]["per_image"]
+            statistics = {"pooled": system[view]["pooled"]} | {
+                statistic: {name: score[statistic] for name, score in each.items()}
+                for statistic in ("mean", "std")
+            }
+            rows += [
+                {"view": view, "system": title, "statistic": statistic}
+                | {name: _defined(scores.get(name)) for name in each}
+                for statistic, scores in statistics.items()
+            ]
+    return rows
+
+
+def _systems(report: dict[str, Any]) -> dict[str, Any]:
+    """What a report has scores of, by title."""
+    systems = {f"network at {_short(report['threshold'])}": report}
+    if "chosen" in report:
+        chosen = report["chosen"]
+        systems[f"network at the chosen {_short(chosen['threshold'])}"] = chosen
+    if "second_observer" in report:
+        systems["second observer"] = report["second_observer"]
+    return systems
+
+
+def _defined(score: float | None) -> float | None:
+    return None if score is None or math.isnan(score) else score
 
 
 def save_report(path: str | Path, report: dict[str, Any]) -> None:

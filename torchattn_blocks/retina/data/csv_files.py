@@ -1,0 +1,80 @@
+"""Images listed in a CSV file."""
+
+import csv
+from pathlib import Path
+
+from .files import FundusFiles
+
+_COLUMNS = ("image", "label", "mask", "second_label")
+
+
+def list_csv(path: str | Path) -> list[FundusFiles]:
+    r"""List the images of a CSV file with the columns ``image``, ``label`` and ``mask``.
+
+    Each row has the paths of one image, its vessel mask and its field of view, absolute or relative
+    to the folder of the CSV file. All columns but ``image`` are optional, and their cells may be
+    empty; a column ``second_label`` is for vessel masks of a second observer.
+
+    Args:
+        path: The CSV file, with a header.
+
+    Returns:
+        The files of each image, sorted by name. The name is the relative path of the image without
+        its ending, or the stem of an absolute one.
+
+    Raises:
+        FileNotFoundError: If the CSV file or a file named in it does not exist.
+        ValueError: If there is no column ``image``, a column has another name, there is no row, or
+            two images have the same name.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> from torchattn_blocks.retina import list_csv
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     Image.new("RGB", (48, 32)).save(Path(root, "eye.png"))
+        ...     Image.new("L", (48, 32)).save(Path(root, "vessels.png"))
+        ...     table = Path(root, "mine.csv")
+        ...     _ = table.write_text("image,label\neye.png,vessels.png\n")
+        ...     [files] = list_csv(table)
+        >>> files.name, files.label.name
+        ('eye', 'vessels.png')
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: this CSV file does not exist")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, skipinitialspace=True)
+        header = list(reader.fieldnames or ())
+        if "image" not in header or not {*header} <= {*_COLUMNS}:
+            raise ValueError(
+                f"{path}: columns must be image and, optionally, {', '.join(_COLUMNS[1:])}; "
+                f"got {', '.join(header) or 'none'}"
+            )
+        rows = list(reader)
+    if not rows:
+        raise ValueError(f"{path}: must have at least 1 row, got 0")
+    files: dict[str, FundusFiles] = {}
+    for number, row in enumerate(rows, start=2):
+        given = {column: _file(path, number, row.get(column)) for column in _COLUMNS}
+        if given["image"] is None:
+            raise ValueError(f"{path}: row {number} has no image")
+        relative = Path(str(row["image"]).strip())
+        name = relative.stem if relative.is_absolute() else relative.with_suffix("").as_posix()
+        if name in files:
+            raise ValueError(f"{path}: row {number}: another row has the image {name} too")
+        files[name] = FundusFiles(
+            name, given["image"], given["label"], given["mask"], given["second_label"]
+        )
+    return [files[name] for name in sorted(files)]
+
+
+def _file(table: Path, row: int, cell: str | None) -> Path | None:
+    """The file that a cell names, if it names one."""
+    if not cell or not cell.strip():
+        return None
+    file = table.parent / cell.strip()
+    if not file.is_file():
+        raise FileNotFoundError(f"{table}: row {row}: {file} does not exist")
+    return file

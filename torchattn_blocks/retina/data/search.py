@@ -1,0 +1,116 @@
+"""Data sets in folders: finding files, and matching images with their masks."""
+
+import re
+from collections.abc import Callable, Iterator, Sized
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from .files import FundusFiles
+
+# Files with other names (.DS_Store, ._21_training.tif, Thumbs.db, a read-me) are ignored.
+EXTENSION = r"\.(?:tiff?|gif|png|jpe?g|bmp|ppm)"
+
+Lister = TypeVar("Lister", bound=Callable[..., list[FundusFiles]])
+
+
+def find_files(
+    folder: Path,
+    pattern: str,
+    identifier: Callable[[str], str] = str.upper,
+    *,
+    depth: int = 0,
+) -> dict[str, Path]:
+    """Files of a folder by the identifier in their names; none if the folder does not exist.
+
+    `identifier` turns the first group of the pattern into the identifier, by default into capitals.
+    Folders in the folder are searched down to `depth`.
+    """
+    found: dict[str, Path] = {}
+    for path in _files(folder, depth):
+        if parts := re.fullmatch(pattern, path.name, re.IGNORECASE):
+            name = identifier(parts[1])
+            if name in found:
+                raise ValueError(
+                    f"{path}: {found[name]} also has the identifier {name}. Remove one of the two."
+                )
+            found[name] = path
+    return found
+
+
+def _files(folder: Path, depth: int) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if not path.is_dir():
+            yield path
+        elif depth and not path.name.startswith("."):
+            yield from _files(path, depth - 1)
+
+
+def subfolder(folder: Path, *names: str) -> Path:
+    """The folder in `folder` with one of these names, in any case; else that of the first name."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.is_dir() and path.name.lower() in names:
+            return path
+    return folder / names[0]
+
+
+def require_files(found: Sized, what: str, where: Path, layout: str) -> None:
+    """Raise an error unless the folder exists and files were found in it."""
+    if not where.is_dir():
+        raise FileNotFoundError(f"{where}: this folder does not exist.\n{layout}")
+    if not found:
+        raise FileNotFoundError(f"{where}: the folder holds no {what}.\n{layout}")
+
+
+def match_files(
+    images: dict[str, Path],
+    labels: dict[str, Path],
+    fovs: dict[str, Path],
+    seconds: dict[str, Path],
+) -> list[FundusFiles]:
+    """Match each image with its masks. A kind of mask must exist for all images or for none."""
+    kinds = {"vessel mask": labels, "field of view": fovs, "second observer's mask": seconds}
+    for kind, masks in kinds.items():
+        if strays := masks.keys() - images.keys():
+            raise ValueError(
+                f"{masks[min(strays)]}: this {kind} has no image {min(strays)}. "
+                "Unpack the archive again, or remove this file."
+            )
+        if masks and (bare := images.keys() - masks.keys()):
+            raise FileNotFoundError(
+                f"{images[min(bare)]}: this image has no {kind}, but others have one, such as "
+                f"{min(masks.values())}. Unpack the archive again, add the file, or "
+                "remove the image."
+            )
+    return [
+        FundusFiles(name, images[name], labels.get(name), fovs.get(name), seconds.get(name))
+        for name in sorted(images)
+    ]
+
+
+def suggests_folder(list_files: Lister) -> Lister:
+    """Let the error of a missing data set name a folder near by that holds it."""
+
+    @wraps(list_files)
+    def listed(root: str | Path, *args: Any, **options: Any) -> list[FundusFiles]:
+        def holds(folder: Path) -> bool:
+            try:
+                return bool(list_files(folder, *args, **options))
+            except (OSError, ValueError):
+                return False
+
+        try:
+            return list_files(root, *args, **options)
+        except FileNotFoundError as error:
+            if other := next(filter(holds, _near(Path(root))), None):
+                raise FileNotFoundError(f"{error}\nDid you mean {other}?") from None
+            raise
+
+    return cast(Lister, listed)
+
+
+def _near(root: Path) -> Iterator[Path]:
+    """The folder above, the folders in a folder, and the folders in those."""
+    yield root.parent
+    for pattern in ("*/", "*/*/"):
+        yield from sorted(path for path in root.glob(pattern) if path.is_dir())

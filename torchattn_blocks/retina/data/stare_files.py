@@ -1,0 +1,55 @@
+"""STARE: 20 images with vessel masks by two observers."""
+
+from pathlib import Path
+
+from .files import FundusFiles
+from .search import find_files, match_files, require_files
+
+_STARE_LAYOUT = """\
+The folder of STARE must contain, itself or in folders, packed (.gz) or not,
+  im0001.ppm, im0002.ppm, ...: the images      im0001.ah.ppm, ...: vessel masks by Adam Hoover
+  im0001.vk.ppm, ...: vessel masks by Valentina Kouznetsova, optional
+Get the archives from https://cecas.clemson.edu/~ahoover/stare/probing."""
+
+
+def list_stare(root: str | Path) -> list[FundusFiles]:
+    """List the 20 images of STARE with vessel masks (Hoover et al. 2000), 700 wide and 605 high.
+
+    The data set comes from https://cecas.clemson.edu/~ahoover/stare/probing, in one archive for the
+    images and one for each observer. It has no fields of view: they are estimated from the images.
+    Images without vessel mask are not listed.
+
+    Args:
+        root: The folder with the files ``im0001.ppm``, ``im0001.ah.ppm`` and so on, or with folders
+            of them. The files may be packed: ``im0001.ppm.gz``.
+
+    Returns:
+        The files of each image, sorted by name (``"0001"``, ``"0002"``, ...). The first observer is
+        Adam Hoover (``ah``), the second Valentina Kouznetsova (``vk``).
+
+    Raises:
+        FileNotFoundError: If the folder is missing or has no image or no vessel mask of ``ah``, or
+            an image lacks a mask of ``vk`` that other images have.
+        ValueError: If a mask has no image, or two files have the same identifier.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> from torchattn_blocks.retina import list_stare
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     Image.new("RGB", (700, 605), "orange").save(Path(root, "im0001.ppm"))
+        ...     Image.new("L", (700, 605)).save(Path(root, "im0001.ah.ppm"))
+        ...     [files] = list_stare(root)
+        >>> files.name, files.label.name
+        ('0001', 'im0001.ah.ppm')
+    """
+    folder = Path(root)
+    ending = r"\.(?:ppm|png|tiff?)(?:\.gz)?"
+    images = find_files(folder, r"im(\d{4})" + ending, depth=2)
+    labels = find_files(folder, r"im(\d{4})\.ah" + ending, depth=2)
+    seconds = find_files(folder, r"im(\d{4})\.vk" + ending, depth=2)
+    require_files(images, "image", folder, _STARE_LAYOUT)
+    require_files(labels, "vessel mask", folder, _STARE_LAYOUT)
+    images = {name: path for name, path in images.items() if name in labels}
+    return match_files(images, labels, {}, seconds)
