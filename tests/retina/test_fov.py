@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import data
 
+from torchattn_blocks.retina import synthesize
 from torchattn_blocks.retina.data.chase_files import list_chase_db1
 from torchattn_blocks.retina.data.drive_files import list_drive
 from torchattn_blocks.retina.data.fov import estimate_fov
@@ -141,3 +142,41 @@ def test_agrees_with_the_masks_of_chase_db1(real_data):
 def test_an_image_cut_out_of_the_retina_has_no_border(real_data):
     for files in list_drive(real_data / "DRIVE", "test"):
         assert estimate_fov(files.read().image[150:430, 150:430]).all()
+
+
+def photographed(border, *, rim=1.0, ragged=0.0, height=300, width=290):
+    """A synthetic image with a border and a rim as bright as these fractions of the retina."""
+    fundus = synthesize(1, height=height, width=width)
+    rng = np.random.default_rng(0)
+    row, column = np.indices(fundus.fov.shape)
+    y, x = row - (height - 1) / 2, column - (width - 1) / 2
+    radius = np.hypot(y, x) / np.hypot(y, x)[fundus.fov].max()
+    teeth = ragged * np.cos(9 * np.arctan2(y, x))
+    image = fundus.image * (1 - (1 - rim) * (radius + teeth > 0.97)[..., None])
+    image[~fundus.fov] = border * np.median(fundus.image[fundus.fov], axis=0)
+    image = ndimage.gaussian_filter(image, (1.2, 1.2, 0)) + rng.normal(0, 3, image.shape)
+    return image.clip(0, 255).astype(np.uint8), fundus.fov
+
+
+@pytest.mark.parametrize("border", [0.1, 0.23, 0.3, 0.4])
+def test_a_light_border_is_no_retina(border):
+    image, fov = photographed(border)
+    assert iou(estimate_fov(image), fov) > 0.98
+    image[5:12, 5:40:3] = 255  # camera text
+    assert iou(estimate_fov(image), fov) > 0.98
+    assert iou(estimate_fov(image[30:-30]), fov[30:-30]) > 0.98
+
+
+def test_a_ragged_rim_is_completed():
+    image, fov = photographed(0.03, rim=0.1, ragged=0.02)
+    seen = image.max(2) > 60  # what a threshold alone would find
+    assert iou(seen, fov) < 0.945
+    assert iou(estimate_fov(image), fov) > 0.95
+
+
+def test_light_borders_of_drive(real_data):
+    for files in list_drive(real_data / "DRIVE", "test")[::5]:
+        fundus = files.read()
+        image = fundus.image.copy()
+        image[~fundus.fov] = 0.23 * np.median(image[fundus.fov], axis=0)
+        assert iou(estimate_fov(image), fundus.fov) > 0.985
