@@ -137,6 +137,7 @@ def test_without_test_labels_it_draws_and_says_so(
     assert len(list((tmp_path / "out").glob("*.png"))) == 20
 
 
+@pytest.mark.slow  # `.ci/run` runs it too
 def test_as_a_program_on_synthetic_images(tmp_path):
     done = _program("--epochs", "1", "--out", tmp_path)
     assert done.returncode == 0, done.stderr

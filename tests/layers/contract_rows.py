@@ -53,16 +53,18 @@ ROWS = [
     Row("backbone", lambda: backbone(widths=(4, 6)), 1),
     Row("unet", lambda: unet(widths=(4, 6)), 1),
 ]
-FAMILIES = {"DropBlock2d", "SpatialAttention", "RSAB", "rsan"}
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-one_row_a_family = pytest.mark.parametrize(
-    "row",
-    [
-        pytest.param(row, id=row.name, marks=() if row.name in FAMILIES else pytest.mark.slow)
-        for row in ROWS
-    ],
-)
 both_modes = pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+
+
+def one_row_a_family(network: str = "rsan") -> pytest.MarkDecorator:
+    """A row of each layer, and one network; the others are slow."""
+    chosen = {"DropBlock2d", "SpatialAttention", "RSAB", network}
+    rows = [
+        pytest.param(row, id=row.name, marks=() if row.name in chosen else pytest.mark.slow)
+        for row in ROWS
+    ]
+    return pytest.mark.parametrize("row", rows)
 
 
 def image(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:

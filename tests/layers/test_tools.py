@@ -139,7 +139,7 @@ def test_distributed_data_parallel(row, one_process_group):
 ANY_SIZE = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
 
 
-@one_row_a_family
+@one_row_a_family()
 @pytest.mark.filterwarnings("ignore")  # the exporter warns of its own parts
 def test_onnx_for_all_sizes(row):
     layer = made(row, training=False)

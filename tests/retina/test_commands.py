@@ -236,6 +236,7 @@ def test_study_does_what_is_left_and_tabulates(command, images, tmp_path):
     assert log.stat().st_size == length
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_evaluation")
 def test_a_failing_piece_of_a_study_is_named_and_the_others_done(command, images, tmp_path):
     grid = ["study", "--folder", images, "--models", "backbone", "--out", tmp_path]
