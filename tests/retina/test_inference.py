@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from torchattn_blocks import rsan
 from torchattn_blocks.retina import vessel_probability
 
 
@@ -55,15 +56,20 @@ def test_refuses_a_model_with_more_maps():
 
 
 @pytest.mark.parametrize("flips", [False, True])
-@pytest.mark.parametrize(("height", "width"), [(50, 61), (12, 90), (33, 32)])
-def test_an_image_above_the_side_is_seen_in_tiles_of_it(height, width, flips):
+@pytest.mark.parametrize(("height", "width"), [(121, 133), (12, 190), (33, 80)])
+def test_tiles_are_equal_to_the_whole_image(height, width, flips, monkeypatch):
+    # Smaller tiles and margins for a network of two levels, which sees less far: 7 + 2 * 7 + 7.
+    monkeypatch.setattr("torchattn_blocks.retina.predict._TILE", 80)
+    monkeypatch.setattr("torchattn_blocks.retina.predict._MARGIN", 32)
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    model, shapes = Red(), set()
-    model.register_forward_pre_hook(lambda module, x: shapes.add(x[0].shape))
-    probability = vessel_probability(model, image, 32, flips=flips)
-    assert shapes == {(1, 3, 32, 32)}
-    expected = 1 / (1 + np.exp(-4 / 255 * image[..., 0]))
-    np.testing.assert_allclose(probability, expected, rtol=1e-4)
+    model, shapes = rsan(widths=(4, 8)), []
+    model.register_forward_pre_hook(lambda module, x: shapes.append(x[0].shape))
+    whole = vessel_probability(model, image, flips=flips)
+    shapes.clear()
+    tiles = vessel_probability(model, image, 32, flips=flips)
+    np.testing.assert_allclose(tiles, whole, atol=1e-5)
+    assert max(max(shape[2:]) for shape in shapes) <= 80
+    assert (len(shapes) > 4) == (max(height, width) > 80)
 
 
 class Right(Red):

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
 
 import numpy as np
 import torch
-from monai.inferers import SlidingWindowInferer
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
@@ -20,6 +18,10 @@ from .weights import Trained
 # An image whose size differs by less than this from the size trained at is not resampled, because
 # that blurs it: estimated diameters of images of one camera differ by as much.
 _ALIKE = 0.03
+# Larger images are computed in tiles of this side. The networks see this far at most: a stage of
+# RSAN sees 7 pixels at its own resolution, twice at each of three levels and once at the fourth.
+# Multiples of 8, so that poolings meet the same pixels in a tile as in the image.
+_TILE, _MARGIN = 1024, 168
 
 
 def segment(
@@ -86,8 +88,9 @@ def vessel_probability(
         model: A network from images (1, 3, H, W) to logits (1, 1, H, W). It is in evaluation mode
             during the call and runs on the device of its parameters.
         image: RGB values of shape (H, W, 3), 0 to 255.
-        side: Pad the image with zeros around it to `side` x `side` pixels, as in training. A larger
-            image is cut into overlapping tiles of that size. None: neither.
+        side: Pad the image with zeros around it to `side` x `side` pixels, as in training. Images
+            of more than 1024 pixels are computed in overlapping tiles, to save memory. None:
+            neither.
         flips: Average over the image and its three flips (horizontal, vertical, both). It takes
             four times as long and often scores a little higher.
 
@@ -112,18 +115,29 @@ def vessel_probability(
     height, width = image.shape[:2]
     mirrors: list[tuple[int, ...]] = [(), (2,), (3,), (2, 3)] if flips else [()]
 
-    def probability(x: Tensor) -> Tensor:
-        each = [_probability(model, x.flip(axes)).flip(axes) for axes in mirrors]
-        return torch.stack(each).mean(0)
-
+    fits = side is None or max(height, width) <= side
     with _evaluation(model):
-        if side is None or max(height, width) <= side:
-            whole = probability(image_tensor(image, side)[None].to(device))
-        else:
-            # Near its border a tile counts less: the network sees less of the surroundings there.
-            tiles = SlidingWindowInferer((side, side), overlap=0.25, mode="gaussian")
-            whole = cast(Tensor, tiles(image_tensor(image)[None].to(device), probability))
-    return crop_evenly(whole[0, 0], height, width).cpu().numpy()
+        x = image_tensor(image, side if fits else None)[None].to(device)
+        see = _probability if fits else _in_tiles
+        each = [see(model, x.flip(axes)).flip(axes) for axes in mirrors]
+    return crop_evenly(torch.stack(each).mean(0)[0, 0], height, width).cpu().numpy()
+
+
+def _in_tiles(model: nn.Module, x: Tensor) -> Tensor:
+    """The probabilities of an image, computed tile by tile if it is larger than a tile.
+
+    Of each tile only the part is kept that sees no other surroundings than in the whole image.
+    """
+    height, width = x.shape[-2:]
+    result = x.new_empty((1, 1, height, width))
+    kept = _TILE - 2 * _MARGIN if max(height, width) > _TILE else _TILE
+    for top in range(0, height, kept):
+        for left in range(0, width, kept):
+            above, before = max(top - _MARGIN, 0), max(left - _MARGIN, 0)
+            tile = x[..., above : top + kept + _MARGIN, before : left + kept + _MARGIN]
+            part = _probability(model, tile)[..., top - above :, left - before :][..., :kept, :kept]
+            result[..., top : top + kept, left : left + kept] = part
+    return result
 
 
 def _probability(model: nn.Module, x: Tensor) -> Tensor:
