@@ -85,14 +85,12 @@ def _largest_filled(bright: Mask) -> Mask:
 
 
 def _unlike_corners(brightness: NDArray[np.uint8]) -> Mask:
-    """Pixels brighter than the four corners of an image, if these are alike."""
+    """Pixels brighter than the four corners of an image."""
     side = max(min(brightness.shape) // 40, 4)
     rows = [slice(None, side), slice(-side, None)]
     corners = np.stack([brightness[r, c].ravel() for r in rows for c in rows]).astype(float)
     levels = np.median(corners, axis=1)
     noise = 1.48 * np.median(np.abs(corners - levels[:, None]))  # a normal's standard deviation
-    if np.ptp(levels) > 4 * noise + 4:
-        return np.zeros(brightness.shape, dtype=np.bool_)
     smooth = gaussian(brightness.astype(np.float32), 1.5, preserve_range=True)
     return smooth > np.median(levels) + 3 * noise + 2
 
