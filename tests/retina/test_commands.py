@@ -168,6 +168,13 @@ def test_evaluate_scores_the_maps_of_any_program(command, images, trained, tmp_p
     assert bare["fov"] == others["fov"]
     assert bare["chosen_on"] == []
     assert "chosen" not in bare
+    for path in (tmp_path / "maps").glob("*-vessels.png"):  # masks have no curve
+        path.rename(tmp_path / "maps" / path.name.replace("vessels", "prob"))
+    for path in (tmp_path / "maps").glob("*-probability.png"):
+        path.unlink()
+    out = command("evaluate", *data, "--predictions", tmp_path / "maps", "--out", tmp_path / "mask")
+    assert "No curves" in out
+    assert (tmp_path / "mask" / "report.json").is_file()
     with pytest.raises(SystemExit, match="either --predictions or --weights"):
         command("evaluate", *data, *weights, "--predictions", tmp_path / "maps")
 

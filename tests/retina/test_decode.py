@@ -51,6 +51,27 @@ def test_12_bits_in_16_are_refused_and_not_read_as_black(tmp_path, ending, value
         read(path)
 
 
+def test_transparency_does_not_hide_that_colours_are_dark(tmp_path):
+    values = np.concatenate([COLOURS // 16, np.full((12, 16, 1), 65535, np.uint16)], -1)
+    tifffile.imwrite(tmp_path / "x.tif", values, photometric="rgb", extrasamples=["unassalpha"])
+    with pytest.raises(ValueError, match="16 bits per channel"):
+        read(tmp_path / "x.tif")
+
+
+def test_ppm_of_16_bits(tmp_path):
+    for name, values, kind in (("x.ppm", COLOURS, "P6"), ("x.pgm", RAMP, "P5")):
+        path = tmp_path / name
+        for scale, right in ((1, True), (16, False)):
+            body = (values // scale).astype(">u2").tobytes()
+            path.write_bytes(f"{kind} 16 12 65535\n".encode() + body)
+            if right:
+                expected = values if values.ndim == 3 else np.stack([values] * 3, -1)
+                assert np.abs(read(path).image - expected / 257).max() <= 1
+            else:
+                with pytest.raises(ValueError, match="16 bits per channel"):
+                    read(path)
+
+
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
 def test_32_bits_are_refused(tmp_path, dtype):
     tifffile.imwrite(tmp_path / "x.tif", RAMP.astype(dtype))
@@ -110,9 +131,10 @@ def resized():
         (arteries_and_veins(), "in colour: save it in black and white"),
         (VESSELS // 255, "multiply it by 255"),
         (resized(), "grey edges, from resizing or JPEG"),
+        (VESSELS // 255 * 100, r"It holds the values \[0, 100\]: set the marked ones to 255"),
         ((RAMP >> 8).astype(np.uint8), "seems to be an image"),
     ],
-    ids=["transparent", "colour", "0 and 1", "grey edges", "image"],
+    ids=["transparent", "colour", "0 and 1", "grey edges", "a class", "image"],
 )
 def test_what_is_no_mask_gets_advice_by_what_it_is(tmp_path, pixels, advice):
     height, width = pixels.shape[:2]

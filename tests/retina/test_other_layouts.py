@@ -1,6 +1,7 @@
 """STARE, HRF, CSV files, and the layouts that people's copies of DRIVE and CHASE_DB1 have."""
 
 import gzip
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,6 +83,19 @@ def test_hrf(tmp_path):
         list_hrf(tmp_path)
 
 
+def test_a_csv_beside_its_images_gives_names_that_stay_in_a_folder(tmp_path):
+    image(tmp_path / "images" / "a.png", 10)
+    table = tmp_path / "splits" / "all.csv"
+    table.parent.mkdir()
+    table.write_text("Image ,LABEL\n\n../images/a.png,\n")
+    [files] = list_csv(table)
+    assert files.name == "images/a"
+    assert blue(files.read()) == 10
+    table.write_bytes("image\né.png\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"all\.csv: must be in UTF-8"):
+        list_csv(table)
+
+
 def test_csv(tmp_path):
     image(tmp_path / "eyes" / "a.png", 10)
     image(tmp_path / "test" / "b.png", 20)
@@ -125,6 +139,11 @@ def test_an_ill_formed_csv_is_refused(tmp_path, error, text, message):
 # Copies of DRIVE and CHASE_DB1 as people have them.
 
 
+def to_numbers(root):
+    for path in list(root.glob("*/*/*_*")):
+        path.rename(path.with_name(path.name[:2] + path.suffix))
+
+
 def to_png(root):
     for path in [*root.rglob("*.tif"), *root.rglob("*.gif"), *root.rglob("*.jpg")]:
         with Image.open(path) as picture:
@@ -147,13 +166,14 @@ def rename(old, new):
     "change",
     [
         to_png,
+        to_numbers,
         remove_fovs,
         rename("test", "testing"),
         rename("test", "TEST"),
         rename("training", "Train"),
         rename("test/1st_manual", "test/1st_Manual"),
     ],
-    ids=["png", "no mask", "testing", "TEST", "Train", "1st_Manual"],
+    ids=["png", "numbers", "no mask", "testing", "TEST", "Train", "1st_Manual"],
 )
 def test_copies_of_drive(tmp_path, change):
     make_drive(tmp_path)
@@ -203,11 +223,30 @@ def test_the_paper_authors_own_layout_is_a_folder(tmp_path):
     assert protocol.test == ("test/4", "test/5")
 
 
-@pytest.mark.parametrize("level", ["..", "training", "../..", "training/images"])
-def test_a_wrong_level_of_folder_gets_a_suggestion(tmp_path, level):
-    root = tmp_path / "archive" / "DRIVE"
+@pytest.mark.parametrize("level", ["..", "training", "../..", "training/images", "../../.."])
+def test_a_wrong_level_of_folder_gets_a_suggestion(tmp_path, monkeypatch, level):
+    root = tmp_path / "my" / "archive" / "DRIVE"
     make_drive(root)
-    given = (root / level).resolve()
+    monkeypatch.chdir((root / level).resolve())
     with pytest.raises(FileNotFoundError) as error:
-        list_drive(given, "training")
-    assert (f"Did you mean {root}?" in str(error.value)) == (level != "training/images")
+        list_drive(".", "training")
+    shown = str(error.value).partition("Did you mean ")[2].rstrip("?")
+    assert (shown != "") == (level != "../../..")
+    assert not shown or (root / level / shown).resolve() == root or Path(shown) == root
+
+
+@pytest.mark.parametrize("inner", ["images", "images/a"])
+def test_a_folder_too_low_gets_a_suggestion(tmp_path, inner):
+    make_chase(tmp_path / "chase")
+    make_stare(tmp_path / "stare", packed=False, folders=False)
+    for name, list_files in (("chase", list_chase_db1), ("stare", list_stare)):
+        (tmp_path / name / inner).mkdir(parents=True)
+        with pytest.raises(FileNotFoundError, match=f"Did you mean {tmp_path / name}") as error:
+            list_files(tmp_path / name / inner)
+        assert "Get the archive" in str(error.value)
+
+
+def test_the_folder_of_the_right_name_comes_first(tmp_path):
+    make_drive(tmp_path)
+    (tmp_path / "train" / "images").mkdir(parents=True)
+    assert len(list_drive(tmp_path, "training")) == 3

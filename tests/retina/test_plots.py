@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from PIL import Image
 from skimage.segmentation import find_boundaries
@@ -33,6 +34,20 @@ def test_sheet(tmp_path):
     assert full.width - 10 == 2 * (bare.width - 10)  # four panels, or two, and a margin
     assert holds(full, fundus.image)  # a dot for each pixel
     assert holds(bare, fundus.image)
+
+
+def test_a_sheet_is_true_to_the_pixel_in_any_style(tmp_path):
+    fundus = replace(synthesize(1, height=80, width=70), name="a$_$b")
+    with rc_context({"savefig.dpi": 300, "savefig.bbox": "tight"}):
+        save_sheet(tmp_path / "x.png", fundus, np.where(fundus.label, 0.8, 0.1))
+    assert holds(Image.open(tmp_path / "x.png").convert("RGB"), fundus.image)
+
+
+@pytest.mark.parametrize("width", [590, 1175])
+def test_a_sheet_is_never_wider_than_2400_pixels(tmp_path, width):
+    fundus = synthesize(1, height=64, width=width)
+    save_sheet(tmp_path / "x.png", fundus, np.where(fundus.label, 0.8, 0.1))
+    assert Image.open(tmp_path / "x.png").width <= 2400
 
 
 def test_a_sheet_of_a_large_image_is_shrunk_by_a_whole_number(tmp_path):

@@ -89,8 +89,8 @@ def vessel_probability(
             during the call and runs on the device of its parameters.
         image: RGB values of shape (H, W, 3), 0 to 255.
         side: Pad the image with zeros around it to `side` x `side` pixels, as in training. Images
-            of more than 1024 pixels are computed in overlapping tiles, to save memory. None:
-            neither.
+            of more than 1024 pixels are computed in overlapping tiles, to save memory; for networks
+            of up to four stages the result is the same. None: neither.
         flips: Average over the image and its three flips (horizontal, vertical, both). It takes
             four times as long and often scores a little higher.
 

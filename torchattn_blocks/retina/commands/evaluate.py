@@ -37,7 +37,7 @@ class Evaluate:
     drive."""
     predictions: Path | None = None
     """Folder of probability maps to score instead of weights: grey images of 8 or 16 bits, or .npy
-    with values from 0 to 1, named as the images."""
+    or 32-bit TIFF with values from 0 to 1, named as the images."""
     out: Path = Path("runs/evaluate")
     """Folder to write to."""
     flips: bool = False
@@ -48,6 +48,7 @@ class Evaluate:
     def __call__(self) -> None:
         """Run the command."""
         import csv
+        import math
 
         from ..evaluation.plots import save_score_curves
         from ..evaluation.report import (
@@ -87,12 +88,15 @@ class Evaluate:
             writer.writeheader()
             writer.writerows(rows)
         seconds = [fundus.second_label for fundus in test if fundus.second_label is not None]
-        save_score_curves(
-            self.out / "curves.png",
-            probabilities,
-            [fundus.label for fundus in test if fundus.label is not None],
-            seconds=seconds if len(seconds) == len(test) else None,
-        )
+        if math.isnan(report["whole"]["pooled"]["AUC"]):
+            print("No curves: all probabilities are 0 or 1.")
+        else:
+            save_score_curves(
+                self.out / "curves.png",
+                probabilities,
+                [fundus.label for fundus in test if fundus.label is not None],
+                seconds=seconds if len(seconds) == len(test) else None,
+            )
         for fundus, probability in zip(test, probabilities, strict=True) if self.pictures else ():
             path = self.out / f"{fundus.name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)  # a name may contain folders
@@ -129,12 +133,12 @@ class Evaluate:
         self, split: "Split", validation: "list[Fundus]", test: "list[Fundus]"
     ) -> "tuple[dict[str, Any], list[Probability], list[Probability]]":
         """The same with maps from a folder, which need not hold those of the validation images."""
-        from ..data.predictions import read_predictions
+        from ..data.predictions import find_predictions, read_prediction
 
         folder = self.predictions or Path()
-        probabilities = read_predictions(folder, split.test, test)
-        try:
-            watched = read_predictions(folder, split.validation, validation)
-        except FileNotFoundError:
-            watched = []
+        found = find_predictions(folder, (files for part in split for files in part))
+        probabilities = [read_prediction(folder, found, fundus) for fundus in test]
+        watched = []
+        if all(fundus.name in found for fundus in validation):
+            watched = [read_prediction(folder, found, fundus) for fundus in validation]
         return {"predictions": folder.name}, watched, probabilities

@@ -6,7 +6,7 @@ The data set may not be redistributed, so the package contains none of its image
 from pathlib import Path
 
 from .files import FundusFiles
-from .search import EXTENSION, find_files, match_files, require_files
+from .search import EXTENSION, find_files, match_files, require_files, suggests_folder
 
 _CHASE_LAYOUT = """\
 The folder of CHASE_DB1 must contain (NNx is 01L, 01R, ..., 14R)
@@ -15,6 +15,7 @@ Get the archive from Kingston University, https://researchinnovation.kingston.ac
 "CHASE_DB1 retinal vessel reference dataset"."""
 
 
+@suggests_folder
 def list_chase_db1(root: str | Path) -> list[FundusFiles]:
     """List the 28 images of CHASE_DB1 (Fraz et al. 2012), 999 wide and 960 high.
 

@@ -20,7 +20,7 @@ def list_csv(path: str | Path) -> list[FundusFiles]:
 
     Returns:
         The files of each image, sorted by name. The name is the relative path of the image without
-        its ending, or the stem of an absolute one.
+        its ending and without ``..``, or the stem of an absolute one.
 
     Raises:
         FileNotFoundError: If the CSV file or a file named in it does not exist.
@@ -44,24 +44,30 @@ def list_csv(path: str | Path) -> list[FundusFiles]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: this CSV file does not exist")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, skipinitialspace=True)
-        header = list(reader.fieldnames or ())
-        if "image" not in header or not {*header} <= {*_COLUMNS}:
-            raise ValueError(
-                f"{path}: columns must be image and, optionally, {', '.join(_COLUMNS[1:])}; "
-                f"got {', '.join(header) or 'none'}"
-            )
-        rows = list(reader)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as cause:
+        raise ValueError(f"{path}: must be in UTF-8 ({cause})") from cause
+    reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
+    header = [name.strip().lower() for name in reader.fieldnames or ()]
+    if "image" not in header or not {*header} <= {*_COLUMNS}:
+        raise ValueError(
+            f"{path}: columns must be image and, optionally, {', '.join(_COLUMNS[1:])}, separated "
+            f"by commas; got {', '.join(header) or 'none'}"
+        )
+    reader.fieldnames = header
+    rows = [(reader.line_num, row) for row in reader]
     if not rows:
         raise ValueError(f"{path}: must have at least 1 row, got 0")
     files: dict[str, FundusFiles] = {}
-    for number, row in enumerate(rows, start=2):
+    for number, row in rows:
         given = {column: _file(path, number, row.get(column)) for column in _COLUMNS}
         if given["image"] is None:
             raise ValueError(f"{path}: row {number} has no image")
         relative = Path(str(row["image"]).strip())
-        name = relative.stem if relative.is_absolute() else relative.with_suffix("").as_posix()
+        # Without "..": files are written under the name, which must not lead out of a folder.
+        parts = [part for part in relative.with_suffix("").parts if part != ".."]
+        name = relative.stem if relative.is_absolute() else "/".join(parts)
         if name in files:
             raise ValueError(f"{path}: row {number}: another row has the image {name} too")
         files[name] = FundusFiles(

@@ -22,6 +22,10 @@ def decode(path: Path, mode: Literal["RGB", "L"]) -> NDArray[np.uint8]:
         return np.array(image.convert(mode))  # np.asarray's array could not be written to
 
 
+class RefusedError(ValueError):
+    """An image file is whole, but not of the kind that is wanted."""
+
+
 @contextmanager
 def opened_image(path: Path) -> Iterator[Image.Image]:
     """Open an image file; an error while it is decoded names the file."""
@@ -30,6 +34,8 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
             yield image
     except (FileNotFoundError, IsADirectoryError, PermissionError, MemoryError):
         raise  # they name the cause themselves, and another copy of the file would not help
+    except RefusedError as cause:
+        raise ValueError(f"{path}: {cause}") from None
     except Exception as cause:  # OSError, TypeError, DecompressionBombError and more
         raise ValueError(
             f"{path}: cannot be decoded ({cause}). Replace the file, from its archive for example."
@@ -37,15 +43,16 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
 
 
 def _open(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+    return cast(IO[bytes], gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
 def _depth(image: Image.Image) -> int:
     """Bits per channel of an image file that is not decoded yet."""
-    if image.mode in ("I", "F"):
-        return 32
-    layouts = [str(tile.args) for tile in getattr(image, "tile", [])]  # such as RGB;16B
-    return 16 if any(";16" in layout for layout in layouts) else 8
+    # Such as RGB;16B, or in PPM the greatest value.
+    layouts = str([tile.args for tile in getattr(image, "tile", [])])
+    if ";16" in layouts or "65535" in layouts:
+        return 16
+    return 32 if image.mode in ("I", "F") else 8
 
 
 def _in_8_bits(image: Image.Image, depth: int) -> Image.Image:
@@ -53,17 +60,18 @@ def _in_8_bits(image: Image.Image, depth: int) -> Image.Image:
     if depth == 8:
         return image
     if depth == 32:
-        raise ValueError(
+        raise RefusedError(
             "it has 32 bits per channel, and the file does not say which value is white. Save it "
-            "with 8 bits per channel"
+            "with 8 bits per channel."
         )
     values = np.array(image)
-    if values.dtype == np.uint16:  # of colour images Pillow itself keeps the upper 8 bits
+    if values.dtype != np.uint8:  # of colour images Pillow itself keeps the upper 8 bits
         values = (values >> 8).astype(np.uint8)
-    if values.max() < 128:  # 12 bits of a camera, say, in a file of 16
-        raise ValueError(
+    colours = values[..., :3] if image.mode == "RGBA" else values
+    if colours.max() < 128:  # 12 bits of a camera, say, in a file of 16
+        raise RefusedError(
             "it has 16 bits per channel, but its brightest value is less than half of 65535. Save "
-            "it with 8 bits per channel"
+            "it with 8 bits per channel."
         )
     return Image.fromarray(values)
 
@@ -103,8 +111,11 @@ def _advice(path: Path, grey: NDArray[np.uint8]) -> str:
         return "It has transparent pixels: save it without an alpha channel, in black and white."
     if (colours != colours[..., :1]).any():
         return "It is in colour: save it in black and white."
-    if set(np.unique(grey)) <= {0, 1}:
+    values = np.unique(grey).tolist()
+    if set(values) <= {0, 1}:
         return "It holds 0 and 1: multiply it by 255."
+    if len(values) <= 8:
+        return f"It holds the values {values}: set the marked ones to 255 and the others to 0."
     if ((grey < 64) | (grey > 191)).mean() > 0.9:
         return "It has grey edges, from resizing or JPEG: set values above 127 to 255, others to 0."
     return "It seems to be an image: save it with the values 0 and 255."

@@ -15,7 +15,7 @@ The folder of DRIVE must contain (NN is 21 to 40 in training/ and 01 to 20 in te
   test/      images/NN_*.tif  mask/NN_*_mask.gif, and from some sources 1st_manual/, 2nd_manual/
 Get the archive from https://drive.grand-challenge.org."""
 _SPLITS = {"training": ("training", "train"), "test": ("test", "testing")}
-_DRIVE_NAME = r"(\d\d)_.+" + EXTENSION
+_DRIVE_NAME = r"(\d\d)(?:_.+)?" + EXTENSION
 
 
 @suggests_folder

@@ -25,8 +25,8 @@ def list_hrf(root: str | Path) -> list[FundusFiles]:
         The files of each image, sorted by name (``"01_dr"``, ``"01_g"``, ...).
 
     Raises:
-        FileNotFoundError: If a folder is missing or empty, or an image lacks its vessel mask or its
-            field of view.
+        FileNotFoundError: If ``images/`` or ``manual1/`` is missing or empty, or an image lacks its
+            vessel mask or a field of view that other images have.
         ValueError: If a mask has no image, or two files of a folder have the same identifier.
 
     Example:
@@ -49,8 +49,6 @@ def list_hrf(root: str | Path) -> list[FundusFiles]:
     images = find_files(places[0], stem + EXTENSION, str.lower)
     labels = find_files(places[1], stem + EXTENSION, str.lower)
     fovs = find_files(places[2], stem + "_mask" + EXTENSION, str.lower)
-    for found, kind, place in zip(
-        (images, labels, fovs), ("image", "vessel mask", "field of view"), places, strict=True
-    ):
-        require_files(found, kind, place, _HRF_LAYOUT)
+    require_files(images, "image", places[0], _HRF_LAYOUT)
+    require_files(labels, "vessel mask", places[1], _HRF_LAYOUT)
     return match_files(images, labels, fovs, {})

@@ -1,7 +1,7 @@
 """Probability maps written by any program."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,74 +9,98 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..fundus import Fundus
-from .decode import opened_image
+from .decode import RefusedError, opened_image
 from .files import FundusFiles
 from .search import EXTENSION
 
-_WHITE = {"1": 1, "L": 255, "I;16": 65535, "I;16B": 65535, "I": 65535, "F": 1}  # by Pillow's mode
+# The value of a probability of 1, by Pillow's mode.
+_WHITE = {"1": 1, "L": 255, "I;16": 65535, "I;16B": 65535, "I": 65535, "F": 1}
 
 
-def find_prediction(folder: Path, files: FundusFiles) -> Path:
-    """The probability map of an image: its name or file stem, perhaps with a suffix.
+def find_predictions(folder: Path, files: Iterable[FundusFiles]) -> dict[str, list[Path]]:
+    """Those files of a folder that may be the probability maps of these images, by image name.
 
-    Of several files that fit, it is the one with ``prob`` in its name, as the command ``segment``
-    writes it.
+    A map has the name or the file stem of its image, perhaps with a suffix. Each belongs to the
+    image with the longest name that fits, so that ``eye_2.png`` is not of image ``eye`` if there is
+    an image ``eye_2``. Of several maps of an image, an exact name comes first, and then a suffix
+    with ``prob``, as the command ``segment`` writes it.
     """
-    *above, name = files.name.split("/")
-    place = folder.joinpath(*above)
-    place = place if place.is_dir() else folder
-    if not place.is_dir():
+    if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: this folder does not exist")
-    stems = {files.image.stem, name}
-    own = "|".join(map(re.escape, sorted(stems, key=len, reverse=True)))
-    pattern = rf"({own})([_.-].*)?({EXTENSION}|\.npy)"
-    found = [p for p in sorted(place.iterdir()) if re.fullmatch(pattern, p.name, re.IGNORECASE)]
-    exact = [p for p in found if p.stem in stems]
-    named = [p for p in found if "prob" in p.stem.lower()]
-    fitting = exact or named or found
-    if len(fitting) != 1:
+    places: dict[Path, dict[str, str]] = {}  # names of images by their stems, for each place
+    for one in files:
+        *above, stem = one.name.split("/")
+        place = folder.joinpath(*above)
+        owners = places.setdefault(place if place.is_dir() else folder, {})
+        owners |= {stem.lower(): one.name, one.image.stem.lower(): one.name}
+    found: dict[str, list[tuple[int, Path]]] = {}
+    for place, owners in places.items():
+        for path in sorted(place.iterdir()):
+            parts = re.fullmatch(rf"([^.].*?)({EXTENSION}|\.npy)", path.name.lower())
+            fitting = [owner for owner in owners if parts and _fits(parts[1], owner)]
+            if parts and fitting:
+                owner = max(fitting, key=len)
+                suffix = parts[1][len(owner) :]
+                rank = 0 if not suffix else 1 if "prob" in suffix else 2
+                found.setdefault(owners[owner], []).append((rank, path))
+    return {
+        name: [path for rank, path in ranked if rank == min(ranked)[0]]
+        for name, ranked in found.items()
+    }
+
+
+def _fits(stem: str, owner: str) -> bool:
+    return stem == owner or (stem.startswith(owner) and stem[len(owner)] in "_.-")
+
+
+def read_prediction(
+    folder: Path, found: Mapping[str, list[Path]], fundus: Fundus
+) -> NDArray[np.float32]:
+    """The probability map of an image, values between 0 and 1."""
+    paths = found.get(fundus.name, [])
+    if len(paths) != 1:
         raise FileNotFoundError(
-            f"{place}: must hold 1 probability map of image {files.name}, such as {name}.png or "
-            f"{files.image.stem}_prob.npy, got {', '.join(p.name for p in fitting) or 'none'}"
+            f"{folder}: must hold 1 probability map of image {fundus.name}, with its name and "
+            f"perhaps a suffix, got {', '.join(path.name for path in paths) or 'none'}"
         )
-    return fitting[0]
-
-
-def read_predictions(
-    folder: Path, files: Sequence[FundusFiles], images: Sequence[Fundus]
-) -> list[NDArray[np.float32]]:
-    """The probability maps of images, values between 0 and 1."""
-    paths = [find_prediction(folder, one) for one in files]
-    return [_read(path, fundus) for path, fundus in zip(paths, images, strict=True)]
-
-
-def _read(path: Path, fundus: Fundus) -> NDArray[np.float32]:
-    values, white = _npy(path) if path.suffix.lower() == ".npy" else _image(path)
-    if values.shape != fundus.fov.shape:
+    [path] = paths
+    probability = (_npy(path) if path.suffix.lower() == ".npy" else _image(path)).squeeze()
+    if probability.shape != fundus.fov.shape:
         raise ValueError(
-            f"{path}: must have the image's shape {fundus.fov.shape}, got {values.shape}"
+            f"{path}: must have the image's shape {fundus.fov.shape}, got {probability.shape}"
         )
-    probability = (values / white).astype(np.float32)
     if not ((probability >= 0) & (probability <= 1)).all():  # false for NaN too
         raise ValueError(
-            f"{path}: probabilities must lie in [0, 1], got values from {probability.min():g} to "
-            f"{probability.max():g}"
+            f"{path}: probabilities must lie in [0, 1], got values from {probability.min()} to "
+            f"{probability.max()}"
         )
-    return probability
+    return probability.astype(np.float32)
 
 
-def _npy(path: Path) -> tuple[NDArray[Any], int]:
+def _npy(path: Path) -> NDArray[Any]:
     try:
-        return np.load(path, allow_pickle=False), 1
+        values = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as cause:
         raise ValueError(f"{path}: not an array of NumPy ({cause})") from cause
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
+        raise ValueError(f"{path}: not an array of real numbers")
+    return values
 
 
-def _image(path: Path) -> tuple[NDArray[Any], int]:
+def _image(path: Path) -> NDArray[Any]:
     with opened_image(path) as image:
         if image.mode == "P" or image.mode.startswith(("RGB", "LA")):
             colours = np.array(image.convert("RGB"))
             if (colours != colours[..., :1]).any():
-                raise ValueError("it is in colour, and no probability map")
-            return colours[..., 0], 255
-        return np.array(image), _WHITE[image.mode]
+                raise RefusedError("it is in colour, not a probability map")
+            values, white = colours[..., 0], 255
+        elif image.mode in _WHITE:
+            values, white = np.array(image), _WHITE[image.mode]
+        else:
+            raise RefusedError(f"it has Pillow's mode {image.mode}, not grey")
+        if white > 1 and 0 < values.max() <= white // 255:
+            raise RefusedError(
+                f"its brightest value is {values.max()}, but a probability of 1 is {white}. Scale "
+                "its values"
+            )
+        return values / white

@@ -48,9 +48,11 @@ def _files(folder: Path, depth: int) -> Iterator[Path]:
 
 def subfolder(folder: Path, *names: str) -> Path:
     """The folder in `folder` with one of these names, in any case; else that of the first name."""
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.is_dir() and path.name.lower() in names:
-            return path
+    inner = [path for path in sorted(folder.iterdir()) if path.is_dir()] if folder.is_dir() else []
+    for name in names:
+        for path in inner:
+            if path.name.lower() == name:
+                return path
     return folder / names[0]
 
 
@@ -110,7 +112,7 @@ def suggests_folder(list_files: Lister) -> Lister:
 
 
 def _near(root: Path) -> Iterator[Path]:
-    """The folder above, the folders in a folder, and the folders in those."""
-    yield root.parent
+    """The two folders above, the folders in a folder, and the folders in those."""
+    yield from root.resolve().parents[:2]
     for pattern in ("*/", "*/*/"):
         yield from sorted(path for path in root.glob(pattern) if path.is_dir())

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from .files import FundusFiles
-from .search import find_files, match_files, require_files
+from .search import find_files, match_files, require_files, suggests_folder
 
 _STARE_LAYOUT = """\
 The folder of STARE must contain, itself or in folders, packed (.gz) or not,
@@ -12,6 +12,7 @@ The folder of STARE must contain, itself or in folders, packed (.gz) or not,
 Get the archives from https://cecas.clemson.edu/~ahoover/stare/probing."""
 
 
+@suggests_folder
 def list_stare(root: str | Path) -> list[FundusFiles]:
     """List the 20 images of STARE with vessel masks (Hoover et al. 2000), 700 wide and 605 high.
 

@@ -252,10 +252,16 @@ def _paint(rng: Generator, view: _View, fovea: Floats, hilum: Floats) -> Floats:
     radius = rng.uniform(0.13, 0.16)
     disc = hilum - [rng.uniform(0.02, 0.06), 0]
     edge = view.distance(disc, rng.uniform(0.95, 1.12))[..., None] - radius
-    image += (paint * [1.2, 1.65, 1.4] - image) * 0.9 / (1 + np.exp(edge / 0.013))
+    image += (paint * [1.2, 1.65, 1.4] - image) * 0.9 * _inside(edge, 0.013)
     edge = view.distance(disc - [0.02, 0])[..., None] - radius * rng.uniform(0.35, 0.6)
-    image += paint * [0.3, 0.8, 1.0] / (1 + np.exp(edge / 0.015))
+    image += paint * [0.3, 0.8, 1.0] * _inside(edge, 0.015)
     return image
+
+
+def _inside(edge: Floats, blur: float) -> Floats:
+    """From 1 within a blurred edge to 0 beyond it."""
+    with np.errstate(over="ignore"):  # far outside, in long images: the result is 0
+        return 1 / (1 + np.exp(edge / blur))
 
 
 def _expose(rng: Generator, scene: Floats, fov: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
@@ -115,7 +116,8 @@ def save_sheet(
     if fundus.label is not None:
         panels["first observer"] = fundus.label
         panels[f"errors at {threshold:g}"] = error_map(probability, fundus.label, threshold)
-    shrink = -(-fundus.fov.shape[1] * len(panels) // (_WIDEST - _GAP * (len(panels) + 1)))
+    room = (_WIDEST - _GAP * (len(panels) + 1)) // len(panels)
+    shrink = -(-fundus.fov.shape[1] // room)
     drawn = {title: _shrunk(panel, shrink) for title, panel in panels.items()}
     outline = find_boundaries(_shrunk(fundus.fov, shrink)[..., 0] > 127, mode="inner")
     drawn["probability of vessel"][outline] = _MARK
@@ -128,7 +130,7 @@ def save_sheet(
         left = _GAP + i * (column + _GAP) + (column - width) // 2
         figure.figimage(pixels, left, _BELOW, resize=False, origin="upper")  # a pixel is a dot
         middle = (left + width / 2) / size[0]
-        figure.text(middle, 1 - 18 / size[1], title, ha="center", fontsize=9)
+        figure.text(middle, 1 - 18 / size[1], title, ha="center", fontsize=9, parse_math=False)
     start = (_GAP + column + _GAP + (column - min(width, 300)) // 2) / size[0]
     bar = figure.add_axes((start, 50 / size[1], min(width, 300) / size[0], 10 / size[1]))
     bar.imshow(np.linspace(0, 1, 256)[None], cmap="gray", aspect="auto", extent=(0, 1, 0, 1))
@@ -141,7 +143,8 @@ def save_sheet(
         colours = {"true positive": _FOUND, "false positive": _FALSE, "false negative": _MISSED}
         patches = [Patch(facecolor=c, edgecolor="black", label=k) for k, c in colours.items()]
         figure.legend(handles=patches, loc="lower right", ncols=3, fontsize=8, frameon=False)
-    figure.savefig(path)
+    with rc_context({"savefig.bbox": None}):  # whatever the style of the user
+        figure.savefig(path, dpi=100)
 
 
 def _shrunk(panel: NDArray[Any], times: int) -> NDArray[np.uint8]:
