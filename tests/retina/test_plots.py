@@ -47,7 +47,8 @@ def test_a_sheet_is_true_to_the_pixel_in_any_style(tmp_path):
 def test_a_sheet_is_never_wider_than_2400_pixels(tmp_path, width):
     fundus = synthesize(1, height=64, width=width)
     save_sheet(tmp_path / "x.png", fundus, np.where(fundus.label, 0.8, 0.1))
-    assert Image.open(tmp_path / "x.png").width <= 2400
+    with Image.open(tmp_path / "x.png") as sheet:
+        assert sheet.width <= 2400
 
 
 def test_a_sheet_of_a_large_image_is_shrunk_by_a_whole_number(tmp_path):
