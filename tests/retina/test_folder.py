@@ -146,6 +146,20 @@ def test_a_linked_folder_goes_by_its_own_name(tmp_path, link):
     assert list(listed(tmp_path)) == ["test/1"]
 
 
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        (["21_training.tif", "22_training.tif"], ["21_manual1.gif", "22_manual1.gif"]),
+        (["Image_01L.jpg", "Image_01R.jpg"], ["label_01l.png", "label_01r.png"]),
+        (["eye 7.png", "eye 70.png"], ["vessels-7.png", "vessels-70.png"]),
+        (["1.png", "a2.png"], ["1.png", "b2.png"]),
+    ],
+)
+def test_masks_are_matched_by_number(tmp_path, images, labels):
+    make(tmp_path, *(f"images/{name}" for name in images), *(f"labels/{name}" for name in labels))
+    assert [f.label.name for f in list_folder(tmp_path)] == labels
+
+
 # Ill-formed trees: (the files, the error, what it says)
 
 LAYOUT = r"(?s:.*)The folder, or folders in it (?s:.*)images/(?s:.*)labels/(?s:.*)masks/"
@@ -216,6 +230,16 @@ FAULTS = {
         ["images/1.png", "images/1.jpg"],
         ValueError,
         "images/1.png: .*images/1.jpg also has the identifier 1. Remove one",
+    ),
+    "two images of a number": (
+        ["images/a1.png", "images/b1.png", "labels/c1.png"],
+        ValueError,
+        "labels/c1.png: fits .*images/a1.png and .*images/b1.png. Rename it",
+    ),
+    "two labels of a number": (
+        ["images/a1.png", "labels/b1.png", "labels/c1.png"],
+        ValueError,
+        "labels/c1.png: .*labels/b1.png fits .*images/a1.png too. Remove one",
     ),
     "two labels of a stem": (
         ["images/1.png", "labels/1.png", "labels/1.gif"],

@@ -27,8 +27,9 @@ def list_folder(root: str | Path) -> list[FundusFiles]:
 
     Vessel masks are in ``labels/`` and fields of view in ``masks/``, both beside ``images/``; each
     of the two may be missing. A mask has the stem of its image (``07.png`` for ``07.jpg``), or this
-    stem and a suffix that starts with ``_``, ``-`` or a dot (``07_manual1.gif``). Hidden files,
-    hidden folders and files that are no images are ignored. Links to folders are followed, but no
+    stem and a suffix that starts with ``_``, ``-`` or a dot (``07_manual1.gif``), or else the same
+    number (``07_manual1.gif`` for ``07_training.tif``). Hidden files, hidden folders and files that
+    are no images are ignored. Links to folders are followed, but no
     folder is listed twice.
 
     Args:
@@ -151,6 +152,8 @@ def _by_image(masks: dict[str, Path], images: dict[str, Path]) -> dict[str, Path
     for stem, path in masks.items():
         starts = (stem[: suffix.start()] for suffix in re.finditer(r"[_.-]", stem))
         owners = [start for start in starts if start in images]
+        if not owners and (number := _number(stem)):
+            owners = [image for image in images if _number(image) == number]
         bare = [owner for owner in owners if owner not in exact]
         if stem in exact or (owners and not bare):
             continue  # each image that it fits has a mask of exactly its stem
@@ -167,6 +170,12 @@ def _by_image(masks: dict[str, Path], images: dict[str, Path]) -> dict[str, Path
             )
         found[owner] = path
     return found
+
+
+def _number(stem: str) -> str | None:
+    """The first number in a stem, with an L or R for the eye, such as 21 of 21_training."""
+    found = re.search(r"\d+[LR]?(?![a-z])", stem, re.IGNORECASE)
+    return found[0].upper() if found else None
 
 
 def _split_name(name: str) -> list[str]:
