@@ -4,6 +4,7 @@ import importlib.util
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 
@@ -37,6 +38,16 @@ def example(monkeypatch):
     return module
 
 
+@cache
+def drawn(seed):
+    return synthesize(seed, height=70, width=64)
+
+
+def eye(n):
+    """The image of number n: one of seven."""
+    return drawn(n % 7)
+
+
 @pytest.fixture(scope="module")
 def made_up_drive(tmp_path_factory):
     """Synthetic images 1 to 40 laid out as DRIVE's archive is, with all labels."""
@@ -48,7 +59,7 @@ def made_up_drive(tmp_path_factory):
 
     for n in range(1, 41):
         part = "test" if n <= 20 else "training"
-        fundus = synthesize(n, height=70, width=64)
+        fundus = eye(n)
         write(root / part / "images" / f"{n:02d}_{part}.tif", fundus.image)
         write(root / part / "mask" / f"{n:02d}_{part}_mask.gif", fundus.fov.astype(np.uint8) * 255)
         write(root / part / "1st_manual" / f"{n:02d}_manual1.gif", _grey(fundus.label))
@@ -104,7 +115,7 @@ def test_on_a_copy_of_drive(example, made_up_drive, tmp_path, monkeypatch, capsy
     assert sorted(p.stem for p in tmp_path.glob("*.png")) == [f"{n:02d}" for n in range(1, 21)]
 
     model = load_weights(tmp_path / "last.safetensors").model
-    test = [synthesize(n, height=70, width=64) for n in range(1, 21)]
+    test = [eye(n) for n in range(1, 21)]
     found = np.array([vessel_probability(model, f.image, 72) > 0.5 for f in test])
     truth, second = (np.array([getattr(f, key) for f in test]) for key in ("label", "second_label"))
     assert float(rows["RSAN, trained now"]["ACC"]) == pytest.approx(
