@@ -329,6 +329,23 @@ assert os.environ["OMP_WAIT_POLICY"] == "passive"
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("module", ["tyro", "torchattn_blocks.retina.commands", "numpy"])
+def test_an_interrupt_while_loading_leaves_no_traceback(module):
+    code = f"""
+import sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["retina", "segment", "x.png"]
+from torchattn_blocks.retina.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "Stopped.\n")
+
+
 def test_a_bad_image_does_not_stop_the_others(command, images, trained, tmp_path):
     folder = tmp_path / "eyes"
     folder.mkdir()

@@ -113,6 +113,14 @@ def transparent():
     return pixels
 
 
+def test_a_mask_whose_background_is_transparent_is_a_mask(tmp_path):
+    Image.new("RGB", (16, 12), "orange").save(tmp_path / "x.png")
+    pixels = np.stack([VESSELS] * 4, -1)  # white and opaque, or black and transparent
+    Image.fromarray(pixels).save(tmp_path / "label.png")
+    label = read(tmp_path / "x.png", tmp_path / "label.png").label
+    np.testing.assert_array_equal(label, VESSELS > 0)
+
+
 def arteries_and_veins():
     pixels = np.zeros((12, 16, 3), np.uint8)
     pixels[5, :, 0] = pixels[6, :, 2] = 255

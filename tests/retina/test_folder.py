@@ -138,6 +138,15 @@ def test_links_do_not_loop(tmp_path):
     assert list(listed(tmp_path)) == ["z/1"]
 
 
+@pytest.mark.parametrize(
+    "ending", ["tif", "TIFF", "gif", "png", "jpg", "JPEG", "bmp", "ppm", "pgm", "webp", "jp2"]
+)
+def test_endings(tmp_path, ending):
+    make(tmp_path, f"images/1.{ending}")
+    [files] = list_folder(tmp_path)
+    assert files.read().image.shape == (12, 16, 3)
+
+
 @pytest.mark.parametrize("link", ["a", "a/deep/link", "zz"])
 def test_a_linked_folder_goes_by_its_own_name(tmp_path, link):
     make(tmp_path, "test/images/1.png")

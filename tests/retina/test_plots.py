@@ -38,9 +38,15 @@ def test_sheet(tmp_path):
 
 def test_a_sheet_is_true_to_the_pixel_in_any_style(tmp_path):
     fundus = replace(synthesize(1, height=80, width=70), name="a$_$b")
+    probability = np.where(fundus.label, 0.8, 0.1)
+    save_sheet(tmp_path / "plain.png", fundus, probability)
     with rc_context({"savefig.dpi": 300, "savefig.bbox": "tight"}):
-        save_sheet(tmp_path / "x.png", fundus, np.where(fundus.label, 0.8, 0.1))
-    assert holds(Image.open(tmp_path / "x.png").convert("RGB"), fundus.image)
+        save_sheet(tmp_path / "styled.png", fundus, probability)
+    plain, styled = (
+        Image.open(tmp_path / f"{name}.png").convert("RGB") for name in ("plain", "styled")
+    )
+    assert holds(styled, fundus.image)
+    assert styled.size == plain.size
 
 
 @pytest.mark.parametrize("width", [590, 1175])

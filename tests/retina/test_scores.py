@@ -205,3 +205,8 @@ def test_bad_masks():
 def test_table_goes_by_names_and_holds_large_numbers():
     table = markdown_table({"a": {"x": 80.5, "y": -0.25}, "b": {"y": 0.1, "x": 0.2}})
     assert table.splitlines()[2:] == ["| a | 80.5000 | -.2500 |", "| b |   .2000 |  .1000 |"]
+
+
+def test_a_table_needs_a_row():
+    with pytest.raises(ValueError, match="markdown_table: rows must have at least 1 entry"):
+        markdown_table({})

@@ -14,6 +14,7 @@ from torchattn_blocks import rsan
 from torchattn_blocks.retina import (
     Augmentation,
     EpochLog,
+    FundusFiles,
     Network,
     Recipe,
     fov_diameter,
@@ -351,6 +352,12 @@ def test_refuses_images_without_labels(tmp_path, images):
         train(small_rsan(), images, bare, FAST, tmp_path)
     with pytest.raises(ValueError, match=r"training must have at least 1 image, got 0"):
         train(small_rsan(), [], images, FAST, tmp_path)
+
+
+def test_refuses_files_that_are_not_read(tmp_path, images):
+    files = FundusFiles("1", tmp_path / "1.png", None, None, None)
+    with pytest.raises(TypeError, match=r"training must hold Fundus, got FundusFiles\. Files must"):
+        run(tmp_path, [files, *images[1:]])
 
 
 def test_refuses_to_resume_another_recipe(tmp_path, images):

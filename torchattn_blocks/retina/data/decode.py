@@ -86,8 +86,10 @@ def read_mask(path: Path, image: Path, size: tuple[int, ...]) -> NDArray[np.bool
         )
     # Not only 0 and 255: the second observer's masks of DRIVE hold grey 3 and 253. Two values in
     # one half (0 and 1, or the shades of an image) would be merged without a warning.
+    # A mask of one value may be drawn in transparency.
     dark, bright = np.split(np.bincount(grey.ravel(), minlength=256) > 0, [128])
-    if dark.sum() > 1 or bright.sum() > 1 or _is_transparent(path):
+    is_one_value = dark.sum() + bright.sum() == 1
+    if dark.sum() > 1 or bright.sum() > 1 or (is_one_value and _is_transparent(path)):
         raise ValueError(
             f"{path}: not a binary mask. It must hold at most one grey value from 0 to 127 and one "
             f"from 128 to 255, got {dark.sum()} and {bright.sum()}. {_advice(path, grey)}"

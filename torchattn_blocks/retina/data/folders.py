@@ -16,7 +16,7 @@ from .search import EXTENSION, find_files, match_files, require_files
 
 _LAYOUT = """\
 The folder, or folders in it at any depth such as training/ and test/, must contain
-  images/  NAME.png, or .jpg, .tif, .gif, .bmp, .ppm: the colour images
+  images/  NAME.png, or .jpg, .tif, .gif, .bmp, .ppm, .webp, .jp2: the colour images
   labels/  NAME.png, or NAME_label.png or similar: vessels bright on dark; optional
   masks/   NAME.png, or NAME_mask.png or similar: fields of view; optional"""
 _IMAGE = r"([^.].*)" + EXTENSION  # its stem; a leading dot hides a file

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 from .files import FundusFiles
 
 # Files with other names (.DS_Store, ._21_training.tif, Thumbs.db, a read-me) are ignored.
-EXTENSION = r"\.(?:tiff?|gif|png|jpe?g|bmp|ppm)"
+EXTENSION = r"\.(?:tiff?|gif|png|jpe?g|bmp|p[bgnp]m|webp|jp2)"
 
 Lister = TypeVar("Lister", bound=Callable[..., list[FundusFiles]])
 
