@@ -98,7 +98,7 @@ def main() -> None:
         torch.manual_seed(args.seed)
         model = network.build()
         train(model, training, validation, recipe, out, network=network, resume=args.resume)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, FloatingPointError) as error:
         parser.error(str(error))
 
     probabilities = [vessel_probability(model, fundus.image, recipe.side) for fundus in test]
@@ -117,4 +117,4 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("Stopped. The same command with --resume continues from the last completed epoch.")
+        sys.exit("Stopped. The same command with --resume continues from the last checkpoint.")

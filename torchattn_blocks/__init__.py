@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from . import functional as functional
     from .layers.attention import SpatialAttention as SpatialAttention
     from .layers.drop_block import DropBlock2d as DropBlock2d
+    from .layers.drop_schedule import DropSchedule as DropSchedule
     from .layers.residual import RSAB as RSAB
     from .layers.residual import PreActResidual as PreActResidual
     from .models.presets import backbone as backbone
@@ -28,6 +29,7 @@ else:
             "functional": ".functional",
             "SpatialAttention": ".layers.attention",
             "DropBlock2d": ".layers.drop_block",
+            "DropSchedule": ".layers.drop_schedule",
             "PreActResidual": ".layers.residual",
             "RSAB": ".layers.residual",
             "backbone": ".models.presets",

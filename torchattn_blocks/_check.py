@@ -40,27 +40,40 @@ def check_choice(owner: str, choices: Iterable[str], **values: str) -> None:
             raise ValueError(f"{owner}: {name} must be one of {tuple(choices)}, got {value!r}")
 
 
+def check_kind(owner: str, kind: Any, **values: object) -> None:
+    """Raise unless each value is an instance of `kind`."""
+    for name, value in values.items():
+        if not isinstance(value, kind):
+            got = type(value).__name__
+            raise TypeError(f"{owner}: {name} must be a {kind.__name__}, got {got}")
+
+
 def plain_int(number: Any) -> Any:
     """A NumPy integer as an int, for graphs and files. Other ints, also symbolic, stay as is."""
     return number.item() if isinstance(number, np.integer) else number
 
 
-def check_rate(p: Any, owner: str) -> float:
-    """A drop probability as a float; errors name `owner`."""
+def check_rate(p: Any, owner: str, name: str = "p") -> float:
+    """A drop probability as a float; errors name `owner` and call it `name`."""
     if isinstance(p, Tensor):
-        check_rate_tensor(p, owner)
+        check_rate_tensor(p, owner, name)
         p = float(p)
     if isinstance(p, bool) or not isinstance(p, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{owner}: p must be a number or a 0-d floating-point tensor, got {p!r}")
+        kind = "a number or a 0-d floating-point tensor"
+        raise TypeError(f"{owner}: {name} must be {kind}, got {p!r}")
     if not 0 <= p <= 1:  # false for NaN too
-        raise ValueError(f"{owner}: p must lie in [0, 1], got {p}")
+        raise ValueError(f"{owner}: {name} must lie in [0, 1], got {p}")
     return float(p)
 
 
-def check_rate_tensor(p: Tensor, owner: str) -> None:
+def check_rate_tensor(p: Tensor, owner: str, name: str = "p") -> None:
     """Raise unless `p` is a 0-d floating-point tensor without gradient. Its value is not read."""
     if p.dim() != 0 or not p.is_floating_point():
         kind = f"shape {tuple(p.shape)} and dtype {p.dtype}"
-        raise TypeError(f"{owner}: p must be a number or a 0-d floating-point tensor, got {kind}")
+        raise TypeError(
+            f"{owner}: {name} must be a number or a 0-d floating-point tensor, got {kind}"
+        )
     if p.requires_grad:
-        raise ValueError(f"{owner}: p must not require a gradient: DropBlock computes none for it")
+        raise ValueError(
+            f"{owner}: {name} must not require a gradient: DropBlock computes none for it"
+        )

@@ -54,7 +54,7 @@ def trained(images, tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
     done = _program("train", "--data", images, *SMALL, "--out", out)
     assert done.returncode == 0, done.stderr
-    assert "epoch 3/3" in done.stderr
+    assert "12/12" in done.stderr
     return out
 
 
@@ -76,9 +76,9 @@ def test_synthesize_writes_what_folder_reads(images):
 
 def test_train_leaves_weights_log_and_curves(trained):
     names = {path.name for path in trained.iterdir()}
-    assert names >= {"best.safetensors", "last.safetensors", "log.csv", "curves.png", "recipe.json"}
+    assert names >= {"best.safetensors", "last.safetensors", "log.csv", "curves.png", "run.json"}
     with (trained / "log.csv").open() as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
+        assert [row["step"] for row in csv.DictReader(file)] == ["4", "8", "12"]
     settings = load_weights(trained / "last.safetensors").settings
     assert settings.network.widths == (4, 8)
     assert settings.side == 72
@@ -90,8 +90,8 @@ def test_train_leaves_weights_log_and_curves(trained):
 def test_a_run_cut_by_max_time_goes_on_to_the_same_weights(command, images, trained, tmp_path):
     arguments = ["train", "--data", images, *SMALL, "--out", tmp_path]
     out = command(*arguments, "--max-time", "0:00:00")
-    assert "Stopped after epoch 0 of 3. --resume continues." in out
-    assert "Trained for 3 epochs" in command(*arguments, "--resume")
+    assert "Stopped after step 0 of 12. --resume continues." in out
+    assert "Trained for 12 steps" in command(*arguments, "--resume")
     weights, whole = (load_weights(p / "last.safetensors").model for p in (tmp_path, trained))
     whole = whole.state_dict()
     assert all(torch.equal(v, whole[k]) for k, v in weights.state_dict().items())
@@ -127,7 +127,7 @@ def test_evaluate_reports_the_scores_of_its_weights(command, images, trained, tm
     expected = pooled_scores(maps, [f.label for f in test], masks=[f.fov for f in test])
     assert report["fov"]["pooled"]["AUC"] == pytest.approx(expected["AUC"], abs=1e-5)
     assert report["flips"] is flips
-    assert report["weights"]["about"]["epoch"] == 3
+    assert report["weights"]["about"]["step"] == 12
     assert report["chosen"]["threshold"] != report["threshold"]
     assert out.startswith((tmp_path / "tables.md").read_text()[:20])
     names = {path.name for path in tmp_path.iterdir()}

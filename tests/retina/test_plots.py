@@ -11,7 +11,7 @@ from PIL import Image
 from skimage.segmentation import find_boundaries
 from sklearn import metrics
 
-from torchattn_blocks.retina import EpochLog, error_map, save_sheet, synthesize
+from torchattn_blocks.retina import LogEntry, error_map, save_sheet, synthesize
 from torchattn_blocks.retina.evaluation.plots import save_score_curves, save_training_curves
 
 
@@ -195,19 +195,19 @@ def test_score_curves_refuse_second_maps_that_do_not_fit(tmp_path):
 
 
 def test_training_curves_mark_the_lowest_validation_loss(drawn):
-    log = [EpochLog(1, 0.3, 0.35), EpochLog(2, 0.2, 0.25), EpochLog(3, 0.1, 0.28)]
+    log = [LogEntry(1, 0.3, 0.35), LogEntry(2, 0.2, 0.25), LogEntry(3, 0.1, 0.28)]
     [panel] = drawn(save_training_curves, log)
     assert panel["training"].tolist() == [[1, 0.3], [2, 0.2], [3, 0.1]]
     assert panel["validation"].tolist() == [[1, 0.35], [2, 0.25], [3, 0.28]]
-    assert panel["lowest: 0.25, epoch 2"].tolist() == [[2, 0.25]]
+    assert panel["lowest: 0.25, step 2"].tolist() == [[2, 0.25]]
 
 
 @pytest.mark.parametrize(
     "log",
     [
-        [EpochLog(1, 0.3, 0.4)],
-        [EpochLog(1, 0.3, 0.4), EpochLog(2, math.nan, math.nan)],  # diverged
-        [EpochLog(epoch, 1 / epoch, 1e-3) for epoch in range(1, 300)],
+        [LogEntry(1, 0.3, 0.4)],
+        [LogEntry(1, 0.3, 0.4), LogEntry(2, math.nan, math.nan)],  # diverged
+        [LogEntry(epoch, 1 / epoch, 1e-3) for epoch in range(1, 300)],
     ],
 )
 def test_curves_become_pictures(tmp_path, log):
@@ -220,5 +220,5 @@ def test_curves_become_pictures(tmp_path, log):
 
 
 def test_training_curves_need_an_epoch(tmp_path):
-    with pytest.raises(ValueError, match="log must hold at least 1 epoch, got 0"):
+    with pytest.raises(ValueError, match="log must hold at least 1 entry, got 0"):
         save_training_curves(tmp_path / "x.png", [])

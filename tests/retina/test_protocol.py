@@ -8,6 +8,8 @@ from torchattn_blocks.retina import (
     CHASE_DB1_PROTOCOL,
     DRIVE_PROTOCOL,
     FundusFiles,
+    Split,
+    cross_validation,
     list_chase_db1,
     list_drive,
 )
@@ -52,9 +54,6 @@ def test_paper_figures():
     )
     assert (CHASE_DB1_PROTOCOL.recipe.side, CHASE_DB1_PROTOCOL.p) == (1008, 0.22)
     assert (CHASE_DB1_PROTOCOL.recipe.batch_size, CHASE_DB1_PROTOCOL.recipe.epochs) == (1, 150)
-    for protocol, last_fast in ((DRIVE_PROTOCOL, 149), (CHASE_DB1_PROTOCOL, 99)):
-        assert protocol.recipe.learning_rate_at(last_fast) == 1e-3
-        assert protocol.recipe.learning_rate_at(last_fast + 1) == pytest.approx(1e-4)
 
 
 @pytest.mark.parametrize(
@@ -83,3 +82,35 @@ def test_real_sets_split(real_data):
     assert [
         len(part) for part in CHASE_DB1_PROTOCOL.split(list_chase_db1(real_data / "CHASE_DB1"))
     ] == [18, 2, 8]
+
+
+def test_cross_validation_deals_patients_out_and_leaves_the_test_images_out():
+    names = [f"{n:02d}{eye}" for n in range(1, 15) for eye in "LR"]
+    split = CHASE_DB1_PROTOCOL.split(files(*names))
+    everything = {file.name for file in (*split.training, *split.validation)}
+    scored = []
+    for fold in range(1, 6):
+        parts = cross_validation(split, fold, 5)
+        names = [{file.name for file in part} for part in parts]
+        assert set.union(*names) == everything
+        assert sum(map(len, names)) == len(everything) == 20
+        patients = [{name[:2] for name in part} for part in names]
+        assert not patients[2] & (patients[0] | patients[1])
+        assert len(names[1]) == 2
+        scored += sorted(names[2])
+    assert sorted(scored) == sorted(everything)
+
+
+@pytest.mark.parametrize(
+    ("fold", "folds", "message"),
+    [
+        (1, 1, "folds must be at least 2, got 1"),
+        (0, 3, "fold must lie in 1 to 3, got 0"),
+        (4, 3, "fold must lie in 1 to 3, got 4"),
+        (3, 3, "for training, validation and 3 folds, got 2 patients"),
+        (1, 2, "for training, validation and 2 folds, got 2 patients"),
+    ],
+)
+def test_cross_validation_needs_enough_patients(fold, folds, message):
+    with pytest.raises(ValueError, match=message):
+        cross_validation(Split(files("1", "2"), [], []), fold, folds)

@@ -1,22 +1,23 @@
-"""Training: that it learns, repeats, resumes, and refuses what it cannot train on."""
+"""Training: that it learns, repeats, validates, and refuses what it cannot train on."""
 
 import csv
-import itertools
+import json
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
+from runs import FAST, SMALL_CROPS, equal, run, small_rsan
+from torch import nn
 
-from torchattn_blocks import rsan
+from torchattn_blocks import DropBlock2d, rsan
 from torchattn_blocks.retina import (
     Augmentation,
-    EpochLog,
+    Crops,
     FundusFiles,
+    LogEntry,
     Network,
-    Recipe,
+    best_threshold,
     fov_diameter,
     load_weights,
     pooled_scores,
@@ -24,12 +25,9 @@ from torchattn_blocks.retina import (
     train,
     vessel_probability,
 )
-from torchattn_blocks.retina.data.tensors import image_tensor
-from torchattn_blocks.retina.training import checkpoint, loop, time_limit
-from torchattn_blocks.retina.training.checkpoint import progress
-from torchattn_blocks.retina.training.losses import CrossEntropy
-
-FAST = Recipe(epochs=3, batch_size=2, precision="no")
+from torchattn_blocks.retina.data.tensors import image_tensor, mask_tensor
+from torchattn_blocks.retina.training import loop
+from torchattn_blocks.retina.training.losses import Objective
 
 
 @pytest.fixture(scope="module")
@@ -37,19 +35,17 @@ def images():
     return [synthesize(seed, height=64, width=64) for seed in range(6)]
 
 
-def small_rsan(seed=0):
-    torch.manual_seed(seed)
-    return rsan(widths=(8, 16))
+def spy_on_training(monkeypatch):
+    """The images and targets that a training sees from now on, one by one."""
+    forward, seen = Objective.forward, []
 
+    def spy(self, images, targets):
+        if self.training:
+            seen.extend(zip(images.clone(), targets.clone(), strict=True))
+        return forward(self, images, targets)
 
-def run(folder, images, recipe=FAST, **options):
-    model = small_rsan()
-    log = train(model, images[:4], images[4:], recipe, folder, **options)
-    return model, log
-
-
-def equal(a, b):
-    return all(torch.equal(a.state_dict()[k], v) for k, v in b.state_dict().items())
+    monkeypatch.setattr(Objective, "forward", spy)
+    return seen
 
 
 def test_learns(tmp_path, images):
@@ -73,56 +69,80 @@ def test_a_seed_repeats_and_another_does_not(tmp_path, images):
     assert not equal(first, other)
 
 
-class PowerCutError(Exception):
-    pass
+def test_random_numbers_outside_are_neither_read_nor_changed(tmp_path, images):
+    results = []
+    for folder, before in (("a", 1), ("b", 2)):
+        model = small_rsan()
+        torch.manual_seed(before)
+        np.random.seed(before)  # noqa: NPY002
+        state, legacy = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+        train(model, images[:4], images[4:], FAST, tmp_path / folder)
+        assert torch.equal(torch.get_rng_state(), state)
+        assert np.random.get_state()[1].tolist() == legacy  # noqa: NPY002
+        results.append(model)
+    assert equal(*results)
 
 
-def test_resuming_ends_as_an_uninterrupted_run(tmp_path, images, monkeypatch):
-    whole, log = run(tmp_path / "whole", images)
-    forward, calls = CrossEntropy.forward, itertools.count(1)
-
-    def cut_in_the_last_epoch(self, images, labels):
-        if next(calls) == 9:  # an epoch is two steps and the two images of validation
-            raise PowerCutError
-        return forward(self, images, labels)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(CrossEntropy, "forward", cut_in_the_last_epoch)
-        with pytest.raises(PowerCutError):
-            run(tmp_path / "part", images)
-    resumed, resumed_log = run(tmp_path / "part", images, resume=True)
-    assert equal(resumed, whole)
-    assert resumed_log == log
+def test_each_pass_has_every_image_once_in_another_order(tmp_path, monkeypatch):
+    images = [synthesize(seed, height=64, width=64) for seed in range(8)]
+    seen = spy_on_training(monkeypatch)
+    train(small_rsan(), images[:7], images[7:], FAST, tmp_path)  # 7 in batches of 2
+    sums = [image.sum().item() for image, _ in seen]
+    passes = [sums[:7], sums[7:14], sums[14:]]
+    assert len({tuple(one) for one in passes}) == 3
+    assert len({tuple(sorted(one)) for one in passes}) == 1
+    assert len(set(sums)) == 7
 
 
-def test_the_order_changes_by_epoch_and_is_resumed(tmp_path, monkeypatch):
-    images = [synthesize(seed, height=64, width=64) for seed in range(7)]
-    forward, seen = CrossEntropy.forward, []
+def test_crops_are_new_at_each_step_and_every_image_gives_as_many(tmp_path, monkeypatch):
+    # Images of one colour each, so that a crop tells where it is from.
+    colours = (40, 120, 200)
+    images = [
+        replace(f, image=np.full_like(f.image, colour), fov=np.ones_like(f.fov))
+        for colour, f in ((c, synthesize(c, height=64, width=64)) for c in colours)
+    ]
+    recipe = replace(SMALL_CROPS, steps=9, batch_size=2, calibrate=False)
+    still = Crops(side=24, gain=0, channel_gain=0, gamma=0, offset=0)
+    seen = spy_on_training(monkeypatch)
+    train(small_rsan(), images, images[:1], replace(recipe, crops=still), tmp_path)
+    levels = [round(image.max().item() * 255) for image, _ in seen]
+    assert len(levels) == 18
+    for part in (levels[:3], levels[3:6], levels[15:]):
+        assert sorted(part) == [40, 120, 200]
+    assert all(image.shape == (3, 24, 24) for image, _ in seen)
+    assert len({target.sum().item() for _, target in seen}) > 9
 
-    def spy(self, images, labels):
-        if self.training:
-            seen.extend(images.sum((1, 2, 3)).tolist())
-        return forward(self, images, labels)
 
-    monkeypatch.setattr(CrossEntropy, "forward", spy)
-    train(small_rsan(), images[:6], images[6:], FAST, tmp_path / "whole")
-    epochs = [seen[:6], seen[6:12], seen[12:]]
-    assert len({tuple(epoch) for epoch in epochs}) == 3
-    assert len({tuple(sorted(epoch)) for epoch in epochs}) == 1
+def test_images_are_augmented_anew_in_each_pass(tmp_path, monkeypatch):
+    images = [synthesize(seed, height=64, width=72) for seed in range(4)]
+    recipe = replace(FAST, epochs=8, side=80, augmentation=Augmentation(rotate=True, flip=True))
+    seen = spy_on_training(monkeypatch)
+    train(small_rsan(), images, images[:1], recipe, tmp_path)
+    padded = [
+        torch.cat([image_tensor(f.image, 80), mask_tensor(f.label, 80)]) for f in images
+    ]  # evenly at all sides, so that it may come before the turns
+    orientations = [
+        turned
+        for maps in padded
+        for k in range(4)
+        for turned in (maps.rot90(k, (1, 2)), maps.rot90(k, (1, 2)).flip(2))
+    ]
+    found = []
+    for example in seen:
+        assert {type(x) for x in example} == {torch.Tensor}
+        [which] = [n for n, x in enumerate(orientations) if torch.allclose(x, torch.cat(example))]
+        found.append(which)
+    assert len(found) == 32
+    assert {which // 8 for which in found} == {0, 1, 2, 3}
+    assert len({which % 8 for which in found}) == 8
 
-    seen.clear()
-    save, calls = loop.save_checkpoint, itertools.count(1)
 
-    def save_and_stop(*arguments):
-        save(*arguments)
-        if next(calls) == 3:  # that of the beginning, and two epochs'
-            raise PowerCutError
-
-    monkeypatch.setattr(loop, "save_checkpoint", save_and_stop)
-    with pytest.raises(PowerCutError):
-        train(small_rsan(), images[:6], images[6:], FAST, tmp_path / "part")
-    train(small_rsan(), images[:6], images[6:], FAST, tmp_path / "part", resume=True)
-    assert [seen[:6], seen[6:12], seen[12:]] == epochs
+@pytest.mark.parametrize("recipe", [FAST, SMALL_CROPS], ids=["whole", "crops"])
+def test_workers_do_not_change_the_result(tmp_path, images, recipe):
+    alone, log = run(tmp_path / "alone", images, recipe)
+    shared, shared_log = run(tmp_path / "shared", images, recipe, workers=2)
+    assert equal(alone, shared)
+    assert log == shared_log
 
 
 def test_the_rate_that_falls_is_the_one_that_trains(tmp_path, images):
@@ -133,6 +153,27 @@ def test_the_rate_that_falls_is_the_one_that_trains(tmp_path, images):
     assert not equal(fallen, high)
 
 
+def test_without_options_it_is_adam_on_cross_entropy(tmp_path, images):
+    """The paper's training, written out."""
+    recipe = replace(FAST, epochs=2, first_part=0.5)
+    model = Network("backbone", widths=(4, 8)).build()
+    plain = Network("backbone", widths=(4, 8)).build()
+    plain.load_state_dict(model.state_dict())
+    train(model, images[:4], images[4:], recipe, tmp_path)
+    optimizer = torch.optim.Adam(plain.parameters(), 1e-3)
+    order = loop.Batches(4, recipe, 0, 4, 0, 1)
+    for step in range(4):
+        optimizer.param_groups[0]["lr"] = 1e-3 if step < 2 else 1e-4
+        batch = [images[number] for number in order.of_step(step)]
+        x = torch.stack([image_tensor(f.image) for f in batch])
+        y = torch.stack([torch.from_numpy(f.label).float()[None] for f in batch])
+        optimizer.zero_grad()
+        nn.functional.binary_cross_entropy_with_logits(plain(x), y).backward()
+        optimizer.step()
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value, msg=name)
+
+
 def test_validation_loss_is_of_its_images_in_evaluation(tmp_path, images):
     model, log = run(tmp_path, images, replace(FAST, epochs=1))
     model.eval()
@@ -140,7 +181,7 @@ def test_validation_loss_is_of_its_images_in_evaluation(tmp_path, images):
     for fundus in images[4:]:
         target = torch.from_numpy(fundus.label).float()[None, None]
         logits = model(image_tensor(fundus.image)[None])
-        losses.append(torch.nn.functional.binary_cross_entropy_with_logits(logits, target).item())
+        losses.append(nn.functional.binary_cross_entropy_with_logits(logits, target).item())
     assert log[0].validation_loss == pytest.approx(np.mean(losses), rel=1e-4)
 
 
@@ -151,120 +192,38 @@ def test_two_precisions_in_one_process(tmp_path, images):
     assert {w.dtype for w in mixed.parameters()} == {torch.float32}
 
 
-def test_one_whole_checkpoint_is_left_and_other_files_are_not_touched(tmp_path, images):
-    (tmp_path / "checkpoint-best").mkdir()
-    run(tmp_path, images)
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["checkpoint-3", "checkpoint-best", "log.csv", "recipe.json"]
-    run(tmp_path, images, resume=True)
-
-
-def test_a_cut_while_a_checkpoint_is_written_leaves_the_last(tmp_path, images, monkeypatch):
-    whole, _ = run(tmp_path / "whole", images)
-    save_state, calls = Accelerator.save_state, itertools.count(1)
-
-    def cut(self, folder):
-        save_state(self, folder)
-        if next(calls) == 4:  # that of the beginning, and the third epoch's
-            (Path(folder) / "model.safetensors").write_bytes(b"half")
-            raise PowerCutError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Accelerator, "save_state", cut)
-        with pytest.raises(PowerCutError):
-            run(tmp_path / "part", images)
-    assert (tmp_path / "part" / "checkpoint-2").is_dir()
-    resumed, _ = run(tmp_path / "part", images, resume=True)
-    assert equal(resumed, whole)
-
-
-def test_a_run_is_not_overwritten(tmp_path, images):
-    run(tmp_path, images)
-    with pytest.raises(ValueError, match=r"holds a run\. Use resume"):
-        run(tmp_path, images)
-    assert (tmp_path / "checkpoint-3").is_dir()
-
-
 @pytest.mark.parametrize("training", [True, False])
-def test_the_mode_is_left_as_it_was(tmp_path, images, training):
+def test_modes_are_left_as_they_were(tmp_path, images, training):
     model = small_rsan().train(training)
+    before = {name: module.training for name, module in model.named_modules()}
+    weights = model.head.weight.clone()
     train(model, images[:2], images[:1], replace(FAST, epochs=1), tmp_path)
-    assert model.training == training
+    assert {name: module.training for name, module in model.named_modules()} == before
+    assert not torch.equal(model.head.weight, weights)
 
 
-def test_resuming_a_finished_run_trains_no_further(tmp_path, images):
-    model, log = run(tmp_path, images)
-    again, log_again = run(tmp_path, images, resume=True)
-    assert equal(model, again)
-    assert log == log_again
-
-
-class FakeClock:
-    """Time that passes only where a test lets it."""
-
-    def __init__(self, monkeypatch):
-        self.now = 0.0
-        monkeypatch.setattr(time_limit, "monotonic", lambda: self.now)
-        forward = CrossEntropy.forward
-
-        def slow_forward(module, images, labels):
-            self.now += 10.0
-            return forward(module, images, labels)
-
-        monkeypatch.setattr(CrossEntropy, "forward", slow_forward)
-
-
-@pytest.mark.parametrize(
-    ("max_time", "epochs"),
-    [
-        (1000.0, 3),  # an epoch takes 40 s: two steps, two images of validation
-        (88.0 + 0.1, 2),  # 40 s more are foreseen to take 48
-        (88.0 - 0.1, 1),
-        (40.0, 1),
-        (25.0, 0),  # within the first epoch, whose length nobody knows
-        (15.0, 0),
-        (1e-3, 0),
-    ],
-)
-def test_max_time_stops_at_a_whole_epoch(tmp_path, images, monkeypatch, max_time, epochs):
-    whole, log = run(tmp_path / "whole", images)
-    with monkeypatch.context() as patch:
-        clock = FakeClock(patch)
-        part, part_log = run(tmp_path / "part", images, max_time=max_time)
-    assert part_log == log[:epochs]
-    # Steps are foreseen too, but not how long the first step and the first validation take.
-    assert clock.now <= max(max_time, 10.0 if epochs else 20.0)
-    assert progress(tmp_path / "part") == (epochs, 3)
-    if epochs == 0:
-        assert equal(part, small_rsan())
-    resumed, resumed_log = run(tmp_path / "part", images, resume=True)
-    assert equal(resumed, whole)
-    assert resumed_log == log
-
-
-def test_max_time_must_be_positive(tmp_path, images):
-    with pytest.raises(ValueError, match="max_time must be above 0 seconds, got 0"):
-        run(tmp_path, images, max_time=0)
-
-
-def test_progress_of_no_run(tmp_path):
-    assert progress(tmp_path) == (0, 0)
+def test_frozen_modules_stay_frozen(tmp_path, images):
+    model = small_rsan()
+    frozen = next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d))
+    others = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m is not frozen]
+    frozen.eval().requires_grad_(False)
+    before = {name: value.clone() for name, value in frozen.state_dict().items()}
+    train(model, images[:4], images[4:], FAST, tmp_path)  # with validations between
+    assert all(torch.equal(value, before[name]) for name, value in frozen.state_dict().items())
+    assert not frozen.training
+    assert all(m.num_batches_tracked == 6 for m in others)
 
 
 def test_last_and_best_weights_are_kept(tmp_path, images, monkeypatch):
-    states, losses = [], iter([0.5, 0.5, 0.25, 0.25, 0.375, 0.375])
-    save, forward = checkpoint.save_weights, CrossEntropy.forward
+    states, losses = [], iter([0.5, 0.25, 0.375])
+    save = loop.save_weights
 
     def spy(path, model, settings):
         states.append({k: v.clone() for k, v in model.state_dict().items()})
         save(path, model, settings)
 
-    monkeypatch.setattr(checkpoint, "save_weights", spy)
-    monkeypatch.setattr(
-        CrossEntropy,
-        "forward",
-        lambda self, *x: forward(self, *x) if self.training else torch.tensor(next(losses)),
-    )
+    monkeypatch.setattr(loop, "save_weights", spy)
+    monkeypatch.setattr(loop.Validation, "__call__", lambda *_: (next(losses), 0.0))
     network = Network(widths=(8, 16))
     run(tmp_path, images, network=network, dataset="none")
     last, best = (load_weights(tmp_path / f"{kind}.safetensors") for kind in ("last", "best"))
@@ -272,39 +231,206 @@ def test_last_and_best_weights_are_kept(tmp_path, images, monkeypatch):
     assert len(states) == 5
     assert all(torch.equal(v, states[4][k]) for k, v in last.model.state_dict().items())
     assert all(torch.equal(v, states[2][k]) for k, v in best.model.state_dict().items())
-    assert (last.settings.about["epoch"], best.settings.about["epoch"]) == (3, 2)
+    assert (last.settings.about["step"], best.settings.about["step"]) == (6, 4)
     assert best.settings.about["validation_loss"] == 0.25
     assert best.settings.about["dataset"] == "none"
-    assert best.settings.about["recipe"] == asdict(FAST)
+    expected = asdict(replace(FAST, steps=6, validate_every=2))
+    assert best.settings.about["recipe"] == json.loads(json.dumps(expected))
     assert (best.settings.network, best.settings.side) == (network, None)
     diameters = sorted(fov_diameter(fundus.fov) for fundus in images[:4])
     assert diameters[0] <= best.settings.fov_diameter <= diameters[-1]
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_images_are_changed_anew_in_each_epoch_and_so_resumed(tmp_path, monkeypatch):
-    images = [synthesize(seed, height=64, width=72) for seed in range(4)]
-    recipe = replace(FAST, side=80, augmentation=Augmentation(rotate=True, flip=True, gamma=0.2))
-    forward, seen = CrossEntropy.forward, []
+def test_log_is_written(tmp_path, images):
+    _, log = run(tmp_path, images)
+    with (tmp_path / "log.csv").open() as file:
+        rows = list(csv.reader(file))
+    assert tuple(rows[0]) == LogEntry._fields
+    assert [tuple(map(float, row)) for row in rows[1:]] == log
+    assert [entry.step for entry in log] == [2, 4, 6]
 
-    def spy(self, images, labels):
-        if self.training:
-            seen.extend(zip(images.clone(), labels.clone(), strict=True))
-        return forward(self, images, labels)
 
-    monkeypatch.setattr(CrossEntropy, "forward", spy)
-    whole, _ = run(tmp_path / "whole", images * 2, recipe)
-    shapes = {tuple(image.any(0).nonzero().amax(0).tolist()) for image, _ in seen}
-    assert len(shapes) > 1  # upright and lying ones
-    assert len({round(image.sum().item(), 2) for image, _ in seen}) == len(seen) == 12
-    # Vessels are darker than what is around them, wherever they have been moved to.
-    for image, label in seen:
-        green = image[1]
-        assert green[label[0] > 0].mean() < green[(label[0] == 0) & (green > 0.1)].mean()
+def test_the_model_is_left_as_it_was_but_for_its_weights(tmp_path, images):
+    model, _ = run(tmp_path, images, replace(FAST, epochs=1))
+    assert "forward" not in vars(model)
+    assert model.eval()(torch.rand(1, 3, 20, 20)).dtype == torch.float32
+
+
+# The options of the recipe `crops`, one by one.
+
+
+def test_averages_are_what_is_validated_and_kept(tmp_path, images, monkeypatch):
+    states = []
+    update = loop.State.update
+
+    def spy(self):
+        update(self)
+        states.append({k: v.double().clone() for k, v in self.model.state_dict().items()})
+
+    monkeypatch.setattr(loop.State, "update", spy)
+    network = Network(widths=(8, 16))
+    recipe = replace(FAST, average=0.8)
+    model, log = run(tmp_path, images, recipe, network=network)
+    # The mean with weights .8 ** age, which sum to one: the network at the start has no part.
+    shares = [0.8 ** (5 - i) for i in range(6)]
+    for name, value in model.state_dict().items():
+        if value.is_floating_point():
+            expected = sum(w * s[name] for w, s in zip(shares, states, strict=True)) / sum(shares)
+            torch.testing.assert_close(value.double(), expected, rtol=1e-4, atol=1e-6, msg=name)
+        else:
+            assert value == states[-1][name]
+    assert equal(load_weights(tmp_path / "last.safetensors").model, model)
     monkeypatch.undo()
-    run(tmp_path / "part", images * 2, replace(recipe), max_time=1e-3)
-    resumed, _ = run(tmp_path / "part", images * 2, recipe, resume=True)
-    assert equal(resumed, whole)
+    _, plain_log = run(tmp_path / "plain", images)
+    assert [e.training_loss for e in log] == [e.training_loss for e in plain_log]
+    assert log[-1].validation_loss != plain_log[-1].validation_loss
+
+
+def test_the_drop_rate_rises_to_the_models_own_and_is_left_there(tmp_path, images, monkeypatch):
+    rates, forward = [], Objective.forward
+
+    def spy(self, *batch):
+        if self.training:
+            [rate] = {m.p for m in self.modules() if isinstance(m, DropBlock2d)}
+            rates.append(rate)
+        return forward(self, *batch)
+
+    monkeypatch.setattr(Objective, "forward", spy)
+    model = rsan(widths=(4, 8), p=0.3)
+    train(model, images[:4], images[4:], replace(FAST, ramp=0.5), tmp_path)
+    assert rates == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.3, 0.3])
+    assert {m.p for m in model.modules() if isinstance(m, DropBlock2d)} == {0.3}
+    monkeypatch.undo()
+    # A network without DropBlock has nothing to ramp.
+    plain = Network("backbone", widths=(4, 8)).build()
+    train(plain, images[:4], images[4:], replace(FAST, ramp=0.5), tmp_path / "plain")
+
+
+def test_a_stop_in_the_ramp_leaves_the_models_own_rate(tmp_path, images):
+    model = rsan(widths=(4, 8), p=0.3)
+    train(model, images[:4], images[4:], replace(FAST, ramp=1.0), tmp_path, max_time=1e-9)
+    assert {m.p for m in model.modules() if isinstance(m, DropBlock2d)} == {0.3}
+
+
+def test_the_bias_is_calibrated_on_the_validation_images(tmp_path, images):
+    network = Network("backbone", widths=(4, 8))
+    recipe = replace(FAST, epochs=12, learning_rate=1e-2)
+    results = {}
+    for calibrate in (False, True):
+        torch.manual_seed(0)
+        model, folder = network.build(), tmp_path / f"{calibrate}"
+        train(model, images[:4], images[4:], replace(recipe, calibrate=calibrate), folder,
+              network=network)  # fmt: skip
+        results[calibrate] = model, load_weights(folder / "last.safetensors").settings.about
+    (plain, plain_about), (shifted, about) = results[False], results[True]
+    assert plain_about["bias_shift"] == 0
+    maps = [vessel_probability(plain, f.image) for f in images[4:]]
+    labels, fovs = ([getattr(f, name) for f in images[4:]] for name in ("label", "fov"))
+    threshold = best_threshold(maps, labels, masks=fovs)
+    assert threshold != 0.5
+    assert about["bias_shift"] == pytest.approx(np.log((1 - threshold) / threshold))
+    difference = (shifted.head.bias - plain.head.bias).item()
+    assert difference == pytest.approx(about["bias_shift"], abs=1e-5)
+    weights = {k: v for k, v in plain.state_dict().items() if k != "head.bias"}
+    assert all(torch.equal(v, shifted.state_dict()[k]) for k, v in weights.items())
+    moved = [vessel_probability(shifted, f.image) for f in images[4:]]
+    assert best_threshold(moved, labels, masks=fovs) == pytest.approx(0.5, abs=0.011)
+
+
+def test_weight_decay_acts_on_matrices_only_and_norms_are_clipped(tmp_path, images, monkeypatch):
+    norms, update = [], loop.State.update
+
+    def spy(self):
+        grads = [w.grad for w in self.model.parameters()]
+        norms.append(torch.linalg.vector_norm(torch.cat([g.flatten() for g in grads])).item())
+        update(self)
+
+    monkeypatch.setattr(loop.State, "update", spy)
+    run(tmp_path / "a", images)
+    assert max(norms) > 0.05
+    norms.clear()
+    run(tmp_path / "b", images, replace(FAST, max_norm=0.05))
+    assert max(norms) == pytest.approx(0.05, rel=1e-3)
+    state = loop.State(small_rsan(), replace(FAST, weight_decay=0.01), 6)
+    decays = {
+        weights.dim(): group["weight_decay"]
+        for group in state.optimizer.param_groups
+        for weights in group["params"]
+    }
+    assert decays == {4: 0.01, 1: 0.0}
+    assert isinstance(state.optimizer, torch.optim.AdamW)
+
+
+@pytest.mark.parametrize("name", ["dice", "cl_dice"])
+def test_dice_losses_are_added(name):
+    torch.manual_seed(0)
+    images, targets = torch.rand(2, 3, 32, 32), (torch.rand(2, 1, 32, 32) > 0.8).float()
+    model = nn.Conv2d(3, 1, 3, padding=1)
+    layout = torch.contiguous_format
+    plain, logits = Objective(model, FAST, layout)(images, targets)
+    more = [
+        Objective(model, replace(FAST, **{name: weight}), layout)(images, targets)[0] - plain
+        for weight in (1.0, 2.0)
+    ]
+    more = [one.item() for one in more]
+    assert 0 < more[0] <= 1
+    assert more[1] == pytest.approx(2 * more[0], rel=1e-4)
+    if name == "dice":
+        p = logits.sigmoid()
+        axes = (1, 2, 3)
+        dice = 2 * (p * targets).sum(axes) / (p.sum(axes) + targets.sum(axes))
+        assert more[0] == pytest.approx(1 - dice.mean().item(), abs=1e-4)
+
+
+@pytest.mark.parametrize("recipe", [FAST, SMALL_CROPS], ids=["whole", "crops"])
+def test_auxiliary_targets_are_mixed_into_the_target(tmp_path, images, monkeypatch, recipe):
+    hints = {f.name: np.full(f.fov.shape, 0.5, np.float32) for f in images[:4]}
+    seen = spy_on_training(monkeypatch)
+    still = replace(recipe, crops=None if recipe.crops is None else Crops(side=24, free=0))
+    run(tmp_path / "plain", images, still)
+    plain, seen[:] = seen.copy(), []
+    run(tmp_path / "mixed", images, replace(still, auxiliary=0.4), auxiliary=hints)
+    for (image, target), (same, mixed) in zip(plain, seen, strict=True):
+        assert torch.equal(image, same)
+        inside = same[0] > 0.02  # crops are padded with zeros
+        torch.testing.assert_close(mixed[0][inside], (0.6 * target + 0.2)[0][inside])
+
+
+def test_auxiliary_targets_are_checked(tmp_path, images):
+    hints = {f.name: np.full(f.fov.shape, 0.5, np.float32) for f in images[:4]}
+    mixed = replace(FAST, auxiliary=0.4)
+    for recipe, given, message in (
+        (FAST, hints, "auxiliary must be given if recipe.auxiliary is above 0, and only then"),
+        (mixed, None, r"and only then; recipe.auxiliary is 0.4"),
+        (mixed, {"x": hints[images[0].name]}, "must have a map of image synthetic-0000"),
+        (mixed, {**hints, images[1].name: np.zeros((3, 3))}, r"shape \(64, 64\).*got shape \(3, 3"),
+        (mixed, {**hints, images[1].name: 3 * hints[images[0].name]}, r"values in \[0, 1\], got"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(tmp_path, images, recipe, auxiliary=given)
+
+
+def test_images_are_scaled_and_the_weights_say_so(tmp_path, images, monkeypatch):
+    seen = spy_on_training(monkeypatch)
+    network = Network(widths=(8, 16))
+    run(tmp_path / "a", images, replace(FAST, input_scale=0.5), network=network)
+    assert {image.shape for image, _ in seen} == {(3, 32, 32)}
+    image, target = seen[0]
+    assert any(
+        abs(image_tensor(f.image).mean() - image.mean()) < 1e-3
+        and abs(f.label.mean() - target.mean()) < 1e-3
+        for f in images[:4]
+    )
+    run(tmp_path / "b", images, network=network)
+    diameters = [
+        load_weights(tmp_path / folder / "last.safetensors").settings.fov_diameter
+        for folder in "ab"
+    ]
+    assert diameters[0] == pytest.approx(diameters[1] / 2)
+
+
+# What it refuses.
 
 
 def test_rotation_needs_squares(tmp_path):
@@ -316,30 +442,10 @@ def test_rotation_needs_squares(tmp_path):
         train(small_rsan(), lying, lying, recipe, tmp_path)
 
 
-def test_log_is_written(tmp_path, images):
-    _, log = run(tmp_path, images)
-    with (tmp_path / "log.csv").open() as file:
-        rows = list(csv.reader(file))
-    assert tuple(rows[0]) == EpochLog._fields
-    assert [tuple(map(float, row)) for row in rows[1:]] == log
-    assert len(log) == 3
-
-
-def test_rate_falls_once():
-    recipe = Recipe(epochs=20, learning_rate=1e-3, first_part=0.75)
-    rates = [recipe.learning_rate_at(epoch) for epoch in range(20)]
-    assert rates == [1e-3] * 15 + [1e-3 / 10] * 5
-
-
-def test_the_model_is_left_as_it_was_but_for_its_weights(tmp_path, images):
-    model, _ = run(tmp_path, images, replace(FAST, epochs=1))
-    assert "forward" not in vars(model)
-    assert model.eval()(torch.rand(1, 3, 20, 20)).dtype == torch.float32
-
-
-def test_sizes_that_differ_are_padded_to_one(tmp_path):
+def test_sizes_that_differ_are_padded_or_cropped_to_one(tmp_path):
     given = [synthesize(0, height=64, width=66), synthesize(1, height=70, width=64)]
-    train(small_rsan(), given, given[:1], replace(FAST, epochs=1, side=72), tmp_path)
+    train(small_rsan(), given, given, replace(FAST, epochs=1, side=72), tmp_path / "padded")
+    train(small_rsan(), given, given, SMALL_CROPS, tmp_path / "cropped")
     with pytest.raises(ValueError, match=r"all training images must have the same size.*64, 66"):
         train(small_rsan(), given, given[:1], FAST, tmp_path)
 
@@ -354,16 +460,21 @@ def test_refuses_images_without_labels(tmp_path, images):
         train(small_rsan(), [], images, FAST, tmp_path)
 
 
+def test_refuses_empty_fields_of_view_and_validation_without_vessels(tmp_path, images):
+    blind = replace(images[0], fov=np.zeros_like(images[0].fov))
+    with pytest.raises(ValueError, match="field of view of training image synthetic-0000 is empty"):
+        train(small_rsan(), [blind], images, FAST, tmp_path)
+    bare = replace(images[0], label=np.zeros_like(images[0].label))
+    with pytest.raises(ValueError, match="validation must have vessels in the field of view"):
+        train(small_rsan(), images, [bare], SMALL_CROPS, tmp_path)
+    with pytest.raises(ValueError, match=r"calibrate, model must have head\.bias"):
+        train(nn.Conv2d(3, 1, 1), images, images, SMALL_CROPS, tmp_path)
+
+
 def test_refuses_files_that_are_not_read(tmp_path, images):
     files = FundusFiles("1", tmp_path / "1.png", None, None, None)
     with pytest.raises(TypeError, match=r"training must hold Fundus, got FundusFiles\. Files must"):
         run(tmp_path, [files, *images[1:]])
-
-
-def test_refuses_to_resume_another_recipe(tmp_path, images):
-    run(tmp_path, images, replace(FAST, epochs=1))
-    with pytest.raises(ValueError, match=r"holds a run with another recipe: epochs was 1, got 3"):
-        run(tmp_path, images, FAST, resume=True)
 
 
 def test_refuses_a_side_below_an_images(tmp_path, images):
@@ -371,20 +482,3 @@ def test_refuses_a_side_below_an_images(tmp_path, images):
         ValueError, match=r"at least 64, the longer side of training image synthetic-0000, got 60"
     ):
         run(tmp_path, images, replace(FAST, side=60))
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "message"),
-    [
-        ("epochs", 0, "epochs must be at least 1, got 0"),
-        ("batch_size", -1, "batch_size must be at least 1, got -1"),
-        ("learning_rate", 0.0, "learning_rate must be above 0, got 0.0"),
-        ("learning_rate", np.nan, "learning_rate must be above 0, got nan"),
-        ("seed", -1, r"seed must lie in \[0, 2\*\*32\), got -1"),
-        ("first_part", 1.5, r"first_part must lie in \[0, 1\], got 1.5"),
-        ("precision", "fp16", "precision must be .* got 'fp16'"),
-    ],
-)
-def test_bad_recipes(field, value, message):
-    with pytest.raises(ValueError, match=f"Recipe: {message}"):
-        Recipe(**{field: value})

@@ -37,10 +37,14 @@ if TYPE_CHECKING:
     from .protocol import DRIVE_PROTOCOL as DRIVE_PROTOCOL
     from .protocol import Protocol as Protocol
     from .protocol import Split as Split
+    from .protocol import cross_validation as cross_validation
     from .protocol import folder_protocol as folder_protocol
+    from .protocol import on_crops as on_crops
     from .training.augment import Augmentation as Augmentation
-    from .training.checkpoint import EpochLog as EpochLog
+    from .training.checkpoint import LogEntry as LogEntry
+    from .training.crops import Crops as Crops
     from .training.loop import train as train
+    from .training.recipe import CROPS_RECIPE as CROPS_RECIPE
     from .training.recipe import Recipe as Recipe
     from .weights import Settings as Settings
     from .weights import Trained as Trained
@@ -88,10 +92,14 @@ else:
             "DRIVE_PROTOCOL": ".protocol",
             "Protocol": ".protocol",
             "Split": ".protocol",
+            "cross_validation": ".protocol",
             "folder_protocol": ".protocol",
+            "on_crops": ".protocol",
             "Augmentation": ".training.augment",
-            "EpochLog": ".training.checkpoint",
+            "LogEntry": ".training.checkpoint",
+            "Crops": ".training.crops",
             "train": ".training.loop",
+            "CROPS_RECIPE": ".training.recipe",
             "Recipe": ".training.recipe",
             "Settings": ".weights",
             "Trained": ".weights",

@@ -27,7 +27,7 @@ def main() -> None:
         if error.name != "tyro":
             raise
         sys.exit("The command line needs the extra [retina], in a clone: pip install '.[retina]'")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("Stopped.")

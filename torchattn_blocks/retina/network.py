@@ -1,9 +1,13 @@
 """Networks by name: how commands and weights files refer to them."""
 
 from dataclasses import dataclass
-from typing import get_args
+from functools import partial
+from typing import Literal, get_args
 
-from .. import UNet, backbone, backbone_dropblock, rsan, unet
+from torch import nn
+
+from .. import DropBlock2d, SpatialAttention, UNet, plain_stage, residual_stage
+from ..models import transposed
 from .names import ModelName
 
 
@@ -17,6 +21,12 @@ class Network:
         up_kernel_size: Kernel size of the transposed convolutions.
         p: DropBlock's drop probability, ``1 - keep_prob``. Ignored by networks without DropBlock.
         block_size: DropBlock's block size. Ignored by networks without DropBlock.
+        gamma: How DropBlock computes its gamma, ``"paper"`` or ``"exact"``, see
+            `torchattn_blocks.DropBlock2d`.
+        scale: DropBlock's factor for kept elements, ``"batch"`` (the paper's), ``"constant"`` or
+            ``"position"``.
+        attention_after: Whether the attention of `rsan` acts on the sum of branch and shortcut. In
+            the paper it acts on the branch.
 
     Example:
         >>> from torchattn_blocks.retina import Network
@@ -29,27 +39,37 @@ class Network:
     up_kernel_size: int = 2
     p: float = 0.15
     block_size: int = 7
+    gamma: Literal["paper", "exact"] = "paper"
+    scale: Literal["batch", "constant", "position"] = "batch"
+    attention_after: bool = False
 
     def build(self) -> UNet:
         """Build the network with new random weights: 3 input channels, 1 logit per pixel.
 
         Raises:
             TypeError: If a width, `up_kernel_size` or `block_size` is not an int.
-            ValueError: If `model` is unknown, `widths` has fewer than two entries or one below 1,
-                `p` lies outside [0, 1], `block_size` is below 1 or `up_kernel_size` below 2.
+            ValueError: If `model`, `gamma` or `scale` is unknown, `widths` has fewer than two
+                entries or one below 1, `p` lies outside [0, 1], `block_size` is below 1 or
+                `up_kernel_size` below 2.
         """
+        return UNet(3, 1, widths=self.widths, stage=self._stage, up=transposed(self.up_kernel_size))
+
+    def _stage(self, in_channels: int, out_channels: int) -> nn.Module:
+        drop = partial(DropBlock2d, self.p, self.block_size, gamma=self.gamma, scale=self.scale)
         match self.model:
-            case "rsan" | "backbone_dropblock":
-                make = rsan if self.model == "rsan" else backbone_dropblock
-                return make(
-                    widths=self.widths,
-                    p=self.p,
-                    block_size=self.block_size,
-                    up_kernel_size=self.up_kernel_size,
-                )
-            case "backbone" | "unet":
-                plain = backbone if self.model == "backbone" else unet
-                return plain(widths=self.widths, up_kernel_size=self.up_kernel_size)
+            case "rsan" if self.attention_after:
+                stage = residual_stage(drop=drop)(in_channels, out_channels)
+                assert isinstance(stage, nn.Sequential)
+                return stage.insert(2, SpatialAttention())
+            case "rsan":
+                attended = residual_stage(drop=drop, attention=lambda _: SpatialAttention())
+                return attended(in_channels, out_channels)
+            case "backbone_dropblock":
+                return residual_stage(drop=drop)(in_channels, out_channels)
+            case "backbone":
+                return residual_stage()(in_channels, out_channels)
+            case "unet":
+                return plain_stage()(in_channels, out_channels)
         raise ValueError(
             f"Network: model must be one of {', '.join(get_args(ModelName))}, got {self.model!r}"
         )

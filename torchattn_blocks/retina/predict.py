@@ -1,8 +1,5 @@
 """Vessel probabilities of an image, from any camera."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,6 +10,7 @@ from torch.nn import functional as F
 from .data.fov import estimate_fov, fov_diameter
 from .data.tensors import crop_evenly, image_tensor
 from .fundus import check_image
+from .modes import modes_restored
 from .weights import Trained
 
 # An image whose size differs by less than this from the size trained at is not resampled, because
@@ -116,7 +114,8 @@ def vessel_probability(
     mirrors: list[tuple[int, ...]] = [(), (2,), (3,), (2, 3)] if flips else [()]
 
     fits = side is None or max(height, width) <= side
-    with _evaluation(model):
+    with modes_restored(model):
+        model.eval()
         x = image_tensor(image, side if fits else None)[None].to(device)
         see = _probability if fits else _in_tiles
         each = [see(model, x.flip(axes)).flip(axes) for axes in mirrors]
@@ -147,15 +146,3 @@ def _probability(model: nn.Module, x: Tensor) -> Tensor:
             f"vessel_probability: model must have 1 output channel, got {logits.shape[1]}"
         )
     return logits.float().sigmoid()
-
-
-@contextmanager
-def _evaluation(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, then each module's own mode again."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

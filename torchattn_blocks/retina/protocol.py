@@ -3,15 +3,16 @@
 Guo et al., "Residual spatial attention network for retinal vessel segmentation", 2020, section 4.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from .data.decode import opened_image
 from .data.files import FundusFiles
-from .training.recipe import Recipe
+from .training.recipe import CROPS_RECIPE, Recipe
 
 _MULTIPLE = 8  # of the side: the paper's networks halve it three times
 
@@ -112,6 +113,67 @@ to 1008 x 1008; p = 0.22; 150 epochs in batches of 1, the learning rate falls to
 """
 
 
+def on_crops(protocol: Protocol) -> Protocol:
+    """The same split, trained by the recipe of the shipped weights instead of the paper's.
+
+    Args:
+        protocol: The protocol whose images are used.
+
+    Returns:
+        A protocol with `CROPS_RECIPE` and its DropBlock rate, p = 0.05.
+
+    Example:
+        >>> from torchattn_blocks.retina import DRIVE_PROTOCOL, on_crops
+        >>> protocol = on_crops(DRIVE_PROTOCOL)
+        >>> protocol.recipe.steps, protocol.p, protocol.validation
+        (1900, 0.05, ('23', '40'))
+    """
+    return replace(protocol, recipe=CROPS_RECIPE, p=0.05)
+
+
+def cross_validation(split: Split, fold: int, folds: int) -> Split:
+    """Split the training and validation images anew, to compare recipes without the test images.
+
+    Patients are dealt out to the folds in turn, in the order of their names. (Images ``07L`` and
+    ``07R`` are of one patient.) The patients of one fold are scored, and their images are left out
+    of training. Of the others, every eighth validates.
+
+    Args:
+        split: The split of a protocol. Its test images are left out.
+        fold: Number of the fold to score, from 1 to `folds`.
+        folds: How many folds there are, at least 2.
+
+    Returns:
+        Training, validation and scored images.
+
+    Raises:
+        ValueError: If `fold` or `folds` is outside the bounds above, or there are too few images.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from torchattn_blocks.retina import FundusFiles, Split, cross_validation
+        >>> files = [FundusFiles(f"{n}", Path(), None, None, None) for n in range(10, 20)]
+        >>> parts = cross_validation(Split(files, [], []), 1, 5)
+        >>> [[file.name for file in part] for part in parts[1:]]
+        [['19'], ['10', '15']]
+    """
+    if not folds >= 2:
+        raise ValueError(f"cross_validation: folds must be at least 2, got {folds}")
+    if not 1 <= fold <= folds:
+        raise ValueError(f"cross_validation: fold must lie in 1 to {folds}, got {fold}")
+    files = sorted([*split.training, *split.validation], key=lambda file: file.name)
+    patients = list(dict.fromkeys(_patient(file.name) for file in files))
+    scored_patients = set(patients[fold - 1 :: folds])
+    scored = [file for file in files if _patient(file.name) in scored_patients]
+    training, validation = _hold_out([f for f in files if f not in scored], 8)
+    if not (training and validation and scored):
+        raise ValueError(
+            f"cross_validation: split must have images for training, validation and {folds} folds, "
+            f"got {len(patients)} patients"
+        )
+    return Split(training, validation, scored)
+
+
 def folder_protocol(files: Sequence[FundusFiles]) -> Protocol:
     """Choose training, validation and test images of your own folders, by their names.
 
@@ -185,6 +247,11 @@ def _part(name: str) -> str:
     if "test" in above:
         return "test"
     return "validation" if {*above} & {"validation", "validate", "val"} else "training"
+
+
+def _patient(name: str) -> str:
+    """The name of an image without the letter of its eye."""
+    return re.sub(r"(?<=\d)_?[LR]$", "", name)
 
 
 def _hold_out(files: list[FundusFiles], nth: int) -> tuple[list[FundusFiles], list[FundusFiles]]:

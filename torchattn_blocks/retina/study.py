@@ -24,7 +24,7 @@ from .evaluation.report import as_numbers
 from .evaluation.scores import mean_and_std
 from .evaluation.tables import markdown_table
 from .names import PAPER
-from .training.checkpoint import progress
+from .training.checkpoint import is_finished, progress
 
 # The evaluations of a piece: the folder of the report, and the arguments of `evaluate`. The paper
 # scores the last epoch's weights; the best were chosen on the validation images.
@@ -158,14 +158,16 @@ def _advance(piece: Piece, study: Path, end: float, jobs: int) -> None:
     data = ["--data", str(piece.data), "--dataset", piece.dataset]
     scores = {name: how for name, how in EVALUATIONS.items() if not _report(folder, name).is_file()}
     try:
-        if scores and not _is_trained(folder):
+        if scores and not is_finished(folder):
             options = ["--model", piece.model, "--seed", str(piece.seed), "--out", str(folder)]
-            options += ["--resume", *piece.arguments()]
+            options += piece.arguments()
+            if progress(folder)[1]:
+                options.append("--resume")
             if end < math.inf:
                 left = timedelta(seconds=max(0, int(end - monotonic())))
                 options += ["--max-time", str(left)]
             _call(log, end, jobs, "train", *data, *options)
-        if scores and _is_trained(folder):
+        if scores and is_finished(folder):
             for name, (weights, *how) in scores.items():
                 options = ["--weights", str(folder / weights), *how, "--no-pictures"]
                 options += ["--out", str(_report(folder, name).parent)]
@@ -176,11 +178,6 @@ def _advance(piece: Piece, study: Path, end: float, jobs: int) -> None:
 
 def _report(folder: Path, name: str) -> Path:
     return folder / name / "report.json"
-
-
-def _is_trained(folder: Path) -> bool:
-    done, total = progress(folder)
-    return 0 < done == total
 
 
 def _call(log: Path, end: float, jobs: int, *arguments: str) -> None:
@@ -209,5 +206,5 @@ def _watch(pieces: Mapping[Future[None], Path], study: Path) -> None:
             done, pending = wait(pending, timeout=_POLL, return_when=FIRST_COMPLETED)
             bar.update(len(done))
             running = [pieces[future] for future in pieces if future.running()]
-            epochs = ("{} {}/{}".format(f.relative_to(study), *progress(f)) for f in running)
-            bar.set_postfix_str(", ".join(epochs))
+            steps = ("{} {}/{}".format(f.relative_to(study), *progress(f)) for f in running)
+            bar.set_postfix_str(", ".join(steps))

@@ -12,6 +12,7 @@ from torch import nn
 
 from .. import UNet
 from .network import Network
+from .write import write_whole
 
 _SHIPPED = Path(__file__).parent / "pretrained"
 
@@ -75,12 +76,9 @@ def save_weights(path: str | Path, model: nn.Module, settings: Settings) -> None
         ...     path.is_file()
         True
     """
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
     tensors = {name: values.contiguous() for name, values in model.state_dict().items()}
     # Not by safetensors' save_file, whose files only their owner may read.
-    partial.write_bytes(save(tensors, {"settings": json.dumps(asdict(settings))}))
-    partial.replace(path)
+    write_whole(Path(path), save(tensors, {"settings": json.dumps(asdict(settings))}))
 
 
 def load_pretrained(name: str) -> Trained:

@@ -1,5 +1,6 @@
 """Data sets by the names that commands accept."""
 
+import re
 from pathlib import Path
 
 from ..data.chase_files import list_chase_db1
@@ -9,13 +10,25 @@ from ..data.folders import list_folder
 from ..data.hrf_files import list_hrf
 from ..data.stare_files import list_stare
 from ..names import DatasetName
-from ..protocol import CHASE_DB1_PROTOCOL, DRIVE_PROTOCOL, Protocol, Split, folder_protocol
+from ..protocol import (
+    CHASE_DB1_PROTOCOL,
+    DRIVE_PROTOCOL,
+    Protocol,
+    Split,
+    cross_validation,
+    folder_protocol,
+)
 
 _LISTERS = {"stare": list_stare, "hrf": list_hrf, "folder": list_folder, "csv": list_csv}
 
 
-def open_dataset(name: DatasetName, root: Path) -> tuple[Protocol, Split]:
-    """The protocol of a data set, and its images split by it."""
+def open_dataset(name: DatasetName, root: Path, fold: str | None = None) -> tuple[Protocol, Split]:
+    """The protocol of a data set, and its images split by it.
+
+    With `fold`, ``"1/5"`` say, its training and validation images split for cross-validation.
+    """
+    if fold is not None and not re.fullmatch(r"\d+/\d+", fold):
+        raise ValueError(f"--fold must be like 1/5, the first of five folds, got {fold!r}")
     match name:
         case "drive":
             protocol, files = (
@@ -27,4 +40,7 @@ def open_dataset(name: DatasetName, root: Path) -> tuple[Protocol, Split]:
         case _:
             files = _LISTERS[name](root)
             protocol = folder_protocol(files)
-    return protocol, protocol.split(files)
+    split = protocol.split(files)
+    if fold is not None:
+        split = cross_validation(split, *map(int, fold.split("/")))
+    return protocol, split

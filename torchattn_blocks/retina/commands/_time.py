@@ -10,7 +10,7 @@ def seconds_left(max_time: str | None) -> float | None:
     """Seconds that are left of `max_time`, counted from the start of the process.
 
     Args:
-        max_time: The limit as ``hours:minutes:seconds``, or None for no limit.
+        max_time: The limit in seconds or as ``hours:minutes:seconds``, or None for no limit.
 
     Returns:
         The seconds, at least 0.001, or None.
@@ -25,12 +25,13 @@ def seconds_left(max_time: str | None) -> float | None:
     """
     if max_time is None:
         return None
-    match = re.fullmatch(r"(\d+):([0-5]\d):([0-5]\d)", max_time)
-    if match is None:
+    if not re.fullmatch(r"\d+(:[0-5]\d:[0-5]\d)?", max_time):
         raise ValueError(
-            f"--max-time must be hours:minutes:seconds, like 00:09:00, got {max_time!r}"
+            "--max-time must be seconds, like 540, or hours:minutes:seconds, like 00:09:00, got "
+            f"{max_time!r}"
         )
-    hours, minutes, seconds = map(int, match.groups())
+    *above, seconds = map(int, max_time.split(":"))
+    hours, minutes = above or (0, 0)
     # From the start of the process: loading torch takes time too.
     passed = time.time() - psutil.Process().create_time()
     return max(3600 * hours + 60 * minutes + seconds - passed, 1e-3)

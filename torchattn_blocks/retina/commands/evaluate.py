@@ -42,14 +42,20 @@ class Evaluate:
     """Folder to write to."""
     flips: bool = False
     """Average over each image and its three flips; takes four times as long."""
+    fold: str | None = None
+    """Score on a part of the training images, as train --fold left it out: 1/5, say."""
     pictures: bool = True
     """Save a figure of each image."""
+    maps: Path | None = None
+    """Folder to write the probability map of each image to (16-bit grey, 65535 is a probability of
+    1). Those of all folds are what train --auxiliary takes."""
 
     def __call__(self) -> None:
         """Run the command."""
         import csv
         import math
 
+        from ..data.predictions import save_prediction
         from ..evaluation.plots import save_score_curves
         from ..evaluation.report import (
             evaluate,
@@ -64,7 +70,7 @@ class Evaluate:
         if self.predictions and (self.weights or self.flips):
             raise ValueError("evaluate: pass either --predictions or --weights and --flips")
         trained = None if self.predictions else self._weights()
-        _, split = open_dataset(self.dataset, self.data)
+        _, split = open_dataset(self.dataset, self.data, self.fold)
         bare = [files.name for files in split.test if files.label is None]
         if bare:
             raise ValueError(
@@ -97,12 +103,19 @@ class Evaluate:
                 [fundus.label for fundus in test if fundus.label is not None],
                 seconds=seconds if len(seconds) == len(test) else None,
             )
-        for fundus, probability in zip(test, probabilities, strict=True) if self.pictures else ():
-            path = self.out / f"{fundus.name}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)  # a name may contain folders
-            save_sheet(path, fundus, probability)
+        for fundus, probability in zip(test, probabilities, strict=True):
+            # A name may contain folders.
+            if self.pictures:
+                path = self.out / f"{fundus.name}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                save_sheet(path, fundus, probability)
+            if self.maps is not None:
+                path = self.maps / f"{fundus.name}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                save_prediction(path, probability)
         header |= {
             "dataset": self.dataset,
+            "fold": self.fold,
             "chosen_on": [fundus.name for fundus in validation] if watched else [],
         }
         # Last, so that a folder with a report is complete.

@@ -57,6 +57,7 @@ class Segment:
         from tqdm import tqdm
 
         from ..data.files import FundusFiles
+        from ..data.predictions import save_prediction
         from ..evaluation.sheet import overlay
         from ..predict import segment
         from ..weights import named_weights
@@ -74,8 +75,8 @@ class Segment:
                 continue
             probability *= fundus.fov
             vessels = probability > self.threshold
+            save_prediction(self.out / f"{path.stem}-probability.png", probability)
             pictures: dict[str, NDArray[Any]] = {
-                "probability": np.rint(probability * 65535).astype(np.uint16),
                 "vessels": vessels.astype(np.uint8) * 255,
                 "overlay": overlay(fundus.image, vessels),
             }

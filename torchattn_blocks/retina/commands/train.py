@@ -2,70 +2,113 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from ..names import DatasetName, ModelName
+from ..names import DatasetName, ModelName, RecipeName
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..data.files import FundusFiles
+    from ..fundus import Fundus
+    from ..training.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class Train:
     """Train a network on a data set, by default by the paper's protocol.
 
-    Writes to the folder --out the weights of the last epoch (last.safetensors) and of the epoch
-    with the lowest validation loss (best.safetensors), the losses (log.csv, curves.png) and a
-    checkpoint. After a stop (Ctrl-C, --max-time or a power cut) the same command with --resume
-    continues.
+    Writes to the folder --out the last weights (last.safetensors) and those with the lowest
+    validation loss (best.safetensors), the losses (log.csv, curves.png), a record of everything
+    that made them (run.json) and checkpoints. After a stop (Ctrl-C, --max-time or a power cut) the
+    same command with --resume continues. For several GPUs, start it with torchrun.
     """
 
     data: Path
-    """Folder of the data set."""
+    """Folder of the data set, or the CSV file."""
     dataset: DatasetName = "drive"
     """Layout of the data set; folder: images/, labels/ and, if you have them, masks/."""
     model: ModelName = "rsan"
     """The network."""
+    recipe: RecipeName = "paper"
+    """paper: whole images, 200 epochs (CHASE_DB1: 150), no augmentation. crops: random crops of
+    256 x 256 with random orientation and colour, 1,900 steps; the recipe of the shipped weights."""
     out: Path = Path("runs/train")
     """Folder to write to."""
     seed: int = 0
-    """Seed of initial weights, order of images, augmentation and DropBlock."""
+    """Seed of initial weights, order of images, crops, augmentation and DropBlock."""
     epochs: int | None = None
-    """Passes over the training images; by default 200, for CHASE_DB1 150."""
+    """Passes over the training images."""
+    steps: int | None = None
+    """Number of steps, in place of epochs."""
+    batch_size: int | None = None
+    """Images or crops per step; by default 2, for CHASE_DB1 1, with crops 4."""
     p: float | None = None
-    """DropBlock's drop probability, 1 - keep_prob; by default 0.15, for CHASE_DB1 0.22."""
+    """DropBlock's drop probability, 1 - keep_prob; by default 0.15, for CHASE_DB1 0.22, with crops
+    0.05."""
     block_size: int = 7
     """DropBlock's block size."""
+    gamma: Literal["paper", "exact"] = "paper"
+    """How DropBlock computes its gamma; exact: it drops the fraction p on average."""
+    scale: Literal["batch", "constant", "position"] = "batch"
+    """DropBlock's factor for kept elements; batch is the paper's."""
+    attention_after: bool = False
+    """Apply the attention to the sum of branch and shortcut, not to the branch."""
     widths: tuple[int, ...] = (16, 32, 64, 128)
     """Channels of the network's stages, from the first to the bottleneck."""
     augment: bool = False
-    """Flip and rotate images at random, and change their brightness and contrast a little."""
+    """Flip and rotate whole images at random, and change their brightness and contrast a little."""
+    input_scale: float = 1.0
+    """Resize images by this factor."""
+    dice: float = 0.0
+    """Weight of the Dice loss beside cross entropy."""
+    cl_dice: float = 0.0
+    """Weight of the soft clDice loss beside cross entropy."""
+    auxiliary: Path | None = None
+    """Folder of probability maps of the training images, as additional targets."""
+    auxiliary_share: float = 0.5
+    """Share of the probability maps in the target."""
+    fold: str | None = None
+    """Cross-validation without the test images: 1/5 leaves out the first of five parts of the
+    training images. evaluate --fold 1/5 scores on it."""
     precision: Literal["auto", "bf16", "no"] = "auto"
     """bf16: mixed precision; no: float32; auto: bf16 if the machine has instructions for it."""
+    workers: int = 0
+    """Processes that prepare crops and images; they do not change the result."""
     resume: bool = False
-    """Continue the training in --out; start one if there is none."""
+    """Continue the training in --out."""
     max_time: str | None = None
-    """Stop after the last epoch that ends within this time: 00:09:00 is nine minutes."""
+    """Stop within this time: 540 and 00:09:00 are nine minutes."""
 
     def __call__(self) -> None:
         """Run the command."""
         import torch
+        from accelerate import PartialState
 
         from ..allocator import keep_freed_memory
         from ..evaluation.plots import save_training_curves
         from ..network import Network
-        from ..training.augment import Augmentation
+        from ..protocol import on_crops
+        from ..training.checkpoint import is_finished, progress
         from ..training.loop import train
         from ._dataset import open_dataset
         from ._time import seconds_left
 
         keep_freed_memory()
-        protocol, split = open_dataset(self.dataset, self.data)
-        recipe = replace(protocol.recipe, seed=self.seed, precision=self.precision)
-        if self.epochs is not None:
-            recipe = replace(recipe, epochs=self.epochs)
-        if self.augment:
-            mild = Augmentation(flip=True, rotate=True, brightness=0.1, gamma=0.1)
-            recipe = replace(recipe, augmentation=mild)
-        rate = protocol.p if self.p is None else self.p
-        network = Network(self.model, self.widths, p=rate, block_size=self.block_size)
+        protocol, split = open_dataset(self.dataset, self.data, self.fold)
+        if self.recipe == "crops":
+            protocol = on_crops(protocol)
+        recipe = self._changed(protocol.recipe)
+        network = Network(
+            self.model,
+            self.widths,
+            p=protocol.p if self.p is None else self.p,
+            block_size=self.block_size,
+            gamma=self.gamma,
+            scale=self.scale,
+            attention_after=self.attention_after,
+        )
         torch.manual_seed(self.seed)
         model = network.build()
         training, validation = (
@@ -79,14 +122,50 @@ class Train:
             self.out,
             network=network,
             dataset=self.dataset,
+            auxiliary=self._auxiliary(split.training, training),
             resume=self.resume,
             max_time=seconds_left(self.max_time),
+            workers=self.workers,
         )
+        if not PartialState().is_main_process:
+            return
         if log:
             save_training_curves(self.out / "curves.png", log)
-        if len(log) < recipe.epochs:
-            print(f"Stopped after epoch {len(log)} of {recipe.epochs}. --resume continues.")
+        done, steps = progress(self.out)
+        if not is_finished(self.out):
+            print(f"Stopped after step {done} of {steps}. --resume continues.")
         else:
-            print(
-                f"Trained for {recipe.epochs} epochs. Saved weights, log and curves in {self.out}"
+            print(f"Trained for {steps} steps. Saved weights, log and curves in {self.out}")
+
+    def _changed(self, recipe: "Recipe") -> "Recipe":
+        """The recipe with the options of the command."""
+        from ..training.augment import Augmentation
+
+        changes: dict[str, Any] = {"seed": self.seed, "precision": self.precision}
+        changes |= {name: getattr(self, name) for name in ("input_scale", "dice", "cl_dice")}
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError("train: pass either --epochs or --steps")
+        if self.epochs is not None:
+            changes |= {"epochs": self.epochs, "steps": None}
+        if self.steps is not None:
+            changes["steps"] = self.steps
+        if self.batch_size is not None:
+            changes["batch_size"] = self.batch_size
+        if self.augment:
+            changes["augmentation"] = Augmentation(
+                flip=True, rotate=True, brightness=0.1, gamma=0.1
             )
+        if self.auxiliary is not None:
+            changes["auxiliary"] = self.auxiliary_share
+        return replace(recipe, **changes)
+
+    def _auxiliary(
+        self, files: "list[FundusFiles]", images: "list[Fundus]"
+    ) -> "dict[str, NDArray[np.floating]] | None":
+        """The probability maps of the training images."""
+        if self.auxiliary is None:
+            return None
+        from ..data.predictions import find_predictions, read_prediction
+
+        found = find_predictions(self.auxiliary, files)
+        return {fundus.name: read_prediction(self.auxiliary, found, fundus) for fundus in images}

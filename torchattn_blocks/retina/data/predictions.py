@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from ..fundus import Fundus
 from .decode import RefusedError, opened_image
@@ -104,3 +105,8 @@ def _image(path: Path) -> NDArray[Any]:
                 "its values"
             )
         return values / white
+
+
+def save_prediction(path: Path, probability: NDArray[np.float32]) -> None:
+    """Write a probability map as 16-bit grey values, for `read_prediction`."""
+    Image.fromarray(np.rint(probability * 65535).astype(np.uint16)).save(path)

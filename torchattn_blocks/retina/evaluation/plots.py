@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from ..training.checkpoint import EpochLog
+from ..training.checkpoint import LogEntry
 from .scores import Arrays, check_scored, pooled_pixels, pooled_scores
 
 # Okabe & Ito's orange and blue, which colour-blind readers can tell apart.
@@ -88,8 +88,8 @@ def save_score_curves(
     figure.savefig(path)
 
 
-def save_training_curves(path: str | Path, log: Sequence[EpochLog]) -> None:
-    """Save a figure of the losses by epoch, with the lowest validation loss marked.
+def save_training_curves(path: str | Path, log: Sequence[LogEntry]) -> None:
+    """Save a figure of the losses by step, with the lowest validation loss marked.
 
     Args:
         path: The file; its ending chooses the format, as in matplotlib.
@@ -101,9 +101,9 @@ def save_training_curves(path: str | Path, log: Sequence[EpochLog]) -> None:
     Example:
         >>> import tempfile
         >>> from pathlib import Path
-        >>> from torchattn_blocks.retina import EpochLog
+        >>> from torchattn_blocks.retina import LogEntry
         >>> from torchattn_blocks.retina import save_training_curves
-        >>> log = [EpochLog(1, 0.3, 0.35), EpochLog(2, 0.2, 0.25), EpochLog(3, 0.1, 0.28)]
+        >>> log = [LogEntry(1, 0.3, 0.35), LogEntry(2, 0.2, 0.25), LogEntry(3, 0.1, 0.28)]
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "losses.png")
         ...     save_training_curves(path, log)
@@ -111,22 +111,22 @@ def save_training_curves(path: str | Path, log: Sequence[EpochLog]) -> None:
         True
     """
     if not log:
-        raise ValueError("save_training_curves: log must hold at least 1 epoch, got 0")
-    epochs, training, validation = zip(*log, strict=True)
+        raise ValueError("save_training_curves: log must hold at least 1 entry, got 0")
+    steps, training, validation = zip(*log, strict=True)
     best = min(log, key=lambda entry: entry.validation_loss)
     figure = Figure(figsize=(8, 4.5), layout="constrained", dpi=150)
     axes = figure.subplots()
-    axes.plot(epochs, training, ".-", color=_BLUE, markersize=3, label="training")
-    axes.plot(epochs, validation, ".-", color=_ORANGE, markersize=3, label="validation")
+    axes.plot(steps, training, ".-", color=_BLUE, markersize=3, label="training")
+    axes.plot(steps, validation, ".-", color=_ORANGE, markersize=3, label="validation")
     axes.plot(
-        best.epoch,
+        best.step,
         best.validation_loss,
         "o",
         color=_ORANGE,
         markeredgecolor="black",
-        label=f"lowest: {best.validation_loss:.4g}, epoch {best.epoch}",
+        label=f"lowest: {best.validation_loss:.4g}, step {best.step}",
     )
-    axes.set(xlabel="epoch", ylabel="loss", yscale="log", xlim=(0, epochs[-1] + 1))
+    axes.set(xlabel="step", ylabel="loss", yscale="log", xlim=(0, steps[-1] * 1.02))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     # Losses rarely span a power of ten: ticks between them, without exponents.
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))

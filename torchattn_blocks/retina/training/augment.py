@@ -14,6 +14,7 @@ from monai.transforms import (
     RandScaleIntensityd,
     Transform,
 )
+from torch import Tensor
 
 from ..fundus import Fundus
 
@@ -65,18 +66,28 @@ class Augmentation:
             fundus: The image.
             seed: Seed of the changes, an int in [0, 2**32).
         """
-        if self == Augmentation():
+        if not self.changes():
             return fundus
         masks = {
             name: getattr(fundus, name) for name in _MASKS if getattr(fundus, name) is not None
         }
-        sample = {"image": torch.from_numpy(fundus.image).permute(2, 0, 1).float()}
+        sample = {"image": torch.from_numpy(fundus.image).permute(2, 0, 1).float() / 255}
         sample |= {name: torch.from_numpy(values)[None] for name, values in masks.items()}
-        moved = self._transform().set_random_state(seed)(sample)
-        image = moved["image"].clamp(0, 255).round().byte().permute(1, 2, 0)
+        moved = self.applied(sample, seed)
+        image = (255 * moved["image"]).round().byte().permute(1, 2, 0)
         tensors = {name: moved[name][0] for name in masks} | {"image": image}
         arrays: dict[str, Any] = {k: np.ascontiguousarray(x.numpy()) for k, x in tensors.items()}
         return replace(fundus, **arrays)
+
+    def changes(self) -> bool:
+        """Whether it changes anything."""
+        return self != Augmentation()
+
+    def applied(self, sample: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
+        """Change an image, values between 0 and 1 of shape (3, H, W), and masks of (1, H, W)."""
+        moved = self._transform().set_random_state(seed)(sample)
+        plain = {name: moved[name].as_subclass(Tensor) for name in sample}  # not MONAI's
+        return plain | {"image": plain["image"].clamp(0, 1)}
 
     def _transform(self) -> Compose:
         everything: tuple[Hashable, ...] = ("image", *_MASKS)

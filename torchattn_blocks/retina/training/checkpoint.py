@@ -1,99 +1,128 @@
-"""The folder of a training: its recipe, log, checkpoints and weights."""
+"""The folder of a training: its record, log, checkpoints and weights."""
 
 import csv
+import io
 import json
-import shutil
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from accelerate import Accelerator
-from torch import nn
+import torch
 
-from ..weights import Settings, save_weights
-from .recipe import Recipe
+from ..write import write_whole
+from .record import differences
+
+_KEPT = 2  # checkpoints: if the last is damaged, there is another
 
 
-class EpochLog(NamedTuple):
-    """The mean losses of one epoch.
+class LogEntry(NamedTuple):
+    """The mean losses between two validations.
 
     Attributes:
-        epoch: Number of the epoch, from 1.
-        training_loss: Mean over the training images during the epoch, with DropBlock.
-        validation_loss: Mean over the validation images after the epoch.
+        step: Number of completed steps.
+        training_loss: Mean over the steps since the last entry, with DropBlock.
+        validation_loss: Mean over the validation images after these steps.
 
     Example:
-        >>> from torchattn_blocks.retina import EpochLog
-        >>> entry = EpochLog(epoch=1, training_loss=0.3, validation_loss=0.35)
+        >>> from torchattn_blocks.retina import LogEntry
+        >>> entry = LogEntry(step=9, training_loss=0.3, validation_loss=0.35)
     """
 
-    epoch: int
+    step: int
     training_loss: float
     validation_loss: float
 
 
-def open_folder(folder: Path, recipe: Recipe, resume: bool) -> Path | None:
-    """Prepare the folder for a training by `recipe`; the checkpoint to resume from, if any."""
-    found, ours = checkpoints(folder), asdict(recipe)
-    if found:
-        theirs = json.loads((folder / "recipe.json").read_text())
-        if not resume:
+def open_folder(folder: Path, record: Mapping[str, Any], resume: bool) -> Path | None:
+    """Check the folder for a training with this record; the checkpoint to resume from, if any."""
+    found = checkpoints(folder)
+    if not resume:
+        if found:
             raise ValueError(
                 f"train: folder {folder} holds a run. Use resume (--resume), or another folder."
             )
-        if other := [
-            f"{k} was {theirs.get(k)}, got {v}" for k, v in ours.items() if theirs.get(k) != v
-        ]:
-            raise ValueError(
-                f"train: folder {folder} holds a run with another recipe: {'; '.join(other)}. Use "
-                "the same recipe, or another folder."
-            )
-        return found[-1]
+        return None
+    if not found:
+        raise ValueError(
+            f"train: folder {folder} holds no run to resume. Start one without resume."
+        )
+    if other := differences(_read_record(folder), record):
+        raise ValueError(
+            f"train: folder {folder} holds another run: {other}. Resume it as it began, or use "
+            "another folder."
+        )
+    return found[-1]
+
+
+def start_folder(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write the record of a new training."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "recipe.json").write_text(json.dumps(ours, indent=2))
-    return None
+    write_whole(folder / "run.json", json.dumps(record, indent=2).encode())
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The complete checkpoints, the latest last."""
-    found = [path for path in folder.glob("checkpoint-*") if path.name[11:].isdecimal()]
-    return sorted(found, key=lambda path: int(path.name[11:]))
+    """The checkpoints, the latest last."""
+    found = [path for path in folder.glob("checkpoint-*.pt") if path.stem[11:].isdecimal()]
+    return sorted(found, key=_step)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the training in a folder has done all its steps and the last validation."""
+    path = folder / "log.csv"
+    if not path.is_file():
+        return False
+    rows = path.read_text(encoding="utf-8").splitlines()
+    return rows[-1].partition(",")[0] == str(progress(folder)[1])
 
 
 def progress(folder: str | Path) -> tuple[int, int]:
-    """Completed epochs and all epochs of the training in a folder; zeros if there is none."""
+    """Completed steps and all steps of the training in a folder; zeros if there is none."""
     found = checkpoints(Path(folder))
     if not found:
         return 0, 0
-    recipe = json.loads(Path(folder, "recipe.json").read_text())
-    return int(found[-1].name[11:]), recipe["epochs"]
+    return _step(found[-1]), _read_record(Path(folder))["recipe"]["steps"]
 
 
-def keep_weights(
-    model: nn.Module, settings: Settings, folder: Path, log: Sequence[EpochLog]
-) -> None:
-    """Write the last weights and, if no epoch had a lower validation loss, the best.
+def save_checkpoint(folder: Path, state: Mapping[str, Any], log: Sequence[LogEntry]) -> None:
+    """Write a checkpoint and the log; delete all but the last checkpoints."""
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    write_whole(folder / f"checkpoint-{state['step']}.pt", buffer.getvalue())
+    for older in checkpoints(folder)[:-_KEPT]:
+        older.unlink()
+    rows = io.StringIO(newline="")
+    writer = csv.writer(rows)
+    writer.writerow(LogEntry._fields)
+    writer.writerows(log)
+    write_whole(folder / "log.csv", rows.getvalue().encode())
 
-    Call it before the checkpoint is written: after a power cut between the two, resuming repeats
-    both.
+
+def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+    """Read a checkpoint. Nothing in it is executed.
+
+    Raises:
+        ValueError: If the file is damaged.
     """
-    settings = replace(settings, about={**settings.about, **log[-1]._asdict()})
-    save_weights(folder / "last.safetensors", model, settings)
-    if log[-1] == min(log, key=lambda entry: entry.validation_loss):
-        save_weights(folder / "best.safetensors", model, settings)
+    try:
+        with zipfile.ZipFile(path) as archive:  # the format of torch.save; it holds checksums
+            damaged = archive.testzip() is not None
+    except (zipfile.BadZipFile, EOFError):
+        damaged = True
+    if damaged:
+        others = [other.name for other in checkpoints(path.parent) if other != path]
+        before = f"To go on from {others[-1]}, delete it." if others else "There is no other."
+        raise ValueError(f"{path}: this checkpoint is damaged. {before}")
+    return torch.load(path, map_location=device, weights_only=True)
 
 
-def save_checkpoint(accelerator: Accelerator, folder: Path, log: Sequence[EpochLog]) -> None:
-    """Write a checkpoint. It gets its name when it is complete; then older ones are deleted."""
-    older, partial = checkpoints(folder), folder / "checkpoint.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    accelerator.save_state(str(partial))
-    (partial / "log.json").write_text(json.dumps(log))
-    partial.rename(folder / f"checkpoint-{len(log)}")
-    for checkpoint in older:
-        shutil.rmtree(checkpoint)
-    with (folder / "log.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(EpochLog._fields)
-        writer.writerows(log)
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.stem[11:])
+
+
+def _read_record(folder: Path) -> Any:
+    path = folder / "run.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: this record of a run is damaged ({error})") from error

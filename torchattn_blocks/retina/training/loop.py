@@ -1,28 +1,46 @@
 """The training loop."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from math import inf, isfinite
 from pathlib import Path
 from statistics import fmean, median
+from time import monotonic
 
+import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, set_seed
+from accelerate.utils import broadcast_object_list
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ..data.fov import fov_diameter
 from ..fundus import Fundus
+from ..modes import modes_restored
 from ..network import Network
-from ..weights import Settings
-from .augment import Augmentation
-from .checkpoint import EpochLog, checkpoints, keep_weights, open_folder, save_checkpoint
-from .examples import Examples
-from .losses import CrossEntropy
+from ..weights import Settings, save_weights
+from .checkpoint import (
+    LogEntry,
+    checkpoints,
+    load_checkpoint,
+    open_folder,
+    save_checkpoint,
+    start_folder,
+)
+from .examples import Batches, Examples, check_auxiliary, check_images
+from .losses import Objective, fastest_layout
 from .recipe import Recipe
-from .time_limit import OutOfTimeError, TimeLimit
+from .record import record_of
+from .seeds import Use, torch_seed
+from .state import State, rates_restored
+from .time_limit import TimeLimit
+from .validation import Validation
+
+_SAVE_EVERY = 60.0  # seconds between checkpoints, at most: what a power cut may cost
 
 
 def train(
@@ -34,42 +52,56 @@ def train(
     *,
     network: Network | None = None,
     dataset: str = "",
+    auxiliary: Mapping[str, NDArray[np.floating]] | None = None,
     resume: bool = False,
     max_time: float | None = None,
-) -> list[EpochLog]:
-    """Train `model` on whole images, on the device that `accelerate` chooses.
+    workers: int = 0,
+) -> list[LogEntry]:
+    """Train `model`, on the device and in as many processes as `accelerate` finds.
 
-    Shows a progress bar. After each epoch the state of the training is written to
-    ``folder/checkpoint-N``, so that a stopped training can be resumed. On a CPU it then ends with
-    the same weights, bit for bit, as without the stop. Sets the seeds of Python, NumPy and torch.
+    Shows a progress bar. At least every minute, and when time is over, the state of the training is
+    written to ``folder/checkpoint-STEP.pt``, so that a stopped training can be resumed. On a CPU it
+    then ends with the same weights, bit for bit, as without the stop. Torch's random numbers
+    outside of the training do not change.
 
     Args:
         model: A network from images (N, 3, H, W) to logits (N, 1, H, W). Its weights are changed
-            in place. It stays on the device of the training and gets back its mode, training or
-            evaluation.
-        training: Images with labels, all of one size unless the recipe pads them.
-        validation: Images with labels, to compute the loss on after each epoch. They decide which
-            epoch is kept as ``best.safetensors`` and do not influence the training.
+            in place: at the end it has the weights kept. It stays on the device of the training.
+            If it is in training mode, modules of it in evaluation mode stay so (frozen batch
+            normalisation, say); otherwise all of it is trained. Then it gets back its modes.
+        training: Images with labels; for batches of whole images all of one size, unless the
+            recipe pads them.
+        validation: Images with labels, to compute the loss on. They decide which weights are kept
+            as ``best.safetensors`` and, with ``recipe.calibrate``, the shift of the output bias.
+            Otherwise they do not influence the training.
         recipe: How to train.
-        folder: The folder to write checkpoints, ``recipe.json`` and ``log.csv`` to.
+        folder: The folder to write checkpoints, ``run.json`` and ``log.csv`` to. ``run.json``
+            records images, model, recipe, machine and versions.
         network: Name and options of `model`. With it, `folder` also gets two weights files for
-            `load_weights`: ``last.safetensors``, and ``best.safetensors`` of the epoch with the
-            lowest validation loss.
-        dataset: Name of the data set, noted in the weights files.
-        resume: Continue from the last checkpoint in `folder`, if there is one. Otherwise `folder`
-            must not hold a training.
-        max_time: Return after the last epoch that ends within this many seconds. Call `train` again
-            with ``resume=True`` to continue.
+            `load_weights`: ``last.safetensors``, and ``best.safetensors`` of the validation with
+            the lowest loss.
+        dataset: Name of the data set, to be recorded.
+        auxiliary: A probability map (H, W) by the name of each training image, for
+            ``recipe.auxiliary``.
+        resume: Continue the training in `folder`. Otherwise `folder` must not hold one.
+        max_time: Return before so many seconds are over. Call `train` again with ``resume=True`` to
+            continue. Works of training and validation are started only if they are expected to end
+            in time; the first ones may take longer.
+        workers: Processes that crop and augment images. They do not change the result.
 
     Returns:
-        A log entry for each completed epoch, earlier calls included.
+        A log entry for each validation, earlier calls included.
 
     Raises:
         TypeError: If an image is not a :class:`Fundus`.
-        ValueError: If `training` or `validation` is empty, or an image has no label. With
-            ``recipe.side``: if an image is larger. Without it: if sizes differ, or the augmentation
-            rotates and images are not square. If `folder` holds a run and `resume` is False, or a
-            run with another recipe. If `max_time` is not above 0. If there are several processes.
+        ValueError: If `training` or `validation` is empty, or an image has no label or an empty
+            field of view. With ``recipe.side``: if an image is larger. For batches of whole images
+            without it: if sizes differ, or the augmentation rotates and images are not square. If
+            `folder` holds a run and `resume` is False, or no run or another one and `resume` is
+            True, or a damaged checkpoint. If `max_time` is not above 0, `recipe.auxiliary` and
+            `auxiliary` do not go together, or the batch cannot be shared by the processes.
+        FloatingPointError: If the loss or its gradient is not finite.
+        OSError: If a file cannot be written. The last checkpoint remains.
 
     Example:
         >>> import tempfile
@@ -79,78 +111,191 @@ def train(
         >>> recipe = Recipe(epochs=2, batch_size=1)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     log = train(rsan(widths=(4, 8)), images[:2], images[2:], recipe, folder)
-        >>> [entry.epoch for entry in log]
-        [1, 2]
+        >>> [entry.step for entry in log]
+        [2, 4]
     """
     limit = TimeLimit(max_time)
-    examples = Examples("training", training, recipe)
-    watched_examples = Examples(
-        "validation", validation, replace(recipe, augmentation=Augmentation())
-    )
-    diameter = median(fov_diameter(fundus.fov) for fundus in training)
     folder = Path(folder)
-    checkpoint = open_folder(folder, recipe, resume)
-    set_seed(recipe.seed)
-    accelerator = Accelerator(dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True))
-    if accelerator.num_processes > 1:
-        raise ValueError(f"train: must run as 1 process, got {accelerator.num_processes}")
-    was_training = model.training
-    # Convolutions are fastest in channels_last, on CPUs and GPUs.
-    objective = CrossEntropy(model, recipe.resolved_precision()).to(
-        memory_format=torch.channels_last  # type: ignore[call-overload]
-    )
-    optimizer = torch.optim.Adam(model.parameters(), recipe.learning_rate)
-    objective, optimizer, batches, watched = accelerator.prepare(
-        objective,
-        optimizer,
-        DataLoader(examples, recipe.batch_size, shuffle=True),
-        DataLoader(watched_examples),
-    )
-    log: list[EpochLog] = []
-    if checkpoint is None:
-        save_checkpoint(accelerator, folder, log)
-    else:
-        accelerator.load_state(str(checkpoint))
-        log = [EpochLog(*entry) for entry in json.loads((checkpoint / "log.json").read_text())]
+    check_images("training", training, recipe)
+    check_images("validation", validation, recipe)
+    check_auxiliary(training, recipe, auxiliary)
+    accelerator = _accelerator(recipe)
+    steps = recipe.steps_for(len(training))
+    every = recipe.validate_every or recipe.steps_in_a_pass(len(training))
+    precision = recipe.resolved_precision()
+    recipe = replace(recipe, steps=steps, validate_every=every, precision=precision)
+    machine = {"device": accelerator.device.type, "processes": accelerator.num_processes}
+    images = {"training": training, "validation": validation}
+    record = record_of(model, network, recipe, dataset, images, auxiliary, machine)
+    checkpoint = open_folder(folder, record, resume)
+    accelerator.wait_for_everyone()  # every process has looked before one writes
+    layout = fastest_layout(accelerator.device, precision)
+    settings = None
+    if network is not None:
+        diameter = median(fov_diameter(fundus.fov) for fundus in training) * recipe.input_scale
+        about = {"dataset": dataset, "recipe": asdict(recipe)}
+        settings = Settings(network, diameter, recipe.side, about)
+    with modes_restored(model), rates_restored(model), _own_random_numbers(accelerator.device):
+        if not model.training:
+            model.train()
+        model.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
+        state = State(model, recipe, steps)
+        if checkpoint is not None:
+            state.load_state_dict(load_checkpoint(checkpoint, accelerator.device))
+        run = _Run(
+            accelerator,
+            accelerator.prepare(Objective(model, recipe, layout)),
+            state,
+            Examples(training, recipe, auxiliary),
+            Validation(validation, recipe),
+            layout,
+            folder,
+            settings,
+            limit,
+        )
+        if checkpoint is None and accelerator.is_main_process:
+            start_folder(folder, record)
+            run.save()
+        run.advance(workers)
+        with state.calibrated() as kept:
+            weights = {name: tensor.clone() for name, tensor in kept.state_dict().items()}
+        model.load_state_dict(weights)
+    return state.log
 
-    def step(images: Tensor, labels: Tensor) -> float:
-        loss = objective(images, labels)
-        accelerator.backward(loss)
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss.item()
 
-    @torch.no_grad()
-    def validate() -> float:
-        objective.eval()
-        return fmean(objective(*batch).item() for batch in watched)
+@dataclass
+class _Run:
+    """One call of `train`: from the last checkpoint on, as far as time allows."""
 
-    done, steps = len(log), len(batches)
-    try:
-        with tqdm(total=recipe.epochs * steps, initial=done * steps, unit="step") as bar:
-            for epoch in range(done, recipe.epochs):
-                bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}")
-                with limit.timed("epoch"):
-                    for group in optimizer.param_groups:
-                        group["lr"] = recipe.learning_rate_at(epoch)
-                    batches.set_epoch(epoch)
-                    examples.epoch = epoch
-                    objective.train()
-                    losses: list[float] = []
-                    for images, labels in batches:
-                        with limit.timed("step"):
-                            loss = step(images, labels)
-                        losses += [loss] * len(images)
-                        bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-                        bar.update()
-                    with limit.timed("validation"):
-                        log.append(EpochLog(epoch + 1, fmean(losses), validate()))
-                        if network is not None:
-                            about = {"dataset": dataset, "recipe": asdict(recipe)}
-                            settings = Settings(network, diameter, recipe.side, about)
-                            keep_weights(model, settings, folder, log)
-                        save_checkpoint(accelerator, folder, log)
-    except OutOfTimeError:
-        accelerator.load_state(str(checkpoints(folder)[-1]))  # back to the last completed epoch
-    model.train(was_training)
-    return log
+    accelerator: Accelerator
+    objective: nn.Module
+    state: State
+    examples: Examples
+    validation: Validation
+    layout: torch.memory_format
+    folder: Path
+    settings: Settings | None
+    limit: TimeLimit
+    saved: float = field(default_factory=monotonic)  # time of the last checkpoint
+
+    def advance(self, workers: int) -> None:
+        """Train, validate and save until the end of the training or of the time."""
+        state, first = self.state, self.state.step
+        processes = self.accelerator.process_index, self.accelerator.num_processes
+        batches = Batches(len(self.examples), state.recipe, first, state.steps, *processes)
+        loader = iter(DataLoader(self.examples, batch_sampler=batches, num_workers=workers))
+        hidden = not self.accelerator.is_main_process
+        with tqdm(total=state.steps, initial=first, unit="step", disable=hidden) as bar:
+            while True:
+                if self._validation_is_due():
+                    if not self._has_time("validation"):
+                        break
+                    self._validate()
+                    self.save()
+                if state.step == state.steps:
+                    return
+                if not self._has_time("step"):
+                    break
+                with self.limit.timed("step"):
+                    self._train_step(batches.of_step(state.step), *next(loader))
+                bar.set_postfix(loss=f"{state.losses[-1]:.4f}", refresh=False)
+                bar.update()
+                if monotonic() - self.saved > _SAVE_EVERY:
+                    self.save()
+        if state.step > first:
+            self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        if self.accelerator.is_main_process:
+            with self.limit.timed("checkpoint"):
+                save_checkpoint(self.folder, self.state.state_dict(), self.state.log)
+        self.saved = monotonic()
+
+    def _validation_is_due(self) -> bool:
+        state = self.state
+        wanted = state.step == state.steps or state.step % (state.recipe.validate_every or 1) == 0
+        done = bool(state.log) and state.log[-1].step == state.step
+        return state.step > 0 and wanted and not done
+
+    def _has_time(self, work: str) -> bool:
+        """Whether all processes have time for some work and a checkpoint after it."""
+        allowed = self.limit.allows(work, "checkpoint")
+        if self.accelerator.num_processes == 1 or self.limit.end == inf:
+            return allowed
+        agreed = self._mean(torch.tensor(float(allowed), device=self.accelerator.device))
+        return agreed == 1
+
+    def _mean(self, value: Tensor) -> float:
+        """The mean over processes."""
+        return self.accelerator.reduce(value.detach(), "mean").item()
+
+    def _train_step(self, numbers: Sequence[int], images: Tensor, targets: Tensor) -> None:
+        state, device = self.state, self.accelerator.device
+        place = state.step, self.accelerator.process_index
+        torch.manual_seed(torch_seed(state.recipe.seed, Use.DROPOUT, *place))
+        loss, _ = self.objective(images.to(device), targets.to(device))
+        loss.backward()
+        limit = state.recipe.max_norm or inf
+        norm = nn.utils.clip_grad_norm_(self.objective.parameters(), limit).item()
+        mean = self._mean(loss)
+        if not (isfinite(mean) and isfinite(norm)):
+            names = ", ".join(self.examples.names[number] for number in numbers)
+            last = checkpoints(self.folder)[-1]
+            raise FloatingPointError(
+                f"train: at step {state.step + 1} (images {names}) the loss is {mean} and the norm "
+                f"of its gradient {norm}. {last} is the last checkpoint. A lower learning rate may "
+                "help, in another folder."
+            )
+        state.losses.append(mean)
+        state.update()
+
+    def _validate(self) -> None:
+        """Validate the weights kept and, if asked to, write them."""
+        state, found = self.state, [0.0, 0.0]
+        if self.accelerator.is_main_process:
+            with self.limit.timed("validation"):
+                found = [*self.validation(state.kept, self.layout)]
+        loss, state.bias_shift = broadcast_object_list(found)
+        if not isfinite(loss):
+            raise FloatingPointError(
+                f"train: after step {state.step} the validation loss is {loss}. "
+                f"{checkpoints(self.folder)[-1]} is the last checkpoint."
+            )
+        state.log.append(LogEntry(state.step, fmean(state.losses), loss))
+        state.losses.clear()
+        if self.settings is not None and self.accelerator.is_main_process:
+            # Before the checkpoint: after a power cut between the two, resuming repeats both.
+            notes = state.log[-1]._asdict() | {"bias_shift": state.bias_shift}
+            settings = replace(self.settings, about={**self.settings.about, **notes})
+            best = state.log[-1] == min(state.log, key=lambda entry: entry.validation_loss)
+            with state.calibrated() as kept:
+                for name in ("last", "best") if best else ("last",):
+                    save_weights(self.folder / f"{name}.safetensors", kept, settings)
+
+
+def _accelerator(recipe: Recipe) -> Accelerator:
+    """The processes and the device of the training."""
+    accelerator = Accelerator()
+    wanted, got = int(os.environ.get("WORLD_SIZE", "1")), accelerator.num_processes
+    if wanted > got:
+        raise ValueError(
+            f"train: WORLD_SIZE is {wanted}, but accelerate finds {got} process. Start with "
+            "torchrun or accelerate launch, or unset WORLD_SIZE."
+        )
+    if recipe.batch_size % got:
+        raise ValueError(
+            f"train: recipe.batch_size must be a multiple of the number of processes, {got}, got "
+            f"{recipe.batch_size}"
+        )
+    return accelerator
+
+
+@contextmanager
+def _own_random_numbers(device: torch.device) -> Iterator[None]:
+    """Restore torch's random numbers after the block."""
+    devices = [] if device.type == "cpu" else [device.index or 0]
+    with torch.random.fork_rng(
+        devices, device_type="cuda" if device.type == "cpu" else device.type
+    ):
+        yield

@@ -1,23 +1,43 @@
 """The training loss."""
 
 import torch
+from monai.losses import DiceLoss, SoftclDiceLoss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .recipe import Recipe
 
-class CrossEntropy(nn.Module):
-    """The model followed by its loss. `accelerate` wraps this module, and the model stays as it is.
+
+class Objective(nn.Module):
+    """A model followed by its loss. `accelerate` wraps this module, and the model stays as it is.
 
     Mixed precision is set here, because the setting of an `Accelerator` holds for the process.
     """
 
-    def __init__(self, model: nn.Module, precision: str) -> None:
+    def __init__(self, model: nn.Module, recipe: Recipe, layout: torch.memory_format) -> None:
         super().__init__()
         self.model = model
-        self.mixed = precision == "bf16"
+        self.mixed = recipe.resolved_precision() == "bf16"
+        self.layout = layout
+        losses = ((recipe.dice, DiceLoss), (recipe.cl_dice, SoftclDiceLoss))
+        self.others = [(weight, loss(sigmoid=True)) for weight, loss in losses if weight]
 
-    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The loss, a scalar, of images (N, 3, H, W) and labels (N, 1, H, W)."""
+    def forward(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss, a scalar, and logits of images (N, 3, H, W) with targets (N, 1, H, W)."""
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.mixed):
-            logits = self.model(images.contiguous(memory_format=torch.channels_last))
-        return F.binary_cross_entropy_with_logits(logits.float(), labels)
+            logits = self.model(images.contiguous(memory_format=self.layout))
+        logits = logits.float()
+        loss = F.binary_cross_entropy_with_logits(logits, targets)
+        for weight, other in self.others:
+            loss = loss + weight * other(logits, targets)
+        return loss, logits
+
+
+def fastest_layout(device: torch.device, precision: str) -> torch.memory_format:
+    """The memory format in which RSAN trains fastest.
+
+    On CPUs in float32 that is the contiguous one, by about a tenth; in bfloat16 and on GPUs,
+    convolutions need channels_last.
+    """
+    plain = device.type == "cpu" and precision == "no"
+    return torch.contiguous_format if plain else torch.channels_last

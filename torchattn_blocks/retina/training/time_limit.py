@@ -6,12 +6,8 @@ from contextlib import contextmanager
 from time import monotonic
 
 
-class OutOfTimeError(Exception):
-    """The next piece of work may not end before the deadline."""
-
-
 class TimeLimit:
-    """Lets work start only if it ends before the deadline when it takes as long as its longest."""
+    """Foresees whether work ends before a deadline, from how long it took before."""
 
     def __init__(self, seconds: float | None) -> None:
         if seconds is not None and not seconds > 0:
@@ -19,13 +15,15 @@ class TimeLimit:
         self.end = math.inf if seconds is None else monotonic() + seconds
         self.longest: dict[str, float] = {}
 
+    def allows(self, *works: str) -> bool:
+        """Whether works of these kinds, one after the other, end before the deadline."""
+        # Work of a new kind may take as long as any other. A fifth more, because times vary.
+        unknown = max(self.longest.values(), default=0.0)
+        return monotonic() + 1.2 * sum(self.longest.get(w, unknown) for w in works) <= self.end
+
     @contextmanager
     def timed(self, work: str) -> Iterator[None]:
-        """Time work of one kind, or raise `OutOfTimeError` before it starts."""
+        """Time work of one kind."""
         start = monotonic()
-        # Work of a new kind may take as long as any other. A fifth more, because times vary.
-        longest = self.longest.get(work, max(self.longest.values(), default=0.0))
-        if start + 1.2 * longest > self.end:
-            raise OutOfTimeError
         yield
         self.longest[work] = max(self.longest.get(work, 0.0), monotonic() - start)

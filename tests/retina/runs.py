@@ -1,0 +1,38 @@
+"""Small trainings for tests."""
+
+import torch
+
+from torchattn_blocks import rsan
+from torchattn_blocks.retina import Crops, Recipe, train
+
+FAST = Recipe(epochs=3, batch_size=2, precision="no")
+SMALL_CROPS = Recipe(
+    steps=6,
+    batch_size=2,
+    crops=Crops(side=24),
+    schedule="cosine",
+    warm_up=0.2,
+    weight_decay=0.01,
+    max_norm=1.0,
+    ramp=0.5,
+    average=0.9,
+    calibrate=True,
+    validate_every=2,
+    precision="no",
+)
+
+
+def small_rsan(seed=0):
+    torch.manual_seed(seed)
+    return rsan(widths=(8, 16))
+
+
+def run(folder, images, recipe=FAST, **options):
+    """Train a small network on the first four images, validated on the others."""
+    model = small_rsan()
+    log = train(model, images[:4], images[4:], recipe, folder, **options)
+    return model, log
+
+
+def equal(a, b):
+    return all(torch.equal(a.state_dict()[k], v) for k, v in b.state_dict().items())

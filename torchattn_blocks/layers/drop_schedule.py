@@ -1,0 +1,167 @@
+"""A schedule for the drop rate of DropBlock layers.
+
+The "scheduled DropBlock" of Ghiasi, Lin & Le, "DropBlock: A regularization method for convolutional
+networks", NeurIPS 2018, section 3.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from torch import nn
+
+from .._check import check_at_least, check_choice, check_kind, check_rate, plain_int
+from .drop_block import DropBlock2d
+
+Shape = Literal["linear", "cosine"]
+
+
+def linear(t: float) -> float:
+    """A straight line."""
+    return t
+
+
+def cosine(t: float) -> float:
+    """Half a cosine: slow, fast, slow."""
+    return (1 - math.cos(math.pi * t)) / 2
+
+
+SHAPES: dict[str, Callable[[float], float]] = {"linear": linear, "cosine": cosine}
+
+
+class DropSchedule:
+    """Change the drop rate of a model's DropBlock layers during training.
+
+    From Ghiasi, Lin & Le, "DropBlock: A regularization method for convolutional networks", NeurIPS
+    2018, who raise the rate linearly from 0 ("scheduled DropBlock"). It is used as torch's
+    learning-rate schedulers are: it sets `start` when it is made, and each `step`, after a step of
+    the optimiser, moves every layer's `p` on towards `stop`. After `steps` of them the rates stay.
+    After ``n`` steps a layer has ``p = (1 - f) * start + f * stop`` with
+    ``f = shape(min(n / steps, 1))``.
+
+    Args:
+        model: A module with `DropBlock2d` layers. It may be wrapped, as by `torch.compile` and
+            `torch.nn.parallel.DistributedDataParallel`.
+        start: The drop rate until the first step.
+        stop: The drop rate at the end of the ramp. If None, each layer ends at the `p` that it has
+            when the schedule is made.
+        steps: Number of steps from `start` to `stop`.
+        shape: How the rate moves. ``"linear"``; ``"cosine"``: half a cosine, slow at both ends; or
+            a function from the fraction of the ramp that is over, 0 to 1, to the fraction of the
+            way from `start` to `stop`. Its values must keep the rates in [0, 1].
+        where: A function ``where(name, layer)`` that is true for the layers to change; by default
+            all. The names are those of ``model.named_modules()``.
+
+    Raises:
+        TypeError: If `model` is not a module, `start` or `stop` is not a number, `steps` is not an
+            int, or `where` is not callable.
+        ValueError: If `model` has no `DropBlock2d`, or `where` picks none, `start`, `stop` or a
+            rate on the way lies outside [0, 1], `steps` is below 1, or `shape` is neither a
+            function nor one of the strings above.
+
+    Note:
+        Compiled code is not recompiled, unless it contains the call of `step` itself. A step after
+        a forward pass does not change the backward pass of that forward pass, except under eager
+        activation checkpointing, which runs the forward pass again with the new rate: there, step
+        after the backward pass.
+
+    Example:
+        >>> import torch
+        >>> from torchattn_blocks import DropBlock2d, DropSchedule
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), DropBlock2d(p=0.2, block_size=3))
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> schedule = DropSchedule(model, start=0.0, stop=None, steps=4)
+        >>> for _ in range(6):
+        ...     model(torch.ones(1, 1, 9, 9)).mean().backward()
+        ...     optimizer.step()
+        ...     schedule.step()
+        ...     print(schedule.get_last_p())
+        [0.05]
+        [0.1]
+        [0.15000000000000002]
+        [0.2]
+        [0.2]
+        [0.2]
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        start: float,
+        stop: float | None,
+        steps: int,
+        shape: Shape | Callable[[float], float] = "linear",
+        *,
+        where: Callable[[str, DropBlock2d], bool] | None = None,
+    ) -> None:
+        check_kind("DropSchedule", nn.Module, model=model)
+        check_at_least("DropSchedule", 1, steps=steps)
+        if where is not None:
+            check_kind("DropSchedule", Callable, where=where)
+        if not callable(shape):
+            check_choice("DropSchedule", SHAPES, shape=shape)
+            shape = SHAPES[shape]
+        self._layers = [
+            layer
+            for name, layer in model.named_modules()
+            if isinstance(layer, DropBlock2d) and (where is None or where(name, layer))
+        ]
+        if not self._layers:
+            picked = "" if where is None else " for which where is true"
+            raise ValueError(
+                f"DropSchedule: model must have a DropBlock2d{picked}, got {type(model).__name__}"
+            )
+        self._start = check_rate(start, "DropSchedule", "start")
+        self._stop = None if stop is None else check_rate(stop, "DropSchedule", "stop")
+        self._stops = [layer.p if self._stop is None else self._stop for layer in self._layers]
+        self._steps = plain_int(steps)
+        self._shape = shape
+        self._step = 0
+        self._set_rates()
+
+    def step(self) -> None:
+        """Move all rates on by one step; once the ramp is over, only count."""
+        self._step += 1
+        if self._step <= self._steps:
+            self._set_rates()
+
+    def get_last_p(self) -> list[float]:
+        """The current rate of each layer."""
+        return [layer.p for layer in self._layers]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The number of steps so far, and the rate at which each layer ends, as plain numbers."""
+        return {"step": self._step, "stops": list(self._stops)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state: also set the rates of the layers.
+
+        `start`, `steps`, `shape` and `where` are not part of it. Make the schedule with the same
+        ones. A `stop` that was given stays; with ``stop=None`` the layers end at the rates of the
+        state, whatever their rates when this schedule was made.
+
+        Args:
+            state: What `state_dict` returned.
+
+        Raises:
+            TypeError: If an entry is not a number.
+            ValueError: If `state` is not that of a schedule, or is of another number of layers.
+        """
+        if not {"step", "stops"} <= state.keys():
+            keys = sorted(state)
+            raise ValueError(f"DropSchedule: state must have keys 'step' and 'stops', got {keys}")
+        check_at_least("DropSchedule", 0, step=state["step"])
+        stops = [check_rate(stop, "DropSchedule", "stops") for stop in state["stops"]]
+        if len(stops) != len(self._layers):
+            raise ValueError(
+                f"DropSchedule: state must be of {len(self._layers)} layers, got {len(stops)}"
+            )
+        self._step = plain_int(state["step"])
+        if self._stop is None:
+            self._stops = stops
+        self._set_rates()
+
+    def _set_rates(self) -> None:
+        way = self._shape(min(self._step / self._steps, 1.0))
+        for layer, stop in zip(self._layers, self._stops, strict=True):
+            layer.p = (1 - way) * self._start + way * stop  # this form ends exactly at `stop`

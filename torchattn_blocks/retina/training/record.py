@@ -1,0 +1,76 @@
+"""What made a training: images, model, recipe, machine and versions, as plain data."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from ... import __version__
+from ..fundus import Fundus
+from ..network import Network
+from .recipe import Recipe
+
+_SHOWN = 3  # differences in a message
+
+
+def record_of(
+    model: nn.Module,
+    network: Network | None,
+    recipe: Recipe,
+    dataset: str,
+    images: Mapping[str, Sequence[Fundus]],
+    auxiliary: Mapping[str, NDArray[np.floating]] | None,
+    machine: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The record of a training. `images` are those of each part, `recipe` is a resolved one."""
+    record = {
+        "versions": {name: version(name) for name in ("torch", "numpy", "monai")}
+        | {"torchattn_blocks": __version__},
+        "machine": dict(machine),
+        "dataset": dataset,
+        "model": {
+            "class": type(model).__name__,
+            "parameters": sum(weights.numel() for weights in model.parameters()),
+        }
+        | (asdict(network) if network is not None else {}),
+        "recipe": asdict(recipe),
+        "images": {
+            part: {fundus.name: _fingerprint(fundus, auxiliary) for fundus in some}
+            for part, some in images.items()
+        },
+    }
+    return json.loads(json.dumps(record))  # as it is read again: no tuples
+
+
+def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What differs between two records, in words; empty if nothing does."""
+    found = [*_differences(was, now)]
+    more = len(found) - _SHOWN
+    return "; ".join([*found[:_SHOWN], *([f"and {more} more"] if more > 0 else [])])
+
+
+def _differences(was: Mapping[str, Any], now: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    for name in dict.fromkeys([*was, *now]):
+        old, new = was.get(name, "absent"), now.get(name, "absent")
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from _differences(old, new, f"{above}{name}.")
+        elif old != new:
+            yield f"{above}{name} was {old}, got {new}"
+
+
+def _fingerprint(fundus: Fundus, auxiliary: Mapping[str, NDArray[np.floating]] | None) -> str:
+    """A hash of everything of an image that a training sees."""
+    maps: list[Any] = [fundus.image, fundus.label, fundus.fov]
+    if auxiliary is not None and fundus.name in auxiliary:
+        maps.append(auxiliary[fundus.name])
+    digest = hashlib.sha256()
+    for array in maps:
+        digest.update(f"{np.shape(array)}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
