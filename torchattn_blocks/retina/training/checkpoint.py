@@ -98,7 +98,7 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], log: Sequence[LogEnt
     write_whole(folder / "log.csv", rows.getvalue().encode())
 
 
-def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint. Nothing in it is executed.
 
     Raises:
@@ -113,7 +113,7 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
         others = [other.name for other in checkpoints(path.parent) if other != path]
         before = f"To go on from {others[-1]}, delete it." if others else "There is no other."
         raise ValueError(f"{path}: this checkpoint is damaged. {before}")
-    return torch.load(path, map_location=device, weights_only=True)
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _step(checkpoint: Path) -> int:

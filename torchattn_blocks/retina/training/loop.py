@@ -141,7 +141,7 @@ def train(
         model.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
         state = State(model, recipe, steps)
         if checkpoint is not None:
-            state.load_state_dict(load_checkpoint(checkpoint, accelerator.device))
+            state.load_state_dict(load_checkpoint(checkpoint))
         run = _Run(
             accelerator,
             accelerator.prepare(Objective(model, recipe, layout)),
@@ -276,7 +276,8 @@ class _Run:
 
 def _accelerator(recipe: Recipe) -> Accelerator:
     """The processes and the device of the training."""
-    accelerator = Accelerator()
+    # On a machine without GPU, accelerate sees torchrun's processes only if told so.
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
     wanted, got = int(os.environ.get("WORLD_SIZE", "1")), accelerator.num_processes
     if wanted > got:
         raise ValueError(
