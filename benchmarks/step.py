@@ -1,4 +1,4 @@
-"""Measure a training step of RSAN: what writing in place saves, and what DropBlock costs.
+"""Measure a training step of RSAN: writing in place, DropBlock, memory formats, precisions.
 
 Each setting runs in a process of its own, for its peak of memory; settings take turns, so that a
 machine's moods meet all alike. Printed: medians over steps, and ratios to the first row.
@@ -16,24 +16,36 @@ SETTINGS = {
     "out of place": {"inplace": False, "p": 0.15},
     "in place": {"inplace": True, "p": 0.15},
     "p = 0": {"inplace": False, "p": 0.0},
+    "channels_last": {"channels_last": True},
+    "bfloat16": {"bf16": True},
+    "bfloat16, channels_last": {"bf16": True, "channels_last": True},
 }
 TURNS = 2
 
 
-def measure(name: str, side: int, steps: int) -> None:
+def measure(name: str, batch: int, side: int, steps: int) -> None:
     """Print the median seconds of a step and the process's peak of memory in MiB."""
     import torch
 
     from torchattn_blocks import rsan
+    from torchattn_blocks.retina import keep_freed_memory
 
+    keep_freed_memory()  # as the command `train` does
     torch.manual_seed(0)
-    model = rsan(**SETTINGS[name])
-    x, y = torch.rand(2, 3, side, side), torch.rand(2, 1, side, side).round()
+    options = dict(SETTINGS[name])
+    mixed = options.pop("bf16", False)
+    last = options.pop("channels_last", False)
+    layout = torch.channels_last if last else torch.contiguous_format
+    model = rsan(**options).to(memory_format=layout)
+    x, y = torch.rand(batch, 3, side, side), torch.rand(batch, 1, side, side).round()
+    x = x.contiguous(memory_format=layout)
     times = []
     for _ in range(steps + 1):  # the first warms up
         start = time.perf_counter()
         model.zero_grad()
-        torch.nn.functional.binary_cross_entropy_with_logits(model(x), y).backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            logits = model(x)
+        torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), y).backward()
         times.append(time.perf_counter() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(statistics.median(times[1:]), peak)
@@ -42,21 +54,24 @@ def measure(name: str, side: int, steps: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--side", type=int, default=592, help="height and width of the images")
+    parser.add_argument("--batch", type=int, default=2, help="images in a step")
     parser.add_argument("--steps", type=int, default=3, help="measured in each process")
+    parser.add_argument("--only", nargs="*", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--setting", choices=SETTINGS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.setting:
-        measure(args.setting, args.side, args.steps)
+        measure(args.setting, args.batch, args.side, args.steps)
         return
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in SETTINGS}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in args.only}
     for _ in range(TURNS):
         for name, results in found.items():
             command = [sys.executable, __file__, "--setting", name]
             command += ["--side", str(args.side), "--steps", str(args.steps)]
+            command += ["--batch", str(args.batch)]
             out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             seconds, peak = map(float, out.split())
             results.append((seconds, peak))
-    print(f"RSAN, 2 x 3 x {args.side} x {args.side}, float32, {os.cpu_count()} CPU cores")
+    print(f"RSAN, {args.batch} x 3 x {args.side} x {args.side}, {os.cpu_count()} CPU cores")
     print("| setting | seconds a step | ratio | peak MiB | ratio |\n|---|---:|---:|---:|---:|")
     first = None
     for name, results in found.items():

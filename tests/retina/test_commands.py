@@ -83,7 +83,7 @@ def test_train_leaves_weights_log_and_curves(trained):
     assert settings.network.widths == (4, 8)
     assert settings.side == 72
     assert settings.about["dataset"] == "folder"
-    assert settings.about["recipe"]["epochs"] == 3
+    assert settings.about["recipe"]["steps"] == 12
     assert 55 < settings.fov_diameter < 64
 
 
@@ -105,7 +105,7 @@ def test_train_options_reach_the_training(command, images, tmp_path):
     assert (settings.network.model, settings.network.p) == ("backbone_dropblock", 0.4)
     assert settings.network.block_size == 3
     recipe = settings.about["recipe"]
-    assert (recipe["seed"], recipe["epochs"]) == (5, 1)
+    assert (recipe["seed"], recipe["steps"]) == (5, 4)
     assert recipe["augmentation"] == {
         "flip": True,
         "rotate": True,

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ from torchattn_blocks.retina import (
     vessel_probability,
 )
 from torchattn_blocks.retina.data.tensors import image_tensor, mask_tensor
-from torchattn_blocks.retina.training import loop
+from torchattn_blocks.retina.training import loop, losses
 from torchattn_blocks.retina.training.losses import Objective
 
 
@@ -154,24 +154,45 @@ def test_the_rate_that_falls_is_the_one_that_trains(tmp_path, images):
 
 
 def test_without_options_it_is_adam_on_cross_entropy(tmp_path, images):
-    """The paper's training, written out."""
+    """The paper's training, written out: bit for bit."""
+    torch.manual_seed(0)
     recipe = replace(FAST, epochs=2, first_part=0.5)
+    layout = losses.fastest_layout(torch.device("cpu"))
     model = Network("backbone", widths=(4, 8)).build()
     plain = Network("backbone", widths=(4, 8)).build()
     plain.load_state_dict(model.state_dict())
+    plain.to(memory_format=layout)
     train(model, images[:4], images[4:], recipe, tmp_path)
     optimizer = torch.optim.Adam(plain.parameters(), 1e-3)
     order = loop.Batches(4, recipe, 0, 4, 0, 1)
     for step in range(4):
         optimizer.param_groups[0]["lr"] = 1e-3 if step < 2 else 1e-4
         batch = [images[number] for number in order.of_step(step)]
-        x = torch.stack([image_tensor(f.image) for f in batch])
+        x = torch.stack([image_tensor(f.image) for f in batch]).contiguous(memory_format=layout)
         y = torch.stack([torch.from_numpy(f.label).float()[None] for f in batch])
         optimizer.zero_grad()
         nn.functional.binary_cross_entropy_with_logits(plain(x), y).backward()
         optimizer.step()
-    for name, value in plain.state_dict().items():
-        torch.testing.assert_close(model.state_dict()[name], value, msg=name)
+    assert equal(model, plain)
+
+
+@pytest.mark.parametrize(
+    ("device", "bfloat16", "layout"),
+    [
+        ("cpu", True, torch.channels_last),
+        ("cpu", False, torch.contiguous_format),
+        ("cuda", False, torch.channels_last),
+    ],
+)
+def test_the_memory_format_follows_from_the_machine(
+    tmp_path, images, monkeypatch, device, bfloat16, layout
+):
+    monkeypatch.setattr(losses, "has_bfloat16", lambda: bfloat16)
+    assert losses.fastest_layout(torch.device(device)) == layout
+    if device == "cpu":
+        model, _ = run(tmp_path, images, replace(FAST, epochs=1))
+        convolution = next(m for m in model.modules() if isinstance(m, nn.Conv2d))
+        assert convolution.weight.is_contiguous(memory_format=layout)
 
 
 def test_validation_loss_is_of_its_images_in_evaluation(tmp_path, images):
@@ -234,7 +255,7 @@ def test_last_and_best_weights_are_kept(tmp_path, images, monkeypatch):
     assert (last.settings.about["step"], best.settings.about["step"]) == (6, 4)
     assert best.settings.about["validation_loss"] == 0.25
     assert best.settings.about["dataset"] == "none"
-    expected = asdict(replace(FAST, steps=6, validate_every=2))
+    expected = replace(FAST, steps=6, validate_every=2).as_data()
     assert best.settings.about["recipe"] == json.loads(json.dumps(expected))
     assert (best.settings.network, best.settings.side) == (network, None)
     diameters = sorted(fov_diameter(fundus.fov) for fundus in images[:4])

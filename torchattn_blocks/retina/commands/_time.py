@@ -6,11 +6,12 @@ import time
 import psutil
 
 
-def seconds_left(max_time: str | None) -> float | None:
+def seconds_left(max_time: str | None, reserve: float = 0.0) -> float | None:
     """Seconds that are left of `max_time`, counted from the start of the process.
 
     Args:
         max_time: The limit in seconds or as ``hours:minutes:seconds``, or None for no limit.
+        reserve: Seconds to leave for other work.
 
     Returns:
         The seconds, at least 0.001, or None.
@@ -34,4 +35,4 @@ def seconds_left(max_time: str | None) -> float | None:
     hours, minutes = above or (0, 0)
     # From the start of the process: loading torch takes time too.
     passed = time.time() - psutil.Process().create_time()
-    return max(3600 * hours + 60 * minutes + seconds - passed, 1e-3)
+    return max(3600 * hours + 60 * minutes + seconds - passed - reserve, 1e-3)

@@ -124,7 +124,7 @@ class Train:
             dataset=self.dataset,
             auxiliary=self._auxiliary(split.training, training),
             resume=self.resume,
-            max_time=seconds_left(self.max_time),
+            max_time=seconds_left(self.max_time, reserve=2.0),  # for the curves
             workers=self.workers,
         )
         if not PartialState().is_main_process:

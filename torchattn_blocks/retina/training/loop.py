@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from math import inf, isfinite
 from pathlib import Path
 from statistics import fmean, median
@@ -124,16 +124,20 @@ def train(
     every = recipe.validate_every or recipe.steps_in_a_pass(len(training))
     precision = recipe.resolved_precision()
     recipe = replace(recipe, steps=steps, validate_every=every, precision=precision)
-    machine = {"device": accelerator.device.type, "processes": accelerator.num_processes}
+    layout = fastest_layout(accelerator.device)
+    machine = {
+        "device": accelerator.device.type,
+        "memory_format": str(layout),
+        "processes": accelerator.num_processes,
+    }
     images = {"training": training, "validation": validation}
     record = record_of(model, network, recipe, dataset, images, auxiliary, machine)
     checkpoint = open_folder(folder, record, resume)
     accelerator.wait_for_everyone()  # every process has looked before one writes
-    layout = fastest_layout(accelerator.device, precision)
     settings = None
     if network is not None:
         diameter = median(fov_diameter(fundus.fov) for fundus in training) * recipe.input_scale
-        about = {"dataset": dataset, "recipe": asdict(recipe)}
+        about = {"dataset": dataset, "recipe": recipe.as_data()}
         settings = Settings(network, diameter, recipe.side, about)
     with modes_restored(model), rates_restored(model), _own_random_numbers(accelerator.device):
         if not model.training:

@@ -5,7 +5,7 @@ from monai.losses import DiceLoss, SoftclDiceLoss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .recipe import Recipe
+from .recipe import Recipe, has_bfloat16
 
 
 class Objective(nn.Module):
@@ -33,11 +33,11 @@ class Objective(nn.Module):
         return loss, logits
 
 
-def fastest_layout(device: torch.device, precision: str) -> torch.memory_format:
+def fastest_layout(device: torch.device) -> torch.memory_format:
     """The memory format in which RSAN trains fastest.
 
-    On CPUs in float32 that is the contiguous one, by about a tenth; in bfloat16 and on GPUs,
-    convolutions need channels_last.
+    That is channels_last on GPUs and on CPUs with instructions for bfloat16, in either precision,
+    and the contiguous one on other CPUs (`benchmarks/step.py`).
     """
-    plain = device.type == "cpu" and precision == "no"
-    return torch.contiguous_format if plain else torch.channels_last
+    old = device.type == "cpu" and not has_bfloat16()
+    return torch.contiguous_format if old else torch.channels_last

@@ -1,8 +1,8 @@
 """The options of a training, as plain data."""
 
 import math
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 import torch
 
@@ -142,15 +142,25 @@ class Recipe:
         falls = step >= round(self.first_part * steps)
         return self.learning_rate / 10 if falls else self.learning_rate
 
+    def as_data(self) -> dict[str, Any]:
+        """All options that count, for files: without `epochs` if there are `steps`."""
+        counted = asdict(self)
+        if self.steps is not None:
+            del counted["epochs"]
+        return counted
+
     def resolved_precision(self) -> Literal["bf16", "no"]:
         """The precision on this machine."""
         if self.precision != "auto":
             return self.precision
-        if torch.cuda.is_available():
-            native = torch.cuda.is_bf16_supported(including_emulation=False)
-        else:
-            native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        return "bf16" if native else "no"
+        return "bf16" if has_bfloat16() else "no"
+
+
+def has_bfloat16() -> bool:
+    """Whether the machine has instructions for bfloat16."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 _PRECISIONS = ("auto", "bf16", "no")

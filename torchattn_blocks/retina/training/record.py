@@ -39,7 +39,7 @@ def record_of(
             "parameters": sum(weights.numel() for weights in model.parameters()),
         }
         | (asdict(network) if network is not None else {}),
-        "recipe": asdict(recipe),
+        "recipe": recipe.as_data(),
         "images": {
             part: {fundus.name: _fingerprint(fundus, auxiliary) for fundus in some}
             for part, some in images.items()
