@@ -334,8 +334,10 @@ def test_of_a_trained_piece_only_missing_reports_are_made(programs, tmp_path):
 def test_so_many_run_at_a_time_and_share_the_cores(programs, tmp_path, monkeypatch, jobs):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
-    run([piece(seed=n) for n in range(6)], tmp_path, jobs=jobs)
+    programs.lasts = lambda words: programs.most < jobs  # not done before the others begin
+    run([piece(seed=n) for n in range(6)], tmp_path, jobs=jobs, max_time=60)
     assert programs.most == jobs
+    assert not programs.killed
     threads = {env.get("OMP_NUM_THREADS") for env in programs.environments}
     assert threads == ({"2"} if jobs == 3 else {None})
     assert {env["OMP_WAIT_POLICY"] for env in programs.environments} == {"passive"}
@@ -488,6 +490,7 @@ def test_failures_are_told_after_the_tables(programs, command, grid, tmp_path):
         (["ablations", "--max-time", "9 min"], "hours:minutes:seconds"),
     ],
 )
+@pytest.mark.usefixtures("programs")
 def test_what_is_wrong_in_the_command_is_one_error(command, tmp_path, arguments, message):
     with pytest.raises(SystemExit, match=f"error: {message}|error: .*{message}"):
         command("study", *arguments, "--out", tmp_path)
@@ -548,6 +551,12 @@ def test_tables_hold_means_spreads_and_counts(tables):
             one = found[view][f"unet, paper, default, {evaluation}"]
             assert (one[0], one[3], one[5]) == ("1 of 3 seeds", ".6500", "–")
             assert one[5] == "–"  # an AUC that is not defined
+
+
+def test_a_score_that_one_seed_lacks_has_no_mean(tables):
+    scored = [(piece("drive", "backbone", seed=n), {"AUC": a}) for n, a in ((0, None), (1, 0.9))]
+    cells = tables(TWO, scored)[WHOLE]["backbone, paper, default, last"]
+    assert (cells[0], cells[3], cells[5]) == ("2 of 3 seeds", ".8000 ± .0000", "–")
 
 
 def test_a_system_without_scores_has_dashes(tables):
@@ -615,9 +624,9 @@ def test_differences_count_the_seeds_that_both_have_in_the_grid(tables):
     text = '[[grid]]\ndataset = ["drive"]\nmodel = ["backbone"]\nseed = [5, 0]\n'
     text += '[[grid]]\ndataset = ["drive"]\nmodel = ["unet"]\nseed = [1, 5]\n'
     pieces = [piece("drive", model, seed=5) for model in ("backbone", "unet")]
-    found = tables(text, [(pieces[0], {"f1": 0.5}), (pieces[1], {"f1": 0.75})])
+    found = tables(text, [(pieces[0], {"f1": 0.5}), (pieces[1], {"f1": 0.75, "AUC": 0.49999})])
     rows = found[WHOLE + DIFFERENCES]
-    assert rows["unet, paper, default, last"] == ["1 of 1 seed", *["+.2500"] * 3]
+    assert rows["unet, paper, default, last"] == ["1 of 1 seed", "+.2500", "+.0000", "+.2500"]
 
 
 FOLDS = """
@@ -647,6 +656,13 @@ def test_folds_are_one_system_and_apart_from_the_test_images(tables):
     assert rows["rsan, paper, augment, last"] == ["1 of 2 folds", *["+.0300"] * 3]
     assert found[WHOLE]["rsan, paper, default, last"][:2] == ["1 of 1 seed", ".1000"]
     assert "rsan, paper, augment, last" not in found[WHOLE]
+
+
+def test_a_cross_validation_alone_has_no_table_of_the_test_images(tables):
+    text = FOLDS.replace(" {},", "").replace("SEEDS", "[0]")
+    found = tables(text, [(piece("drive", fold="1/2"), {})])
+    assert len(found) == 4  # two views, each with scores and differences
+    assert not [heading for heading in found if "test images" in heading]
 
 
 def test_folds_of_several_seeds_count_together(tables):
