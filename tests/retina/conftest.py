@@ -2,9 +2,34 @@
 
 import os
 import random
+import sys
 from pathlib import Path
 
 import pytest
+from runs import run_program
+
+from torchattn_blocks.retina import __main__ as program
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run a command in this process: what it printed, or raise SystemExit as the program does."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["retina", *map(str, arguments)])
+        program.main()
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory):
+    """Ten small images as `synthesize` writes them: two of them for the test."""
+    root = tmp_path_factory.mktemp("images")
+    done = run_program("synthesize", 10, "--out", root, "--height", 64, "--width", 72)
+    assert done.returncode == 0, done.stderr
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,7 @@
-"""Small trainings for tests."""
+"""Small trainings and runs of the program for tests."""
+
+import subprocess
+import sys
 
 import torch
 
@@ -36,3 +39,13 @@ def run(folder, images, recipe=FAST, **options):
 
 def equal(a, b):
     return all(torch.equal(a.state_dict()[k], v) for k, v in b.state_dict().items())
+
+
+def run_program(*arguments):
+    """Run a command of the library as a program of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "torchattn_blocks.retina", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from runs import run_program
 
-from torchattn_blocks.retina import __main__ as program
 from torchattn_blocks.retina import load_weights, pooled_scores, segment
 from torchattn_blocks.retina.commands import COMMANDS
 from torchattn_blocks.retina.data.folders import list_folder
@@ -19,52 +19,14 @@ from torchattn_blocks.retina.data.folders import list_folder
 SMALL = ["--dataset", "folder", "--widths", "4", "8", "--epochs", "3", "--precision", "no"]
 
 
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run a command in this process: what it printed, or raise SystemExit as the program does."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["retina", *map(str, arguments)])
-        program.main()
-        return capsys.readouterr().out
-
-    return run
-
-
-@pytest.fixture
-def one_evaluation(monkeypatch):
-    """Studies score each piece in one way alone: each costs the start of a program."""
-    evaluations = {"last": ("last.safetensors",)}
-    monkeypatch.setattr("torchattn_blocks.retina.study.EVALUATIONS", evaluations)
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    """Eight small images as `synthesize` writes them: two of them for the test."""
-    root = tmp_path_factory.mktemp("images")
-    arguments = ["synthesize", 10, "--out", root, "--height", 64, "--width", 72]
-    done = _program(*arguments)
-    assert done.returncode == 0, done.stderr
-    return root
-
-
 @pytest.fixture(scope="module")
 def trained(images, tmp_path_factory):
     """A run of the command `train`, as a program of its own."""
     out = tmp_path_factory.mktemp("run")
-    done = _program("train", "--data", images, *SMALL, "--out", out)
+    done = run_program("train", "--data", images, *SMALL, "--out", out)
     assert done.returncode == 0, done.stderr
     assert "12/12" in done.stderr
     return out
-
-
-def _program(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "torchattn_blocks.retina", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_synthesize_writes_what_folder_reads(images):
@@ -217,47 +179,6 @@ def test_segment_draws_at_the_images_own_size(command, images, trained, tmp_path
         assert np.array_equal(changed, vessels > 0)
 
 
-@pytest.mark.usefixtures("one_evaluation")
-def test_study_does_what_is_left_and_tabulates(command, images, tmp_path):
-    grid = ["study", "--folder", images, "--models", "backbone", "--seeds", 0, 1]
-    slug = "widths=4 8,epochs=3,precision=no"
-    options = ["--options", slug, "--out", tmp_path, "--jobs", 2]
-    assert command(*grid, *options, "--max-time", "0:00:00") == ""
-    out = command(*grid, *options)
-    assert "### folder, whole image" in out
-    assert "### folder, field of view" in out
-    reports = [
-        tmp_path / "folder" / "backbone" / slug / f"seed-{seed}" / "last" / "report.json"
-        for seed in (0, 1)
-    ]
-    scores = [json.loads(path.read_text())["whole"]["pooled"]["AUC"] for path in reports]
-    assert scores[0] != scores[1]
-    row = next(r for r in out.splitlines() if f"backbone, {slug}, last (2 seeds)" in r)
-    cells = [cell.strip() for cell in row.split("|")]
-    assert float(cells[6]) == pytest.approx(np.mean(scores), abs=6e-5)  # AUC
-    times = [path.stat().st_mtime_ns for path in reports]
-    log = reports[0].parents[1] / "log.txt"
-    length = log.stat().st_size
-    assert command(*grid, *options) == out
-    assert [path.stat().st_mtime_ns for path in reports] == times
-    assert log.stat().st_size == length
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("one_evaluation")
-def test_a_failing_piece_of_a_study_is_named_and_the_others_done(command, images, tmp_path):
-    grid = ["study", "--folder", images, "--models", "backbone", "--out", tmp_path]
-    good = "widths=4 8,epochs=1"
-    with pytest.raises(SystemExit) as stop:
-        command(*grid, "--options", "epochs=0", good)
-    message = str(stop.value)
-    log = tmp_path / "folder" / "backbone" / "epochs=0" / "seed-0" / "log.txt"
-    assert f"{log}: train ended with exit status" in message
-    assert "epochs must be at least 1, got 0" in log.read_text()
-    assert message.count("ended with") == 1
-    assert len(list(tmp_path.glob("*/*/*/seed-0/last/report.json"))) == 1
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -280,10 +201,6 @@ def test_a_failing_piece_of_a_study_is_named_and_the_others_done(command, images
         ),
         (["segment", "x.png", "--weights", "WEIGHTS", "--threshold", "2"], r"\[0, 1\], got 2"),
         (["synthesize", "0", "--out", "OUT"], "count must be at least 1, got 0"),
-        (["study", "--models", "rsan"], "pass at least one data set"),
-        (["study", "--drive", "nowhere"], "nowhere: this folder does not exist"),
-        (["study", "--folder", "DATA", "--options", "a/b"], "options must be paper or like"),
-        (["study", "--folder", "DATA", "--jobs", "0", "--out", "OUT"], "jobs must be at least 1"),
     ],
 )
 def test_what_is_wrong_is_one_clear_error(

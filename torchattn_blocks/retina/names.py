@@ -5,4 +5,3 @@ from typing import Literal
 ModelName = Literal["rsan", "backbone_dropblock", "backbone", "unet"]
 DatasetName = Literal["drive", "chase_db1", "stare", "hrf", "folder", "csv"]
 RecipeName = Literal["paper", "crops"]
-PAPER = "paper"  # the options of a study that change nothing in the protocol

@@ -1,58 +1,73 @@
 """The command ``study``."""
 
+from collections import Counter
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
+from typing import Annotated
 
-from ..names import PAPER, ModelName
+from tyro.conf import Positional, arg
 
 
 @dataclass(frozen=True)
 class Study:
-    """Train and score networks on a grid of data sets, options and seeds.
+    """Train and score networks on a grid of data sets, recipes, options and seeds, from a file.
 
     Each run (one training and its evaluations) has its own folder in --out. After a stop, the same
-    command, or one for a larger grid, continues: it skips finished runs and resumes the others from
-    their last epoch. At the end tables.md has the scores of all runs in --out.
+    command continues: it skips finished runs, also those copied from another machine, and resumes
+    the others. At the end tables.md, tables.csv and scores.png have the scores of all runs of the
+    grid that are in --out.
     """
 
+    grid: Annotated[Positional[str], arg(metavar="GRID")]
+    """A TOML file, or a shipped grid: paper_tables, ablations or cross_validation."""
     drive: Path | None = None
-    """Folder of DRIVE; adds it to the grid."""
+    """Folder of DRIVE."""
     chase_db1: Path | None = None
-    """Folder of CHASE_DB1; adds it to the grid."""
+    """Folder of CHASE_DB1."""
     folder: Path | None = None
-    """Folder with images/, labels/ and perhaps masks/; adds it to the grid."""
-    models: tuple[ModelName, ...] = ("backbone", "backbone_dropblock", "rsan", "unet")
-    """The networks."""
-    seeds: tuple[int, ...] = (0,)
-    """The seeds."""
-    options: tuple[str, ...] = (PAPER,)
-    """Sets of options of the command train, separated by spaces; commas join the options of a set.
-    Example: paper augment augment,epochs=300. The set paper has no options."""
+    """Folder with images/, labels/ and perhaps masks/."""
     out: Path = Path("runs/study")
     """Folder of the study."""
     jobs: int = 1
     """How many runs at the same time; they share the GPU or the cores."""
     max_time: str | None = None
-    """Stop after this time: 00:09:00 is nine minutes."""
+    """Stop within this time: 540 and 00:09:00 are nine minutes."""
 
     def __call__(self) -> None:
         """Run the command."""
-        from ..study import Piece, run_study, study_tables
+        from ..studies.figure import save_study_figure
+        from ..studies.grid import read_grid
+        from ..studies.results import study_rows
+        from ..studies.run import run_study
+        from ..studies.tables import comma_separated, markdown
+        from ..write import write_whole
         from ._time import seconds_left
 
+        grid = read_grid(self.grid)
         roots = {"drive": self.drive, "chase_db1": self.chase_db1, "folder": self.folder}
-        given = {name: root for name, root in roots.items() if root is not None}
-        if not given:
-            raise ValueError("study: pass at least one data set: --drive, --chase-db1 or --folder")
-        if absent := [str(root) for root in given.values() if not root.is_dir()]:
+        data = {name: root for name, root in roots.items() if root is not None}
+        if absent := [str(root) for root in data.values() if not root.is_dir()]:
             raise FileNotFoundError(f"{absent[0]}: this folder does not exist")
-        # By seed first, so that an unfinished study has some of everything.
-        grid = product(self.seeds, given.items(), self.models, self.options)
-        pieces = [Piece(name, root, model, seed, o) for seed, (name, root), model, o in grid]
-        failures = run_study(pieces, self.out, jobs=self.jobs, max_time=seconds_left(self.max_time))
-        if tables := study_tables(self.out):
-            (self.out / "tables.md").write_text(tables + "\n")
+        unfinished = [piece for piece in grid.pieces if not piece.is_finished(self.out)]
+        without = Counter(piece.dataset for piece in unfinished if piece.dataset not in data)
+        for name, many in without.items():
+            option = name.replace("_", "-")
+            print(f"{many} run{'s' if many > 1 else ''} on {name} left out: pass --{option}")
+        failures = run_study(
+            [piece for piece in unfinished if piece.dataset in data],
+            data,
+            self.out,
+            jobs=self.jobs,
+            max_time=seconds_left(self.max_time),
+        )
+        rows = study_rows(grid.pieces, self.out)
+        if any(row.each for row in rows if row.kind == "scores"):
+            tables = markdown(grid, rows)
+            write_whole(self.out / "tables.md", tables.encode())
+            write_whole(self.out / "tables.csv", comma_separated(rows).encode())
+            save_study_figure(self.out / "scores.png", grid.title, rows)
             print(tables)
+        else:
+            print("No run has scores yet.")
         if failures:
             raise ValueError("these runs failed:\n" + "\n".join(failures))

@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 
 def markdown_table(rows: Mapping[str, Mapping[str, float]]) -> str:
@@ -25,19 +26,22 @@ def markdown_table(rows: Mapping[str, Mapping[str, float]]) -> str:
     if not rows:
         raise ValueError("markdown_table: rows must have at least 1 entry, got none")
     names = list(next(iter(rows.values())))
-    cells = [
-        ["", *names],
-        *([title, *(short(row[n]) for n in names)] for title, row in rows.items()),
-    ]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return aligned(
+        [["", *names], *([title, *(short(row[n]) for n in names)] for title, row in rows.items())]
+    )
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Format cells as a Markdown table: the first row is its head, the first column its titles."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "| " + " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) + " |"
-        for row in cells
+        for row in rows
     ]
     rule = f"|{'-' * (widths[0] + 2)}|" + "".join(f"{'-' * (w + 1)}:|" for w in widths[1:])
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
-def short(score: float) -> str:
-    """Four digits and no leading zero, as in the paper's tables."""
-    return "–" if math.isnan(score) else re.sub(r"^(-?)0\.", r"\1.", f"{score:.4f}")
+def short(score: float, sign: Literal["", "+"] = "") -> str:
+    """Four digits and no leading zero, as in the paper's tables; `sign` as in a format."""
+    return "–" if math.isnan(score) else re.sub(r"^([+-]?)0\.", r"\1.", f"{score:{sign}z.4f}")

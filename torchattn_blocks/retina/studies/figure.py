@@ -1,0 +1,74 @@
+"""The figure of a study."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from .paper import PAPER
+from .results import Row
+
+# Okabe & Ito's orange and blue, which colour-blind readers can tell apart.
+_ORANGE, _BLUE, _GREY = (0.90, 0.62, 0.0), (0.0, 0.45, 0.70), (0.8, 0.8, 0.8)
+_SHOWN = ("F1", "AUC")
+_ROW, _MARGIN = 0.42, 1.0  # height of a system and of what stands around a panel, in inches
+
+
+def save_study_figure(path: Path, title: str, rows: Sequence[Row]) -> None:
+    """Save a figure of F1 and AUC on whole images, with the weights of the last epoch.
+
+    There is a row of panels for each data set; in them a line for each system, with a dot for each
+    seed and fold, their mean, and the paper's score if it is of this network, recipe and options.
+
+    Args:
+        path: The file.
+        title: Title of the figure.
+        rows: The rows of the study's tables.
+    """
+    shown = [row for row in rows if row.view == "whole" and row.evaluation == "last"]
+    systems = [row for row in shown if row.kind == "scores"]
+    paper = {(row.dataset, row.images, row.system): row for row in shown if row.kind == "paper"}
+    places = list(dict.fromkeys((row.dataset, row.images) for row in systems))
+    groups = [[row for row in systems if row[:2] == place] for place in places]
+    heights = [_MARGIN + _ROW * len(group) for group in groups]
+    figure = Figure(figsize=(11, 1 + sum(heights)), layout="constrained", dpi=150)
+    figure.suptitle(f"{title}\nwhole images, last weights")
+    panels = figure.subplots(len(groups), 2, squeeze=False, height_ratios=heights)
+    for group, place, pair in zip(groups, places, panels, strict=True):
+        common, labels = _labels(group)
+        for axes, name in zip(pair, _SHOWN, strict=True):
+            for y, row in enumerate(group):
+                _draw(axes, y, name, row, paper.get((*place, row.system)))
+            axes.set(title=", ".join([*place, *common]), xlabel=name, ylim=(len(group) - 0.5, -0.5))
+            axes.xaxis.set_major_locator(MaxNLocator(6))
+            axes.set_yticks(range(len(group)), labels if axes is pair[0] else [""] * len(group))
+            axes.grid(axis="x", color=_GREY, linewidth=0.5)
+    marks = {str(line.get_label()): line for axes in figure.axes for line in axes.lines}
+    figure.legend(marks.values(), [*marks], loc="outside lower center", ncols=len(marks))
+    figure.savefig(path)
+
+
+def _labels(group: Sequence[Row]) -> tuple[list[str], list[str]]:
+    """What all systems have in common, and for each what sets it apart."""
+    columns = [*zip(*(row.system for row in group), strict=True)]
+    common = [column[0] for column in columns if len(set(column)) == 1]
+    return common, [
+        ", ".join(part for part in row.system if part not in common) + f"\n{row.runs}"
+        for row in group
+    ]
+
+
+def _draw(axes: Axes, y: int, name: str, row: Row, paper: Row | None) -> None:
+    """Draw a system: its seeds and folds below their mean and the paper's score."""
+    values = [scores[name] for scores in row.each]
+    below = [y + 0.22] * len(values)
+    axes.plot(values, below, "o", color=_BLUE, alpha=0.7, label="a seed or fold")
+    axes.plot(row.mean(name), y, "D", color=_ORANGE, markeredgecolor="black", label="mean")
+    if paper is not None:
+        score, title = paper.mean(name), PAPER[row.dataset][row.system.model].title
+        label = "the paper (*: taken from another paper)"
+        axes.plot(score, y, "|", color="black", markersize=18, markeredgewidth=2, label=label)
+        if "*" in title:
+            axes.annotate("*", (score, y), (4, 4), textcoords="offset points")

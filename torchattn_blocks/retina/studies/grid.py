@@ -1,0 +1,148 @@
+"""Grids of trainings, from files."""
+
+import io
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import redirect_stderr
+from dataclasses import fields
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+import tyro
+
+from ..commands.train import Train
+from ..names import ModelName, RecipeName
+from .piece import Piece
+
+DATASETS = ("drive", "chase_db1", "folder")  # those that the command `study` takes folders of
+_SHIPPED = {path.stem: path for path in sorted(Path(__file__).parent.glob("*.toml"))}
+_DEFAULTS = {"model": ["rsan"], "recipe": ["paper"], "options": [{}], "seed": [0]}
+_NAMES = {"dataset": DATASETS, "model": get_args(ModelName), "recipe": get_args(RecipeName)}
+# Options of `train` that a study sets itself.
+_OWN = {"data", "dataset", "model", "recipe", "seed", "out", "resume", "max-time"}
+_OPTIONS = {field.name.replace("_", "-") for field in fields(Train)} - _OWN
+
+
+class Grid(NamedTuple):
+    """The pieces of a study.
+
+    Attributes:
+        title: Title of the study.
+        about: What it is for.
+        pieces: The pieces, in the order of the file.
+    """
+
+    title: str
+    about: str
+    pieces: list[Piece]
+
+
+def read_grid(name: str) -> Grid:
+    """Read a grid from a file.
+
+    Args:
+        name: Path of a TOML file, or name of a shipped grid.
+
+    Returns:
+        The grid; each piece is in it once.
+
+    Raises:
+        FileNotFoundError: If there is no such file and no such shipped grid.
+        ValueError: If the file does not have the form of a grid.
+
+    Example:
+        >>> from torchattn_blocks.retina.studies.grid import read_grid
+        >>> len(read_grid("paper_tables").pieces)  # 2 data sets, 4 models, 3 seeds
+        24
+    """
+    path = Path(name)
+    if not path.is_file():
+        path = _SHIPPED.get(name, path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{name}: no such grid; it must be a TOML file or one of {', '.join(_SHIPPED)}"
+        )
+    try:
+        with path.open("rb") as file:
+            return _grid(tomllib.load(file), path.stem)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _grid(content: Mapping[str, Any], stem: str) -> Grid:
+    _check_known(content, {"title", "about", "grid"})
+    title, about = content.get("title", stem), content.get("about", "")
+    for name, text in (("title", title), ("about", about)):
+        if not isinstance(text, str):
+            raise ValueError(f"{name} must be text, got {text!r}")
+    tables = content.get("grid", [])
+    if not (isinstance(tables, list) and tables and all(isinstance(t, dict) for t in tables)):
+        raise ValueError("there must be at least one table [[grid]]")
+    pieces: list[Piece] = []
+    for number, table in enumerate(tables, 1):
+        try:
+            pieces += _pieces(table)
+        except ValueError as error:
+            raise ValueError(f"grid {number}: {error}") from error
+    once = {piece.folder(Path()): piece for piece in pieces}
+    return Grid(title, about, list(once.values()))
+
+
+def _pieces(table: Mapping[str, Any]) -> Iterator[Piece]:
+    """All combinations of the entries of a table."""
+    _check_known(table, Piece._fields)
+    lists = []
+    for name in Piece._fields:
+        entries = table.get(name, _DEFAULTS.get(name))
+        if not (isinstance(entries, list) and entries):
+            got = "nothing" if entries is None else repr(entries)
+            raise ValueError(f"{name} must be a list with at least 1 entry, got {got}")
+        lists.append([_entry(name, entry) for entry in entries])
+    return (Piece(*combination) for combination in product(*lists))
+
+
+def _entry(name: str, entry: Any) -> Any:
+    if name == "options":
+        return _options(entry)
+    if name == "seed":
+        if type(entry) is not int or entry < 0:
+            raise ValueError(f"seed must be a whole number of at least 0, got {entry!r}")
+    elif entry not in _NAMES[name]:
+        raise ValueError(f"{name} must be one of {', '.join(_NAMES[name])}, got {entry!r}")
+    return entry
+
+
+def _options(entry: Any) -> tuple[tuple[str, Any], ...]:
+    """Check a set of options."""
+    if not isinstance(entry, dict):
+        raise ValueError(f"options must be tables like {{p = 0.1}}, got {entry!r}")
+    if own := entry.keys() & _OWN:
+        raise ValueError(f"options may not hold {min(own)}: a study sets it itself")
+    if unknown := entry.keys() - _OPTIONS:
+        raise ValueError(
+            f"options: train has no option {min(unknown)}; it has {', '.join(sorted(_OPTIONS))}"
+        )
+    return tuple((name, _value(name, entry[name])) for name in sorted(entry))
+
+
+def _value(name: str, value: Any) -> Any:
+    """Check the value of an option as the command line of `train` does."""
+    parts = tuple(value) if isinstance(value, list) else (value,)
+    plain = all(isinstance(part, str | int | float) for part in parts)
+    if not plain or (name == "fold" and not re.fullmatch(r"\d+/\d+", str(value))):
+        raise ValueError(f"options: train cannot take {name} = {value!r}")
+    value = parts if isinstance(value, list) else value
+    words = Piece("drive", "rsan", "paper", ((name, value),), 0).training()
+    try:
+        with redirect_stderr(io.StringIO()):
+            tyro.cli(Train, args=["--data", "", *words], console_outputs=False)
+    except SystemExit:
+        raise ValueError(f"options: train cannot take {name} = {value!r}") from None
+    return value
+
+
+def _check_known(table: Mapping[str, Any], known: Any) -> None:
+    if unknown := [name for name in table if name not in known]:
+        raise ValueError(f"unknown entry {unknown[0]}; known are {', '.join(sorted(known))}")

@@ -1,0 +1,116 @@
+"""A piece of a study: one training and its evaluations, and the folder that holds them."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+# The evaluations of a piece: the folder of the report, and the arguments of `evaluate`. The paper
+# scores the last epoch's weights; the best were chosen on the validation images.
+EVALUATIONS = {
+    "last": ("last.safetensors",),
+    "last-flips": ("last.safetensors", "--flips"),
+    "best": ("best.safetensors",),
+    "best-flips": ("best.safetensors", "--flips"),
+}
+
+
+class System(NamedTuple):
+    """What the pieces that differ only in seed and fold have in common.
+
+    Attributes:
+        model: Name of the network.
+        recipe: Name of the recipe.
+        options: The further options of the training, as the folder of a piece names them.
+    """
+
+    model: str
+    recipe: str
+    options: str
+
+
+class Piece(NamedTuple):
+    """One training of a study and its evaluations.
+
+    Attributes:
+        dataset: Name of the data set, as in the command `train`.
+        model: Name of the network.
+        recipe: Name of the recipe.
+        options: Further options of the command `train` by name, in alphabetical order. A value is
+            text, a number, a truth value or a tuple of numbers.
+        seed: Seed of the training.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from torchattn_blocks.retina.studies.piece import Piece
+        >>> piece = Piece("drive", "rsan", "paper", (("augment", True), ("fold", "1/5")), seed=0)
+        >>> piece.folder(Path("out")).as_posix()
+        'out/drive/rsan/paper/augment,fold=1of5/seed-0'
+        >>> piece.training()
+        ['--model', 'rsan', '--recipe', 'paper', '--seed', '0', '--augment', '--fold', '1/5']
+    """
+
+    dataset: str
+    model: str
+    recipe: str
+    options: tuple[tuple[str, Any], ...]
+    seed: int
+
+    @property
+    def fold(self) -> str | None:
+        """The fold of a cross-validation: ``"1/5"``, say."""
+        return dict(self.options).get("fold")
+
+    @property
+    def images(self) -> str:
+        """What is scored: ``"test images"``, or ``"5 folds"`` of the training images."""
+        return f"{self.fold.partition('/')[2]} folds" if self.fold else "test images"
+
+    @property
+    def system(self) -> System:
+        """The piece without data set, seed and fold."""
+        others = tuple(option for option in self.options if option[0] != "fold")
+        return System(self.model, self.recipe, _slug(others))
+
+    def folder(self, out: Path) -> Path:
+        """The folder of the piece in the folder of its study."""
+        options = _slug(self.options)
+        return out / self.dataset / self.model / self.recipe / options / f"seed-{self.seed}"
+
+    def report(self, out: Path, evaluation: str) -> Path:
+        """The report of one of the evaluations."""
+        return self.folder(out) / evaluation / "report.json"
+
+    def is_finished(self, out: Path) -> bool:
+        """Whether all reports are there, wherever they were made."""
+        return all(self.report(out, evaluation).is_file() for evaluation in EVALUATIONS)
+
+    def training(self) -> list[str]:
+        """The piece as arguments of the command `train`."""
+        words = ["--model", self.model, "--recipe", self.recipe, "--seed", str(self.seed)]
+        for name, value in self.options:
+            words += [_flag(name, value)] if isinstance(value, bool) else [f"--{name}"]
+            words += _words(value)
+        return words
+
+
+def _slug(options: tuple[tuple[str, Any], ...]) -> str:
+    """Options as the name of a folder; different options have different names."""
+    parts = []
+    for name, value in options:
+        words = _words(value)
+        if name == "fold":
+            words = [word.replace("/", "of") for word in words]
+        text = "-".join(quote(word, safe="") for word in words)
+        parts.append(_flag(name, value)[2:] if isinstance(value, bool) else f"{name}={text}")
+    return ",".join(parts) or "default"
+
+
+def _flag(name: str, value: bool) -> str:
+    return f"--{name}" if value else f"--no-{name}"
+
+
+def _words(value: Any) -> list[str]:
+    """The value of an option as words of a command line."""
+    if isinstance(value, bool):
+        return []
+    return [str(part) for part in (value if isinstance(value, tuple) else (value,))]

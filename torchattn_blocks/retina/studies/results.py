@@ -1,0 +1,146 @@
+"""The scores of a study, from the reports in its folder."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Literal, NamedTuple
+
+from ..evaluation.report import as_numbers
+from .paper import PAPER
+from .piece import EVALUATIONS, Piece, System
+
+VIEWS = {"whole": "whole image", "fov": "field of view"}
+SCORES = ("SEN", "SPE", "F1", "ACC", "AUC", "AP", "MCC", "clDice")
+COMPARED = ("F1", "AUC", "clDice")
+
+Scores = Mapping[str, float]
+
+
+class Row(NamedTuple):
+    """A row of a study's tables.
+
+    Attributes:
+        dataset: Name of the data set.
+        images: ``"test images"``, or ``"5 folds"``.
+        view: ``"whole"`` or ``"fov"``.
+        kind: Scores of a system, its differences from the first system, or scores in the paper.
+        system: The system.
+        evaluation: Which of its weights are scored, and how.
+        each: The scores for each seed and fold that has a report.
+        pieces: All seeds and folds that the study has of it.
+    """
+
+    dataset: str
+    images: str
+    view: str
+    kind: Literal["scores", "difference", "paper"]
+    system: System
+    evaluation: str
+    each: Sequence[Scores]
+    pieces: Sequence[Piece] = ()
+
+    def mean(self, name: str) -> float:
+        """The mean of a score; NaN without any, or if one is NaN."""
+        values = self._values(name)
+        return fmean(values) if values else math.nan
+
+    def std(self, name: str) -> float:
+        """The sample standard deviation of a score; NaN of fewer than two, or if one is NaN."""
+        values = self._values(name)
+        return math.nan if len(values) < 2 or math.isnan(sum(values)) else stdev(values)
+
+    def _values(self, name: str) -> list[float]:
+        return [scores[name] for scores in self.each if name in scores]
+
+    @property
+    def runs(self) -> str:
+        """How many seeds or folds there are: ``"2 of 3 seeds"``."""
+        if not self.pieces:
+            return "–"
+        seeds, of = len({piece.seed for piece in self.pieces}), len(self.pieces)
+        unit = "seed" if self.images == "test images" else "fold"
+        text = f"{len(self.each)} of {of} {unit}{'s' if of > 1 else ''}"
+        return f"{text}, {seeds} seeds" if unit == "fold" and seeds > 1 else text
+
+
+def study_rows(pieces: Sequence[Piece], out: Path) -> list[Row]:
+    """The rows of all tables of a study.
+
+    For each data set and view: the paper's scores, those of each system by each evaluation, and the
+    differences from the first system on the data set, over the seeds and folds that both have.
+
+    Args:
+        pieces: The pieces of the study.
+        out: The folder of the study.
+
+    Raises:
+        ValueError: If a report is damaged.
+    """
+    reports = {
+        (piece, evaluation): _read(path)
+        for piece in pieces
+        for evaluation in EVALUATIONS
+        if (path := piece.report(out, evaluation)).is_file()
+    }
+    tables: dict[tuple[str, str], dict[System, list[Piece]]] = {}
+    for piece in pieces:
+        systems = tables.setdefault((piece.dataset, piece.images), {})
+        systems.setdefault(piece.system, []).append(piece)
+    rows: list[Row] = []
+    for (dataset, images), systems in tables.items():
+        if images == "test images":
+            rows += _paper_rows(dataset, systems)
+        first = next(iter(systems.values()))
+        for view, evaluation in product(VIEWS, EVALUATIONS):
+            place = dataset, images, view
+            found = {
+                piece: reports[piece, evaluation][view]
+                for piece in pieces
+                if (piece, evaluation) in reports
+            }
+            for system, members in systems.items():
+                each = [found[piece] for piece in members if piece in found]
+                rows.append(Row(*place, "scores", system, evaluation, each, members))
+                if members is not first:
+                    pairs = _pairs(members, first)
+                    each = [
+                        {name: found[piece][name] - found[other][name] for name in COMPARED}
+                        for piece, other in pairs.items()
+                        if piece in found and other in found
+                    ]
+                    rows.append(Row(*place, "difference", system, evaluation, each, [*pairs]))
+    return rows
+
+
+def _pairs(pieces: Sequence[Piece], others: Sequence[Piece]) -> dict[Piece, Piece]:
+    """Those of the others that have the seed and fold of a piece, by this piece."""
+    by_run = {(other.seed, other.fold): other for other in others}
+    return {p: by_run[p.seed, p.fold] for p in pieces if (p.seed, p.fold) in by_run}
+
+
+def _paper_rows(dataset: str, systems: Iterable[System]) -> Iterator[Row]:
+    """The paper's scores of the networks that a study trains on a data set."""
+    for model in dict.fromkeys(system.model for system in systems):
+        if dataset in PAPER:
+            scores = PAPER[dataset][model].scores
+            system = System(model, "paper", "default")
+            yield Row(dataset, "test images", "whole", "paper", system, "last", [scores])
+
+
+def _read(path: Path) -> dict[str, Scores]:
+    """The scores in a report, by view."""
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            view: as_numbers(
+                report[view]["pooled"] | {"clDice": report[view]["per_image"]["clDice"]["mean"]}
+            )
+            for view in VIEWS
+        }
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: this report is damaged ({error!r}). Without it, study scores again."
+        ) from error

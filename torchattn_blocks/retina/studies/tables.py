@@ -1,0 +1,74 @@
+"""The tables of a study, as Markdown and as CSV."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from ..evaluation.tables import aligned, short
+from .grid import Grid
+from .paper import NOTES, PAPER
+from .results import COMPARED, SCORES, VIEWS, Row
+
+_HOW = (
+    "All pixels pooled, threshold 0.5; clDice is the mean over images. Mean ± sample standard "
+    "deviation over seeds and folds. last: the last weights; best: those of the lowest validation "
+    "loss; flips: averaged over each image and its three flips."
+)
+
+
+def markdown(grid: Grid, rows: Sequence[Row]) -> str:
+    """Format the rows of a study as Markdown: two tables for each data set and view.
+
+    The first has the paper's scores and those of the systems, the second has differences.
+    """
+    parts = [f"# {grid.title}", *filter(None, [grid.about]), _HOW]
+    for place in dict.fromkeys(row[:3] for row in rows):
+        dataset, images, view = place
+        here = [row for row in rows if row[:3] == place]
+        first, *_ = [row for row in here if row.kind == "scores"]
+        parts.append(f"## {dataset}, {images}, {VIEWS[view]}")
+        parts.append(_table([row for row in here if row.kind != "difference"], SCORES))
+        if any("*" in _title(row) for row in here if row.kind == "paper"):
+            parts.append(f"\\* {NOTES[dataset]}")
+        if differences := [row for row in here if row.kind == "difference"]:
+            parts.append(
+                f"Differences from {', '.join(first.system)}, over the seeds and folds that both "
+                "have:"
+            )
+            parts.append(_table(differences, COMPARED, sign="+"))
+    return "\n\n".join(parts) + "\n"
+
+
+def comma_separated(rows: Sequence[Row]) -> str:
+    """Format the rows of a study as CSV: means and standard deviations in full."""
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    names = [column for name in SCORES for column in (name, f"{name} std")]
+    head = "data set,images,view,kind,model,recipe,options,evaluation,n,of"
+    writer.writerow([*head.split(","), *names])
+    for row in rows:
+        numbers = [n for name in SCORES for n in (row.mean(name), row.std(name))]
+        cells = ["" if math.isnan(number) else f"{number:.6g}" for number in numbers]
+        runs = [len(row.each), len(row.pieces)] if row.pieces else ["", ""]
+        writer.writerow([*row[:4], *row.system, row.evaluation, *runs, *cells])
+    return file.getvalue()
+
+
+def _table(rows: Sequence[Row], names: Sequence[str], sign: Literal["", "+"] = "") -> str:
+    head = ["system", "runs", *names]
+    return aligned(
+        [head, *([_title(r), r.runs, *(_cell(r, n, sign) for n in names)] for r in rows)]
+    )
+
+
+def _title(row: Row) -> str:
+    if row.kind == "paper":
+        return f"the paper's {PAPER[row.dataset][row.system.model].title}"
+    return ", ".join([*row.system, row.evaluation])
+
+
+def _cell(row: Row, name: str, sign: Literal["", "+"]) -> str:
+    mean, std = row.mean(name), row.std(name)
+    return short(mean, sign) + ("" if math.isnan(std) else f" ± {short(std)}")
