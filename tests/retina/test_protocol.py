@@ -95,8 +95,8 @@ def test_cross_validation_deals_patients_out_and_leaves_the_test_images_out():
         assert set.union(*names) == everything
         assert sum(map(len, names)) == len(everything) == 20
         patients = [{name[:2] for name in part} for part in names]
-        assert not patients[2] & (patients[0] | patients[1])
-        assert len(names[1]) == 2
+        assert len(set.union(*patients)) == sum(map(len, patients)) == 10
+        assert len(names[1]) == len(parts[1]) == 2
         scored += sorted(names[2])
     assert sorted(scored) == sorted(everything)
 

@@ -90,7 +90,13 @@ def test_the_recipe_of_the_shipped_weights():
         ("weight_decay", -0.1, "weight_decay must be at least 0"),
         ("dice", math.nan, "dice must be at least 0"),
         ("cl_dice", -1.0, "cl_dice must be at least 0"),
-        ("seed", -1, r"seed must lie in \[0, 2\*\*32\), got -1"),
+        ("seed", -1, "seed must be at least 0, got -1"),
+        ("seed", 2**32, "seed must be at most 4294967295, got 4294967296"),
+        (
+            "input_scale",
+            0.98,
+            r"input_scale must be 1 or differ from it by 0\.03 or more, got 0\.98",
+        ),
         ("first_part", 1.5, r"first_part must lie in \[0, 1\], got 1.5"),
         ("warm_up", -0.5, r"warm_up must lie in \[0, 1\], got -0.5"),
         ("auxiliary", 2.0, r"auxiliary must lie in \[0, 1\], got 2.0"),
@@ -126,3 +132,27 @@ def test_precision_is_resolved_for_the_machine():
     assert Recipe(precision="no").resolved_precision() == "no"
     assert Recipe(precision="bf16").resolved_precision() == "bf16"
     assert Recipe().resolved_precision() in ("no", "bf16")
+
+
+@pytest.mark.parametrize(
+    ("make", "field", "value", "message"),
+    [
+        (Recipe, "learning_rate", None, "learning_rate must be a number, got None"),
+        (Recipe, "learning_rate", True, "learning_rate must be a number, got True"),
+        (Recipe, "input_scale", None, "input_scale must be a number, got None"),
+        (Recipe, "max_norm", "1", "max_norm must be a number, got '1'"),
+        (Recipe, "dice", np.float32(0.5), "dice must be a number, got np.float32"),
+        (Recipe, "warm_up", "x", "warm_up must be a number, got 'x'"),
+        (Recipe, "average", None, "average must be a number, got None"),
+        (Recipe, "crops", {"side": 24}, "crops must be Crops or None, got dict"),
+        (Recipe, "augmentation", None, "augmentation must be Augmentation, got NoneType"),
+        (Recipe, "calibrate", "no", "calibrate must be bool, got str"),
+        (Crops, "gain", "x", "gain must be a number, got 'x'"),
+        (Crops, "free", None, "free must be a number, got None"),
+        (Augmentation, "flip", "no", "flip must be bool, got str"),
+        (Augmentation, "gamma", None, "gamma must be a number, got None"),
+    ],
+)
+def test_bad_types(make, field, value, message):
+    with pytest.raises(TypeError, match=f"{make.__name__}: {message}"):
+        make(**{field: value})

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, get_args
 
+import torch
 from torch import nn
 
 from .. import DropBlock2d, SpatialAttention, UNet, plain_stage, residual_stage
@@ -53,6 +54,21 @@ class Network:
                 `up_kernel_size` below 2.
         """
         return UNet(3, 1, widths=self.widths, stage=self._stage, up=transposed(self.up_kernel_size))
+
+    def check_describes(self, model: nn.Module) -> None:
+        """Raise `ValueError` unless the weights of `model` have the names and shapes of this."""
+        with torch.device("meta"):
+            expected = self.build().state_dict()
+        got = model.state_dict()
+        if wrong := [
+            name
+            for name in {**expected, **got}
+            if name not in expected or name not in got or expected[name].shape != got[name].shape
+        ]:
+            raise ValueError(
+                f"train: network must describe model, got {self.model} of widths {self.widths}; "
+                f"{len(wrong)} weights differ, such as {wrong[0]}"
+            )
 
     def _stage(self, in_channels: int, out_channels: int) -> nn.Module:
         drop = partial(DropBlock2d, self.p, self.block_size, gamma=self.gamma, scale=self.scale)

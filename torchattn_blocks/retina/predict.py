@@ -3,19 +3,14 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .data.fov import estimate_fov, fov_diameter
-from .data.tensors import crop_evenly, image_tensor
+from .data.tensors import crop_evenly, image_tensor, resized_image, resized_map
 from .fundus import check_image
 from .modes import modes_restored
 from .weights import Trained
 
-# An image whose size differs by less than this from the size trained at is not resampled, because
-# that blurs it: estimated diameters of images of one camera differ by as much.
-_ALIKE = 0.03
 # Larger images are computed in tiles of this side. The networks see this far at most: a stage of
 # RSAN sees 7 pixels at its own resolution, twice at each of three levels and once at the fourth.
 # Multiples of 8, so that poolings meet the same pixels in a tile as in the image.
@@ -64,16 +59,9 @@ def segment(
         )
     model, settings = trained
     scale = settings.fov_diameter / fov_diameter(fov)
-    if abs(scale - 1) < _ALIKE:
-        return vessel_probability(model, image, settings.side, flips=flips)
-    height, width = image.shape[:2]
-    size = max(round(width * scale), 1), max(round(height * scale), 1)
-    scaled = np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
-    probability = torch.from_numpy(
-        vessel_probability(model, scaled, settings.side, flips=flips)
-    )  # (h, w)
-    back = F.interpolate(probability[None, None], (height, width), mode="bilinear", antialias=True)
-    return back[0, 0].clamp(0, 1).numpy()
+    scaled = resized_image(image, scale)
+    probability = torch.from_numpy(vessel_probability(model, scaled, settings.side, flips=flips))
+    return resized_map(probability[None], image.shape[:2])[0].numpy()
 
 
 @torch.inference_mode()

@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from .data.decode import opened_image
 from .data.files import FundusFiles
 from .training.recipe import CROPS_RECIPE, Recipe
 
+T = TypeVar("T")
 _MULTIPLE = 8  # of the side: the paper's networks halve it three times
 
 
@@ -136,7 +137,7 @@ def cross_validation(split: Split, fold: int, folds: int) -> Split:
 
     Patients are dealt out to the folds in turn, in the order of their names. (Images ``07L`` and
     ``07R`` are of one patient.) The patients of one fold are scored, and their images are left out
-    of training. Of the others, every eighth validates.
+    of training. Of the other patients, every eighth validates.
 
     Args:
         split: The split of a protocol. Its test images are left out.
@@ -163,9 +164,12 @@ def cross_validation(split: Split, fold: int, folds: int) -> Split:
         raise ValueError(f"cross_validation: fold must lie in 1 to {folds}, got {fold}")
     files = sorted([*split.training, *split.validation], key=lambda file: file.name)
     patients = list(dict.fromkeys(_patient(file.name) for file in files))
-    scored_patients = set(patients[fold - 1 :: folds])
-    scored = [file for file in files if _patient(file.name) in scored_patients]
-    training, validation = _hold_out([f for f in files if f not in scored], 8)
+    others = patients.copy()
+    del others[fold - 1 :: folds]
+    parts = (*_hold_out(others, 8), patients[fold - 1 :: folds])
+    training, validation, scored = (
+        [file for file in files if _patient(file.name) in part] for part in parts
+    )
     if not (training and validation and scored):
         raise ValueError(
             f"cross_validation: split must have images for training, validation and {folds} folds, "
@@ -250,12 +254,12 @@ def _part(name: str) -> str:
 
 
 def _patient(name: str) -> str:
-    """The name of an image without the letter of its eye."""
-    return re.sub(r"(?<=\d)_?[LR]$", "", name)
+    """The name of an image without its eye: ``07`` of ``07L`` and of ``07_right``."""
+    return re.sub(r"(?<=\d)[ _-]?(L|R|left|right)$", "", name, flags=re.IGNORECASE)
 
 
-def _hold_out(files: list[FundusFiles], nth: int) -> tuple[list[FundusFiles], list[FundusFiles]]:
-    """Split files into the others and every nth one; if there are fewer than n, the last."""
+def _hold_out(files: list[T], nth: int) -> tuple[list[T], list[T]]:
+    """Split a list into the others and every nth one; if there are fewer than n, the last."""
     nth = min(nth, len(files)) or 1
     held = slice(nth - 1, None, nth)
     stay = files.copy()

@@ -1,10 +1,37 @@
 """Images and masks as tensors, padded for a network; its outputs cropped to the image again."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+
+# Images whose field of view differs by less than this from the size trained at are not resized,
+# because that blurs them: estimated diameters of images of one camera differ by as much.
+ALIKE = 0.03
+
+
+def resized_image(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    """Resize RGB values (H, W, 3) by a factor, as `segment` and training do."""
+    if abs(scale - 1) < ALIKE:
+        return image
+    height, width = scaled_size(image.shape[:2], scale)
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def scaled_size(size: tuple[int, ...], scale: float) -> list[int]:
+    """Height and width times a factor, rounded, at least 1."""
+    return [max(round(side * scale), 1) for side in size]
+
+
+def resized_map(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize a map (1, H, W) with values between 0 and 1 to a height and width."""
+    if list(x.shape[1:]) == list(size):
+        return x
+    return F.interpolate(x[None], list(size), mode="bilinear", antialias=True)[0].clamp(0, 1)
 
 
 def image_tensor(image: NDArray[np.uint8], side: int | None = None) -> Tensor:

@@ -16,6 +16,7 @@ from monai.transforms import (
 )
 from torch import Tensor
 
+from ..checks import check_numbers, check_type
 from ..fundus import Fundus
 
 _MASKS = ("label", "fov", "second_label")
@@ -36,6 +37,7 @@ class Augmentation:
             it, the image is scaled from its own minimum and maximum to [0, 1], and back afterwards.
 
     Raises:
+        TypeError: If `flip` or `rotate` is not a bool, or `brightness` or `gamma` not a number.
         ValueError: If `brightness` or `gamma` lies outside [0, 1).
 
     Example:
@@ -53,11 +55,8 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         """Check the arguments: factors and powers must stay positive."""
-        for name in ("brightness", "gamma"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(
-                    f"Augmentation: {name} must lie in [0, 1), got {getattr(self, name)}"
-                )
+        check_type("Augmentation", bool, flip=self.flip, rotate=self.rotate)
+        check_numbers("Augmentation", 0, 1, ends="[)", brightness=self.brightness, gamma=self.gamma)
 
     def __call__(self, fundus: Fundus, seed: int) -> Fundus:
         """Change an image.

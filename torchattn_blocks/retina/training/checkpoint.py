@@ -13,6 +13,7 @@ import torch
 from ..write import write_whole
 from .record import differences
 
+_LOG = "log.csv"
 _KEPT = 2  # checkpoints: if the last is damaged, there is another
 
 
@@ -38,7 +39,7 @@ def open_folder(folder: Path, record: Mapping[str, Any], resume: bool) -> Path |
     """Check the folder for a training with this record; the checkpoint to resume from, if any."""
     found = checkpoints(folder)
     if not resume:
-        if found:
+        if _holds_work(folder):
             raise ValueError(
                 f"train: folder {folder} holds a run. Use resume (--resume), or another folder."
             )
@@ -69,11 +70,8 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def is_finished(folder: Path) -> bool:
     """Whether the training in a folder has done all its steps and the last validation."""
-    path = folder / "log.csv"
-    if not path.is_file():
-        return False
-    rows = path.read_text(encoding="utf-8").splitlines()
-    return rows[-1].partition(",")[0] == str(progress(folder)[1])
+    done, _, _ = _last_row(folder).partition(",")
+    return bool(done) and int(done) == progress(folder)[1]
 
 
 def progress(folder: str | Path) -> tuple[int, int]:
@@ -91,11 +89,16 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], log: Sequence[LogEnt
     write_whole(folder / f"checkpoint-{state['step']}.pt", buffer.getvalue())
     for older in checkpoints(folder)[:-_KEPT]:
         older.unlink()
+    save_log(folder, log)
+
+
+def save_log(folder: Path, log: Sequence[LogEntry]) -> None:
+    """Write the log."""
     rows = io.StringIO(newline="")
     writer = csv.writer(rows)
     writer.writerow(LogEntry._fields)
     writer.writerows(log)
-    write_whole(folder / "log.csv", rows.getvalue().encode())
+    write_whole(folder / _LOG, rows.getvalue().encode())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -106,14 +109,28 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         with zipfile.ZipFile(path) as archive:  # the format of torch.save; it holds checksums
-            damaged = archive.testzip() is not None
-    except (zipfile.BadZipFile, EOFError):
-        damaged = True
-    if damaged:
-        others = [other.name for other in checkpoints(path.parent) if other != path]
-        before = f"To go on from {others[-1]}, delete it." if others else "There is no other."
-        raise ValueError(f"{path}: this checkpoint is damaged. {before}")
-    return torch.load(path, map_location="cpu", weights_only=True)
+            if archive.testzip() is None:
+                return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception:  # damage may show as any error
+        pass
+    others = [other.name for other in checkpoints(path.parent) if other != path]
+    before = f"To go on from {others[-1]}, delete it." if others else "There is no other."
+    raise ValueError(f"{path}: this checkpoint is damaged. {before}")
+
+
+def _holds_work(folder: Path) -> bool:
+    """Whether a folder has more of a training than its start."""
+    weights = folder.glob("*.safetensors")
+    return any(map(_step, checkpoints(folder))) or bool(_last_row(folder)) or any(weights)
+
+
+def _last_row(folder: Path) -> str:
+    """The last entry of the log; empty if there is none."""
+    path = folder / _LOG
+    rows = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return rows[-1] if len(rows) > 1 else ""
 
 
 def _step(checkpoint: Path) -> int:

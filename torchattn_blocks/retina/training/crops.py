@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..checks import check_counts, check_numbers
+
 
 @dataclass(frozen=True)
 class Crops:
@@ -32,7 +34,7 @@ class Crops:
         offset: Standard deviation of the offset.
 
     Raises:
-        TypeError: If `side` is not an int.
+        TypeError: If `side` is not an int, or another attribute not a number.
         ValueError: If an attribute is outside the bounds above, or a standard deviation is below 0.
 
     Example:
@@ -57,16 +59,11 @@ class Crops:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        if not isinstance(self.side, int) or isinstance(self.side, bool):
-            raise TypeError(f"Crops: side must be an int, got {self.side!r}")
-        least = {"side": 1, "zoom": 1, "stretch": 0, "gain": 0, "channel_gain": 0}
-        for name, bound in (least | {"gamma": 0, "offset": 0}).items():
-            if not bound <= getattr(self, name) < math.inf:
-                raise ValueError(
-                    f"Crops: {name} must be at least {bound} and finite, got {getattr(self, name)}"
-                )
-        if not 0 <= self.free <= 1:
-            raise ValueError(f"Crops: free must lie in [0, 1], got {self.free}")
+        check_counts("Crops", 1, side=self.side)
+        check_numbers("Crops", 0, 1, free=self.free)
+        check_numbers("Crops", 1, zoom=self.zoom)
+        deviations = ("stretch", "gain", "channel_gain", "gamma", "offset")
+        check_numbers("Crops", 0, **{name: getattr(self, name) for name in deviations})
 
     def __call__(
         self, image: Tensor, target: Tensor, fov: Tensor, rng: np.random.Generator

@@ -1,5 +1,6 @@
 """What the training loop is fed with."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
@@ -7,10 +8,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import Dataset, Sampler
 
-from ..data.tensors import pad_evenly
+from ..data.tensors import (
+    image_tensor,
+    mask_tensor,
+    pad_evenly,
+    resized_image,
+    resized_map,
+    scaled_size,
+)
 from ..fundus import Fundus
 from .recipe import Recipe
 from .seeds import Use, generator, torch_seed
@@ -33,7 +40,7 @@ class Examples(Dataset[tuple[Tensor, Tensor]]):
         if auxiliary is not None:
             for fundus, sample in zip(images, self.images, strict=True):
                 hint = torch.from_numpy(np.ascontiguousarray(auxiliary[fundus.name])).float()[None]
-                hint = resized(hint, recipe.input_scale)
+                hint = resized_map(hint, sample["label"].shape[1:])
                 sample["label"] = torch.lerp(sample["label"], hint, recipe.auxiliary)
 
     def __len__(self) -> int:
@@ -52,21 +59,13 @@ class Examples(Dataset[tuple[Tensor, Tensor]]):
 
 
 def prepared(fundus: Fundus, scale: float) -> dict[str, Tensor]:
-    """Image (3, H, W), target (1, H, W) and field of view (1, H, W) as tensors, resized."""
-    maps = {
-        "image": torch.from_numpy(np.ascontiguousarray(fundus.image)).permute(2, 0, 1) / 255,
-        "label": torch.from_numpy(np.ascontiguousarray(fundus.label)).float()[None],
-        "fov": torch.from_numpy(np.ascontiguousarray(fundus.fov)).float()[None],
+    """Image (3, H, W), label (1, H, W) and field of view (1, H, W) as tensors, resized."""
+    size = scaled_size(fundus.fov.shape, scale)
+    return {
+        "image": image_tensor(resized_image(fundus.image, scale)),
+        "label": resized_map(mask_tensor(np.asarray(fundus.label)), size),
+        "fov": resized_map(mask_tensor(fundus.fov), size).round(),
     }
-    return {name: resized(x, scale) for name, x in maps.items()}
-
-
-def resized(x: Tensor, scale: float) -> Tensor:
-    """Resize maps (C, H, W) by a factor, bilinearly and without aliasing."""
-    if scale == 1:
-        return x
-    size = [max(round(side * scale), 1) for side in x.shape[-2:]]
-    return F.interpolate(x[None], size, mode="bilinear", antialias=True)[0]
 
 
 class Batches(Sampler[list[Place]]):
@@ -134,7 +133,7 @@ def check_images(part: str, images: Sequence[Fundus], recipe: Recipe) -> None:
             raise ValueError(f"train: every {part} image must have a label; missing: {fundus.name}")
         if not fundus.fov.any():
             raise ValueError(f"train: the field of view of {part} image {fundus.name} is empty")
-        longest = max(round(side * recipe.input_scale) for side in fundus.label.shape)
+        longest = max(scaled_size(fundus.label.shape, recipe.input_scale))
         if recipe.side is not None and recipe.side < longest:
             raise ValueError(
                 f"train: recipe.side must be at least {longest}, the longer side of {part} image "
@@ -142,6 +141,11 @@ def check_images(part: str, images: Sequence[Fundus], recipe: Recipe) -> None:
             )
     if not images:
         raise ValueError(f"train: {part} must have at least 1 image, got 0")
+    times = Counter(fundus.name for fundus in images)
+    if twice := [name for name, count in times.items() if count > 1]:
+        raise ValueError(
+            f"train: {part} images must have different names, got {', '.join(twice)} more than once"
+        )
     if part == "training":
         _check_sizes({fundus.fov.shape for fundus in images}, recipe)
 

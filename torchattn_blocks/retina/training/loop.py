@@ -12,12 +12,13 @@ from time import monotonic
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast, broadcast_object_list
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from ..checks import check_counts, check_type
 from ..data.fov import fov_diameter
 from ..fundus import Fundus
 from ..modes import modes_restored
@@ -29,6 +30,7 @@ from .checkpoint import (
     load_checkpoint,
     open_folder,
     save_checkpoint,
+    save_log,
     start_folder,
 )
 from .examples import Batches, Examples, check_auxiliary, check_images
@@ -61,7 +63,8 @@ def train(
 
     Shows a progress bar. At least every minute, and when time is over, the state of the training is
     written to ``folder/checkpoint-STEP.pt``, so that a stopped training can be resumed. On a CPU it
-    then ends with the same weights, bit for bit, as without the stop. Torch's random numbers
+    then ends with the same weights, bit for bit, as without the stop (with the same number of
+    threads, on the same kind of CPU). Torch's random numbers
     outside of the training do not change.
 
     Args:
@@ -93,13 +96,15 @@ def train(
         A log entry for each validation, earlier calls included.
 
     Raises:
-        TypeError: If an image is not a :class:`Fundus`.
-        ValueError: If `training` or `validation` is empty, or an image has no label or an empty
-            field of view. With ``recipe.side``: if an image is larger. For batches of whole images
-            without it: if sizes differ, or the augmentation rotates and images are not square. If
-            `folder` holds a run and `resume` is False, or no run or another one and `resume` is
-            True, or a damaged checkpoint. If `max_time` is not above 0, `recipe.auxiliary` and
-            `auxiliary` do not go together, or the batch cannot be shared by the processes.
+        TypeError: If an image is not a :class:`Fundus`, or another argument of another type than
+            above.
+        ValueError: If `training` or `validation` is empty, two images of one have the same name, or
+            an image has no label or an empty field of view. With ``recipe.side``: if an image is
+            larger. For batches of whole images without it: if sizes differ, or the augmentation
+            rotates and images are not square. If `folder` holds a run and `resume` is False, or no
+            run or another one and `resume` is True, or a damaged checkpoint. If `network` does not
+            describe `model`, `max_time` is not above 0, `recipe.auxiliary` and `auxiliary` do not
+            go together, or the batch cannot be shared by the processes.
         FloatingPointError: If the loss or its gradient is not finite.
         OSError: If a file cannot be written. The last checkpoint remains.
 
@@ -114,8 +119,16 @@ def train(
         >>> [entry.step for entry in log]
         [2, 4]
     """
+    check_type("train", nn.Module, model=model)
+    check_type("train", Recipe, recipe=recipe)
+    check_type("train", (Network, type(None)), network=network)
+    check_type("train", str, dataset=dataset)
+    check_counts("train", 0, workers=workers)
+    if network is not None:
+        network.check_describes(model)
     limit = TimeLimit(max_time)
     folder = Path(folder)
+    training, validation = list(training), list(validation)
     check_images("training", training, recipe)
     check_images("validation", validation, recipe)
     check_auxiliary(training, recipe, auxiliary)
@@ -132,6 +145,7 @@ def train(
     }
     images = {"training": training, "validation": validation}
     record = record_of(model, network, recipe, dataset, images, auxiliary, machine)
+    accelerator.wait_for_everyone()  # the first has written what it had to, in an earlier call
     checkpoint = open_folder(folder, record, resume)
     accelerator.wait_for_everyone()  # every process has looked before one writes
     settings = None
@@ -157,13 +171,16 @@ def train(
             settings,
             limit,
         )
-        if checkpoint is None and accelerator.is_main_process:
-            start_folder(folder, record)
-            run.save()
+        if accelerator.is_main_process:
+            if checkpoint is None:
+                start_folder(folder, record)
+                run.save()
+            else:
+                save_log(folder, state.log)  # it may be older than the checkpoint
         run.advance(workers)
         with state.calibrated() as kept:
             weights = {name: tensor.clone() for name, tensor in kept.state_dict().items()}
-        model.load_state_dict(weights)
+        model.load_state_dict(broadcast(weights))  # statistics differ between processes
     return state.log
 
 
@@ -181,6 +198,7 @@ class _Run:
     settings: Settings | None
     limit: TimeLimit
     saved: float = field(default_factory=monotonic)  # time of the last checkpoint
+    saved_step: int = -1
 
     def advance(self, workers: int) -> None:
         """Train, validate and save until the end of the training or of the time."""
@@ -206,7 +224,7 @@ class _Run:
                 bar.update()
                 if monotonic() - self.saved > _SAVE_EVERY:
                     self.save()
-        if state.step > first:
+        if self.saved_step != state.step > first:
             self.save()
 
     def save(self) -> None:
@@ -214,7 +232,7 @@ class _Run:
         if self.accelerator.is_main_process:
             with self.limit.timed("checkpoint"):
                 save_checkpoint(self.folder, self.state.state_dict(), self.state.log)
-        self.saved = monotonic()
+        self.saved, self.saved_step = monotonic(), self.state.step
 
     def _validation_is_due(self) -> bool:
         state = self.state

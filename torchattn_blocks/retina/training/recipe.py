@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import torch
 
+from ..checks import check_counts, check_numbers, check_type
+from ..data.tensors import ALIKE
 from .augment import Augmentation
 from .crops import Crops
 
@@ -25,7 +27,8 @@ class Recipe:
         side: Pad images with zeros around them to squares of `side` x `side` pixels. None: no
             padding; then all images must have the same size. Not with `crops`.
         input_scale: Resize images, vessel masks and fields of view by this factor before anything
-            else, above 0. `segment` does the same with images given to the trained network.
+            else, above 0; 1 or at least 3 % off. `segment` does the same with images given to the
+            trained network.
         augmentation: Random changes of whole training images.
         learning_rate: The highest learning rate, above 0.
         schedule: ``"step"``: the learning rate falls to a tenth after `first_part` of the steps.
@@ -53,8 +56,8 @@ class Recipe:
             precision if the machine has instructions for bfloat16.
 
     Raises:
-        TypeError: If `epochs`, `steps`, `batch_size`, `side`, `validate_every` or `seed` is not an
-            int.
+        TypeError: If a count is not an int, a number not an int or float, or another attribute of
+            another type than above.
         ValueError: If an attribute is outside the bounds above, or `crops` is given together with
             `side` or `augmentation`.
 
@@ -91,35 +94,31 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Check types and bounds."""
-        for name in ("epochs", "steps", "batch_size", "side", "validate_every", "seed"):
-            value = getattr(self, name)
-            if value is None and name not in ("epochs", "batch_size", "seed"):
-                continue
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise TypeError(f"Recipe: {name} must be an int, got {value!r}")
-            if name != "seed" and value < 1:
-                raise ValueError(f"Recipe: {name} must be at least 1, got {value}")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"Recipe: seed must lie in [0, 2**32), got {self.seed}")
-        for name in ("learning_rate", "input_scale", "max_norm"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"Recipe: {name} must be above 0 and finite, got {value}")
-        for name in ("weight_decay", "dice", "cl_dice"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(
-                    f"Recipe: {name} must be at least 0 and finite, got {getattr(self, name)}"
-                )
-        for name in ("first_part", "warm_up", "auxiliary", "ramp"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"Recipe: {name} must lie in [0, 1], got {getattr(self, name)}")
-        if not 0 <= self.average < 1:
-            raise ValueError(f"Recipe: average must lie in [0, 1), got {self.average}")
+        counts = ("epochs", "steps", "batch_size", "side", "validate_every")
+        optional = ("steps", "side", "validate_every", "max_norm")
+        given = {k: v for k, v in vars(self).items() if v is not None or k not in optional}
+        check_counts("Recipe", 1, **{name: given[name] for name in counts if name in given})
+        check_counts("Recipe", 0, 2**32 - 1, seed=self.seed)
+        above = ("learning_rate", "input_scale", "max_norm")
+        check_numbers("Recipe", 0, ends="(]", **{n: given[n] for n in above if n in given})
+        least = ("weight_decay", "dice", "cl_dice")
+        check_numbers("Recipe", 0, **{name: given[name] for name in least})
+        fractions = ("first_part", "warm_up", "auxiliary", "ramp")
+        check_numbers("Recipe", 0, 1, **{name: given[name] for name in fractions})
+        check_numbers("Recipe", 0, 1, ends="[)", average=self.average)
+        check_type("Recipe", (Crops, type(None)), crops=self.crops)
+        check_type("Recipe", Augmentation, augmentation=self.augmentation)
+        check_type("Recipe", bool, calibrate=self.calibrate)
         for name, choices in (("schedule", ("step", "cosine")), ("precision", _PRECISIONS)):
             if getattr(self, name) not in choices:
                 raise ValueError(
                     f"Recipe: {name} must be one of {choices}, got {getattr(self, name)!r}"
                 )
+        if 0 < abs(self.input_scale - 1) < ALIKE:
+            raise ValueError(
+                f"Recipe: input_scale must be 1 or differ from it by {ALIKE} or more, got "
+                f"{self.input_scale}: segment resizes no image by less"
+            )
         if self.crops is not None and (self.side is not None or self.augmentation.changes()):
             raise ValueError("Recipe: with crops, side must be None and augmentation the default")
 

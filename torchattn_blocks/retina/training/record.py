@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -16,6 +18,7 @@ from ..fundus import Fundus
 from ..network import Network
 from .recipe import Recipe
 
+_NOTES = "notes"  # the part that may differ when a training is resumed
 _SHOWN = 3  # differences in a message
 
 
@@ -36,7 +39,9 @@ def record_of(
         "dataset": dataset,
         "model": {
             "class": type(model).__name__,
+            "layers": hashlib.sha256(repr(model).encode()).hexdigest()[:16],
             "parameters": sum(weights.numel() for weights in model.parameters()),
+            "frozen": _frozen(model),
         }
         | (asdict(network) if network is not None else {}),
         "recipe": recipe.as_data(),
@@ -44,13 +49,28 @@ def record_of(
             part: {fundus.name: _fingerprint(fundus, auxiliary) for fundus in some}
             for part, some in images.items()
         },
+        _NOTES: {
+            "python": platform.python_version(),
+            "accelerate": version("accelerate"),
+            "threads": torch.get_num_threads(),
+            "cpu": torch.backends.cpu.get_cpu_capability(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
     }
     return json.loads(json.dumps(record))  # as it is read again: no tuples
 
 
+def _frozen(model: nn.Module) -> list[str]:
+    """The names of weights without gradients, and of modules kept in evaluation."""
+    weights = [name for name, w in model.named_parameters() if not w.requires_grad]
+    modules = [name for name, m in model.named_modules() if model.training and not m.training]
+    return weights + modules
+
+
 def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What differs between two records, in words; empty if nothing does."""
-    found = [*_differences(was, now)]
+    old, new = ({k: v for k, v in one.items() if k != _NOTES} for one in (was, now))
+    found = [*_differences(old, new)]
     more = len(found) - _SHOWN
     return "; ".join([*found[:_SHOWN], *([f"and {more} more"] if more > 0 else [])])
 
@@ -62,6 +82,8 @@ def _differences(was: Mapping[str, Any], now: Mapping[str, Any], above: str = ""
             yield from _differences(old, new, f"{above}{name}.")
         elif old != new:
             yield f"{above}{name} was {old}, got {new}"
+    if was.keys() == now.keys() and [*was] != [*now]:  # images train in their order
+        yield f"the order of {above[:-1]} was {', '.join(was)}, got {', '.join(now)}"
 
 
 def _fingerprint(fundus: Fundus, auxiliary: Mapping[str, NDArray[np.floating]] | None) -> str:

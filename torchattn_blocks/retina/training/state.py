@@ -28,6 +28,7 @@ class State:
         self.log: list[LogEntry] = []
         self.bias_shift = 0.0
         self.optimizer = _optimizer(model, recipe)
+        self.optimizer.zero_grad()  # gradients of before, of an interrupted step say
         self.average = _average(model, recipe.average) if recipe.average else None
         has_blocks = any(isinstance(module, DropBlock2d) for module in model.modules())
         ramp = round(recipe.ramp * steps) if has_blocks else 0

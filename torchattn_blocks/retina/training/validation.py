@@ -4,10 +4,11 @@ import math
 from collections.abc import Sequence
 from statistics import fmean
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ..data.tensors import crop_evenly, pad_evenly
+from ..data.tensors import crop_evenly, pad_evenly, resized_map
 from ..evaluation.threshold import best_threshold
 from ..fundus import Fundus
 from ..modes import modes_restored
@@ -21,9 +22,11 @@ class Validation:
 
     def __init__(self, images: Sequence[Fundus], recipe: Recipe) -> None:
         self.recipe = recipe
+        self.images = images
         self.samples = [prepared(fundus, recipe.input_scale) for fundus in images]
-        inside = (sample["label"][sample["fov"] > 0.5] for sample in self.samples)
-        if recipe.calibrate and not any((target > 0.5).any() for target in inside):
+        if recipe.calibrate and not any(
+            np.any(image.label & image.fov) for image in images if image.label is not None
+        ):
             raise ValueError(
                 "train: with recipe.calibrate, validation must have vessels in the field of view"
             )
@@ -43,12 +46,19 @@ class Validation:
                 )
                 loss, logits = objective(image, target)
                 losses.append(loss.item())
-                maps.append(crop_evenly(logits.sigmoid(), *sample["fov"].shape[1:])[0, 0].cpu())
+                maps.append(crop_evenly(logits.sigmoid(), *sample["fov"].shape[1:])[0].cpu())
         if not self.recipe.calibrate or not all(map(math.isfinite, losses)):
             return fmean(losses), 0.0
-        labels, fovs = (
-            [(sample[name][0] > 0.5).numpy() for sample in self.samples]
-            for name in ("label", "fov")
+        return fmean(losses), self._bias_shift(maps)
+
+    def _bias_shift(self, maps: Sequence[Tensor]) -> float:
+        """The logit of 0.5 minus that of the best threshold, at the size of the images."""
+        threshold = best_threshold(
+            [
+                resized_map(probability, fundus.fov.shape)[0].numpy()
+                for probability, fundus in zip(maps, self.images, strict=True)
+            ],
+            [fundus.label for fundus in self.images if fundus.label is not None],
+            masks=[fundus.fov for fundus in self.images],
         )
-        threshold = best_threshold([one.numpy() for one in maps], labels, masks=fovs)
-        return fmean(losses), math.log((1 - threshold) / threshold)
+        return math.log((1 - threshold) / threshold)
