@@ -192,6 +192,20 @@ def test_segment_draws_at_the_images_own_size(command, images, trained, tmp_path
         (["train", "--data", "DATA", *SMALL, "--epochs", "0"], "epochs must be at least 1, got 0"),
         (["train", "--data", "DATA", *SMALL, "--max-time", "9 min"], "hours:minutes:seconds"),
         (["train", "--data", "DATA", *SMALL, "--p", "1.5"], r"p must .*1\.5"),
+        (["train", "--data", "DATA", *SMALL, "--steps", "2"], "pass either --epochs or --steps"),
+        (["train", "--data", "DATA", *SMALL, "--auxiliary-share", "1"], "share needs --auxiliary"),
+        (["train", "--data", "DATA", *SMALL, "--fold", "9/5"], "fold must lie in 1 to 5, got 9"),
+        (["train", "--data", "DATA", *SMALL, "--fold", "1of5"], "--fold must be like 1/5"),
+        (["train", "--data", "DATA", *SMALL, "--workers", "-1"], "workers must be at least 0"),
+        (["train", "--data", "DATA", *SMALL, "--resume", "--out", "OUT"], "holds no run to resume"),
+        (
+            ["train", "--data", "DATA", *SMALL, "--recipe", "crops", "--augment"],
+            "--augment is for whole images",
+        ),
+        (
+            ["train", "--data", "DATA", *SMALL, "--auxiliary", "nowhere"],
+            "nowhere: this folder does not exist",
+        ),
         (
             ["evaluate", "--data", "DATA", "--weights", "nobody"],
             "nobody: this weights file does not exist",

@@ -13,7 +13,7 @@ from runs import FAST, SMALL_CROPS, run
 from torch import nn
 
 from torchattn_blocks import UNet, plain_stage
-from torchattn_blocks.retina import synthesize, train
+from torchattn_blocks.retina import Network, load_weights, synthesize, train
 from torchattn_blocks.retina.training.examples import Batches
 from torchattn_blocks.retina.training.seeds import Use, torch_seed
 from torchattn_blocks.retina.training.time_limit import TimeLimit
@@ -37,6 +37,7 @@ def main(folder):
     """What each of the processes does: a whole run, and one that is stopped at every step."""
     model, log = deterministic_run(folder / "whole")
     torch.save(model.state_dict(), folder / f"{torch.distributed.get_rank()}.pt")
+    allows = TimeLimit.allows
     for turn in range(6):  # steps and validations, one in each turn
         done = itertools.count()
         # One process has time, the other has none after its first work: none goes on.
@@ -44,6 +45,11 @@ def main(folder):
         TimeLimit.allows = lambda *_, done=done, hasty=hasty: next(done) < 1 or not hasty
         _, part = deterministic_run(folder / "part", resume=turn > 0, max_time=100)
     assert part == log
+    # With the statistics of batches, DropBlock, averages and calibration.
+    TimeLimit.allows = allows
+    network = Network(widths=(8, 16))
+    model, _ = run(folder / "crops", images(), SMALL_CROPS, network=network)
+    torch.save(model.state_dict(), folder / f"crops-{torch.distributed.get_rank()}.pt")
 
 
 def test_two_processes_train_as_one(tmp_path):
@@ -56,6 +62,10 @@ def test_two_processes_train_as_one(tmp_path):
         weights = torch.load(tmp_path / f"{rank}.pt")
         for name, value in alone.state_dict().items():
             torch.testing.assert_close(weights[name], value, rtol=1e-5, atol=1e-6, msg=name)
+    kept = load_weights(tmp_path / "crops" / "last.safetensors").model.state_dict()
+    for rank in (0, 1):
+        weights = torch.load(tmp_path / f"crops-{rank}.pt")
+        assert all(torch.equal(value, kept[name]) for name, value in weights.items())
     rows = [
         [float(cell) for line in (tmp_path / folder / "log.csv").read_text().splitlines()[1:]
          for cell in line.split(",")]

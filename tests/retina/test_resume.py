@@ -118,6 +118,60 @@ def test_cut_within_a_step_it_ends_as_an_uninterrupted_run(
     assert same_run(name, whole, model, log, tmp_path)
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_cut_before_an_update_the_same_model_goes_on(tmp_path, images, whole, monkeypatch, name):
+    """Gradients of the step that was cut do not enter the next one; nor do any of before."""
+    model, update, done = small_rsan(), loop.State.update, itertools.count(1)
+    for weights in model.parameters():
+        weights.grad = torch.ones_like(weights)
+
+    def cut(self):
+        if next(done) == 4:
+            raise KeyboardInterrupt
+        update(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.State, "update", cut)
+        with pytest.raises(KeyboardInterrupt):
+            train(model, images[:4], images[4:], RECIPES[name], tmp_path, network=NETWORK)
+    options = {"network": NETWORK, "resume": True}
+    log = train(model, images[:4], images[4:], RECIPES[name], tmp_path, **options)
+    assert same_run(name, whole, model, log, tmp_path)
+
+
+def test_a_cut_between_the_last_checkpoint_and_its_log_is_mended(
+    tmp_path, images, whole, monkeypatch
+):
+    write, calls = checkpoint.write_whole, itertools.count(1)
+
+    def cut(path, content):
+        if path.name == "log.csv" and next(calls) == 4:
+            raise PowerCutError
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write_whole", cut)
+        with pytest.raises(PowerCutError):
+            run(tmp_path, images, SMALL_CROPS, network=NETWORK)
+    assert progress(tmp_path) == (6, 6)
+    assert not checkpoint.is_finished(tmp_path)
+    model, log = run(tmp_path, images, SMALL_CROPS, network=NETWORK, resume=True)
+    assert same_run("crops", whole, model, log, tmp_path)
+    assert checkpoint.is_finished(tmp_path)
+
+
+def test_an_interrupt_while_writing_leaves_no_part(tmp_path, monkeypatch):
+    (tmp_path / "a").write_bytes(b"old")
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.write_whole(tmp_path / "a", b"new")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"old"}
+
+
 def test_a_cut_while_a_checkpoint_is_written_leaves_the_last(tmp_path, images, whole, monkeypatch):
     write, calls = checkpoint.write_whole, itertools.count(1)
 
@@ -182,7 +236,7 @@ def test_max_time_is_kept(tmp_path, images, monkeypatch, max_time, steps, valida
 
 
 def test_max_time_must_be_positive(tmp_path, images):
-    with pytest.raises(ValueError, match="max_time must be above 0 seconds, got 0"):
+    with pytest.raises(ValueError, match="max_time must be above 0 and finite, got 0"):
         run(tmp_path, images, max_time=0)
 
 
@@ -205,6 +259,42 @@ def test_a_run_is_not_overwritten(tmp_path, images):
     with pytest.raises(ValueError, match=r"holds a run\. Use resume"):
         run(tmp_path, images)
     assert (tmp_path / "checkpoint-6.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize("kept", ["last.safetensors", "log.csv"])
+def test_a_run_without_its_checkpoints_is_not_overwritten(tmp_path, images, kept):
+    run(tmp_path, images, network=NETWORK)
+    for path in tmp_path.iterdir():
+        if path.name != kept:
+            path.unlink()
+    with pytest.raises(ValueError, match=r"holds a run\. Use resume"):
+        run(tmp_path, images, network=NETWORK)
+    assert [path.name for path in tmp_path.iterdir()] == [kept]
+
+
+def test_a_start_that_failed_is_no_run(tmp_path, images, whole):
+    wrong = torch.nn.Conv2d(2, 1, 1)
+    with pytest.raises(RuntimeError):  # of torch, at the first step
+        train(wrong, images[:4], images[4:], FAST, tmp_path)
+    assert progress(tmp_path) == (0, 6)
+    model, log = run(tmp_path, images, SMALL_CROPS, network=NETWORK)
+    assert same_run("crops", whole, model, log, tmp_path)
+
+
+def test_a_stop_writes_its_checkpoint_once(tmp_path, images, monkeypatch):
+    written, write, done = [], checkpoint.write_whole, itertools.count()
+
+    def spy(path, content):
+        written.append(path.name)
+        write(path, content)
+
+    monkeypatch.setattr(checkpoint, "write_whole", spy)
+    monkeypatch.setattr(time_limit.TimeLimit, "allows", lambda *_: next(done) < 3)
+    run(tmp_path, images)  # two steps and a validation
+    assert [name for name in written if name.endswith(".pt")] == [
+        "checkpoint-0.pt",
+        "checkpoint-2.pt",
+    ]
 
 
 def test_resume_needs_a_run(tmp_path, images):
@@ -283,6 +373,52 @@ def test_only_the_same_run_is_resumed(tmp_path, images, monkeypatch, change, mes
     assert (tmp_path / "run.json").read_bytes() == before
 
 
+def frozen_norm(model):
+    next(m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)).eval()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda model: None, None),
+        (frozen_norm, r"model.frozen was \[\], got \['encoders"),
+        (lambda model: model.head.requires_grad_(False), r"frozen was \[\], got \['head.weight'"),
+        (
+            lambda model: setattr(model.encoders[0][0].drop1, "block_size", (3, 3)),
+            r"model.layers was [0-9a-f]{16}, got [0-9a-f]{16}\. ",
+        ),
+    ],
+)
+def test_only_the_same_model_is_resumed(tmp_path, images, monkeypatch, change, message):
+    monkeypatch.setattr(time_limit.TimeLimit, "allows", lambda *_: False)
+    run(tmp_path, images)
+    model = small_rsan()
+    change(model)
+    if message is None:
+        train(model, images[:4], images[4:], FAST, tmp_path, resume=True)
+        return
+    with pytest.raises(ValueError, match=message):
+        train(model, images[:4], images[4:], FAST, tmp_path, resume=True)
+
+
+def test_only_the_same_order_of_images_is_resumed(tmp_path, images, monkeypatch):
+    monkeypatch.setattr(time_limit.TimeLimit, "allows", lambda *_: False)
+    run(tmp_path, images)
+    with pytest.raises(ValueError, match=r"the order of images\.training was synthetic-0000, syn"):
+        run(tmp_path, [*images[3::-1], *images[4:]], resume=True)
+
+
+def test_notes_may_differ(tmp_path, images, monkeypatch):
+    monkeypatch.setattr(time_limit.TimeLimit, "allows", lambda *_: False)
+    run(tmp_path, images)
+    path = tmp_path / "run.json"
+    record = json.loads(path.read_text())
+    assert set(record["notes"]) == {"python", "accelerate", "threads", "cpu", "gpu"}
+    record["notes"]["threads"] += 1
+    path.write_text(json.dumps(record))
+    run(tmp_path, images, resume=True)
+
+
 def test_other_auxiliary_targets_are_another_run(tmp_path, images, monkeypatch):
     monkeypatch.setattr(time_limit.TimeLimit, "allows", lambda *_: False)
     recipe = replace(FAST, auxiliary=0.5)
@@ -316,6 +452,27 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on(tmp_path, imag
     path.unlink()
     model, log = run(tmp_path, images, SMALL_CROPS, network=NETWORK, resume=True)
     assert same_run("crops", whole, model, log, tmp_path)
+
+
+def test_damage_to_the_directory_of_a_checkpoint_is_named(tmp_path, images):
+    """It is at the end of the file. Some bytes in it mean nothing; all others are refused."""
+    run(tmp_path, images)
+    path = tmp_path / "checkpoint-6.pt"
+    content = path.read_bytes()
+    intact = checkpoint.load_checkpoint(path)
+    refused = 0
+    for place in range(-3000, 0, 20):
+        damaged = bytearray(content)
+        damaged[place] ^= 0x41
+        path.write_bytes(damaged)
+        try:
+            loaded = checkpoint.load_checkpoint(path)
+        except ValueError as error:
+            assert str(error).startswith(f"{path}: this checkpoint is damaged. ")  # noqa: PT017
+            refused += 1
+        else:
+            assert loaded["log"] == intact["log"]
+    assert refused > 50
 
 
 def test_a_damaged_record_is_named(tmp_path, images):

@@ -21,12 +21,13 @@ from torchattn_blocks.retina import (
     fov_diameter,
     load_weights,
     pooled_scores,
+    segment,
     synthesize,
     train,
     vessel_probability,
 )
 from torchattn_blocks.retina.data.tensors import image_tensor, mask_tensor
-from torchattn_blocks.retina.training import loop, losses
+from torchattn_blocks.retina.training import loop, losses, validation
 from torchattn_blocks.retina.training.losses import Objective
 
 
@@ -451,7 +452,57 @@ def test_images_are_scaled_and_the_weights_say_so(tmp_path, images, monkeypatch)
     assert diameters[0] == pytest.approx(diameters[1] / 2)
 
 
+@pytest.mark.parametrize("scale", [0.5, 1.0, 1.4])
+def test_segment_gives_what_the_validation_saw(tmp_path, images, monkeypatch, scale):
+    """With the saved weights: resized, padded and calibrated alike."""
+    seen, best = [], validation.best_threshold
+    monkeypatch.setattr(
+        validation, "best_threshold", lambda maps, *x, **y: seen.append(maps) or best(maps, *x, **y)
+    )
+    network = Network("backbone", widths=(4, 8))
+    torch.manual_seed(0)
+    recipe = replace(FAST, input_scale=scale, side=96, calibrate=True, learning_rate=1e-2)
+    same = [replace(f, fov=images[0].fov) for f in images]  # of one diameter
+    train(network.build(), same[:4], same[4:], recipe, tmp_path, network=network)
+    trained = load_weights(tmp_path / "last.safetensors")
+    shift = trained.settings.about["bias_shift"]
+    for fundus, before in zip(same[4:], seen[-1], strict=True):
+        expected = torch.logit(torch.from_numpy(before).double(), eps=1e-6)
+        got = torch.from_numpy(segment(fundus.image, trained, fov=fundus.fov))
+        if scale == 1:
+            expected = torch.sigmoid(expected + shift).float()
+            torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
+        else:  # the shift comes before the map is resized
+            trained.model.head.bias.data -= shift
+            got = torch.from_numpy(segment(fundus.image, trained, fov=fundus.fov))
+            trained.model.head.bias.data += shift
+            torch.testing.assert_close(got, torch.from_numpy(before), rtol=0, atol=1e-5)
+
+
 # What it refuses.
+
+
+def test_refuses_what_is_of_another_type(tmp_path, images):
+    for given, message in (
+        ({"recipe": "crops"}, "train: recipe must be Recipe, got str"),
+        ({"model": "rsan"}, "train: model must be Module, got str"),
+        ({"network": "rsan"}, "train: network must be Network or None, got str"),
+        ({"dataset": 3}, "train: dataset must be str, got int"),
+        ({"workers": 1.5}, "train: workers must be an int, got 1.5"),
+        ({"max_time": "5"}, "train: max_time must be a number, got '5'"),
+    ):
+        arguments = {"model": small_rsan(), "recipe": FAST} | given
+        with pytest.raises(TypeError, match=message):
+            train(training=images[:4], validation=images[4:], folder=tmp_path, **arguments)
+    with pytest.raises(ValueError, match="workers must be at least 0, got -1"):
+        run(tmp_path, images, workers=-1)
+    with pytest.raises(ValueError, match=r"network must describe model, got unet .* such as enc"):
+        run(tmp_path, images, network=Network("unet", widths=(8, 16)))
+    with pytest.raises(ValueError, match=r"must describe model, got rsan of widths \(4, 8\)"):
+        run(tmp_path, images, network=Network("rsan", widths=(4, 8)))
+    with pytest.raises(ValueError, match="different names, got synthetic-0000 more than once"):
+        run(tmp_path, [images[0], images[0], *images[2:]])
+    assert not list(tmp_path.iterdir())
 
 
 def test_rotation_needs_squares(tmp_path):

@@ -1,5 +1,6 @@
 """The command ``train``."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,8 +22,9 @@ class Train:
 
     Writes to the folder --out the last weights (last.safetensors) and those with the lowest
     validation loss (best.safetensors), the losses (log.csv, curves.png), a record of everything
-    that made them (run.json) and checkpoints. After a stop (Ctrl-C, --max-time or a power cut) the
-    same command with --resume continues. For several GPUs, start it with torchrun.
+    that made them (run.json) and checkpoints. After a stop (--max-time, Ctrl-C or a power cut) the
+    same command with --resume continues; Ctrl-C costs at most a minute of work. For several GPUs,
+    start it with torchrun.
     """
 
     data: Path
@@ -67,8 +69,8 @@ class Train:
     """Weight of the soft clDice loss beside cross entropy."""
     auxiliary: Path | None = None
     """Folder of probability maps of the training images, as additional targets."""
-    auxiliary_share: float = 0.5
-    """Share of the probability maps in the target."""
+    auxiliary_share: float | None = None
+    """Share of the probability maps in the target; by default 0.5."""
     fold: str | None = None
     """Cross-validation without the test images: 1/5 leaves out the first of five parts of the
     training images. evaluate --fold 1/5 scores on it."""
@@ -151,12 +153,20 @@ class Train:
             changes["steps"] = self.steps
         if self.batch_size is not None:
             changes["batch_size"] = self.batch_size
+        if recipe.side is not None:
+            # The padding is resized too, and stays a multiple of 8.
+            changes["side"] = 8 * math.ceil(recipe.side * self.input_scale / 8)
+        if self.augment and recipe.crops is not None:
+            raise ValueError("train: --augment is for whole images; crops are always changed")
         if self.augment:
             changes["augmentation"] = Augmentation(
                 flip=True, rotate=True, brightness=0.1, gamma=0.1
             )
+        if self.auxiliary is None and self.auxiliary_share is not None:
+            raise ValueError("train: --auxiliary-share needs --auxiliary")
         if self.auxiliary is not None:
-            changes["auxiliary"] = self.auxiliary_share
+            share = 0.5 if self.auxiliary_share is None else self.auxiliary_share
+            changes["auxiliary"] = share
         return replace(recipe, **changes)
 
     def _auxiliary(

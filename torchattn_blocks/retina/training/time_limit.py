@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
 
+from ..checks import check_numbers
+
 
 class TimeLimit:
     """Foresees whether work ends before a deadline, from how long it took before."""
 
     def __init__(self, seconds: float | None) -> None:
-        if seconds is not None and not seconds > 0:
-            raise ValueError(f"train: max_time must be above 0 seconds, got {seconds}")
+        if seconds is not None:
+            check_numbers("train", 0, ends="(]", max_time=seconds)
         self.end = math.inf if seconds is None else monotonic() + seconds
         self.longest: dict[str, float] = {}
 
