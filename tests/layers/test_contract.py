@@ -154,7 +154,7 @@ def test_torch_func(row):
     torch.testing.assert_close(same, torch.stack([expected] * 3))
 
 
-@every_row
+@one_row_a_family("unet")
 def test_linearize(row):
     layer = without_running_statistics(made(row, dtype=torch.float64))
     x, t = image(2, 3, 6, 5, dtype=torch.float64), torch.ones(2, 3, 6, 5, dtype=torch.float64)
@@ -350,7 +350,7 @@ def test_checkpointing(row, use_reentrant):
     torch.testing.assert_close(*grads)
 
 
-@every_row
+@one_row_a_family("unet")
 def test_inference_mode_leaves_nothing_behind(row):
     with torch.inference_mode():
         layer = copy.deepcopy(made(row).eval())

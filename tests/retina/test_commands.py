@@ -3,8 +3,11 @@
 import csv
 import json
 import re
+import signal
 import subprocess
 import sys
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +15,15 @@ import torch
 from PIL import Image
 from runs import run_program
 
-from torchattn_blocks.retina import best_threshold, load_weights, pooled_scores, segment
+from torchattn_blocks.retina import (
+    CROPS_RECIPE,
+    best_threshold,
+    cross_validation,
+    folder_protocol,
+    load_weights,
+    pooled_scores,
+    segment,
+)
 from torchattn_blocks.retina.commands import COMMANDS
 from torchattn_blocks.retina.data.folders import list_folder
 
@@ -145,6 +156,70 @@ def test_evaluate_scores_the_maps_of_any_program(command, images, trained, tmp_p
     assert (tmp_path / "mask" / "report.json").is_file()
     with pytest.raises(SystemExit, match="either --predictions or --weights"):
         command("evaluate", *data, *weights, "--predictions", tmp_path / "maps")
+
+
+def test_folds_give_the_auxiliary_targets_of_a_training_on_crops(command, images, tmp_path):
+    data = ["--data", images, "--dataset", "folder"]
+    small = ["--widths", 4, 8, "--precision", "no", "--recipe", "crops", "--batch-size", 2]
+    split = folder_protocol(list_folder(images)).split(list_folder(images))
+    everything = [*split.training, *split.validation]
+    for fold in ("1/2", "2/2"):
+        out = tmp_path / fold[0]
+        command("train", *data, *small, "--steps", 2, "--fold", fold, "--out", out)
+        parts = cross_validation(split, int(fold[0]), 2)
+        record = json.loads((out / "run.json").read_text())
+        for part in ("training", "validation"):
+            assert [*record["images"][part]] == [f.name for f in getattr(parts, part)]
+        how = ["--weights", out / "last.safetensors", "--fold", fold, "--no-pictures"]
+        command("evaluate", *data, *how, "--maps", tmp_path / "maps", "--out", out / "scores")
+        report = json.loads((out / "scores" / "report.json").read_text())
+        assert report["images"] == [files.name for files in parts.test]
+        assert report["fold"] == fold
+    names = sorted(path.stem for path in (tmp_path / "maps").iterdir())
+    assert names == sorted(files.name for files in everything)
+
+    extra = ["--auxiliary", tmp_path / "maps", "--auxiliary-share", 0.3, "--input-scale", 0.8]
+    extra += ["--dice", 0.5, "--cl-dice", 0.25]
+    command("train", *data, *small, "--steps", 2, *extra, "--out", tmp_path / "final")
+    recipe = load_weights(tmp_path / "final" / "last.safetensors").settings.about["recipe"]
+    expected = replace(
+        CROPS_RECIPE,
+        steps=2,
+        batch_size=2,
+        precision="no",
+        auxiliary=0.3,
+        input_scale=0.8,
+        dice=0.5,
+        cl_dice=0.25,
+    )
+    assert recipe == expected.as_data()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_program_goes_on_to_the_same_weights(images, tmp_path, end):
+    arguments = ["train", "--data", images, *SMALL, "--epochs", 40]
+    whole, part = (tmp_path / name for name in ("whole", "part"))
+    assert run_program(*arguments, "--out", whole).returncode == 0
+    command = [sys.executable, "-m", "torchattn_blocks.retina", *arguments, "--out", part]
+    program = subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True)
+    while not (part / "checkpoint-12.pt").exists():
+        assert program.poll() is None
+        time.sleep(0.01)
+    program.send_signal(end)
+    _, errors = program.communicate()
+    assert program.returncode != 0
+    assert "Traceback" not in errors
+    done = run_program(*arguments, "--out", part, "--resume")
+    assert done.returncode == 0, done.stderr
+    for name in ("last.safetensors", "best.safetensors", "log.csv"):
+        assert (part / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_whole_images_are_padded_to_their_scaled_size(command, images, tmp_path):
+    data = ["--data", images, *SMALL, "--epochs", 1]
+    command("train", *data, "--input-scale", 1.5, "--out", tmp_path)
+    assert load_weights(tmp_path / "last.safetensors").settings.side == 112  # of 1.5 * 72
 
 
 def test_evaluate_without_labels_says_what_is_missing(command, images, trained, tmp_path):

@@ -1,0 +1,83 @@
+"""Networks by name."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from torchattn_blocks import (
+    RSAB,
+    DropBlock2d,
+    PreActResidual,
+    SpatialAttention,
+    backbone,
+    backbone_dropblock,
+    rsan,
+    unet,
+)
+from torchattn_blocks.retina import Network
+
+PRESETS = {
+    "rsan": rsan,
+    "backbone_dropblock": backbone_dropblock,
+    "backbone": backbone,
+    "unet": unet,
+}
+
+
+@pytest.mark.parametrize("up_kernel_size", [2, 3])
+@pytest.mark.parametrize("model", PRESETS)
+def test_a_name_is_its_preset(model, up_kernel_size):
+    options = {"widths": (4, 8), "up_kernel_size": up_kernel_size}
+    networks = []
+    for make in (Network(model, **options).build, lambda: PRESETS[model](**options)):
+        torch.manual_seed(0)
+        networks.append(make())
+    ours, preset = networks
+    assert repr(ours) == repr(preset)
+    assert ours.state_dict().keys() == preset.state_dict().keys()
+    assert all(torch.equal(v, preset.state_dict()[k]) for k, v in ours.state_dict().items())
+
+
+@pytest.mark.parametrize("model", ["rsan", "backbone_dropblock"])
+def test_drop_block_has_the_options(model):
+    network = Network(model, (4, 8), p=0.3, block_size=5, gamma="exact", scale="position")
+    blocks = [m for m in network.build().modules() if isinstance(m, DropBlock2d)]
+    assert len(blocks) == 12
+    for block in blocks:
+        assert (block.p, block.block_size, block.gamma, block.scale) == (
+            0.3,
+            (5, 5),
+            "exact",
+            "position",
+        )
+
+
+def test_attention_after_acts_on_the_sum():
+    network = Network(widths=(4, 8), attention_after=True)
+    torch.manual_seed(0)
+    model = network.build().eval()
+    assert not any(isinstance(m, RSAB) for m in model.modules())
+    stage = model.encoders[0]
+    assert [type(m) for m in stage] == [
+        PreActResidual,
+        PreActResidual,
+        SpatialAttention,
+        nn.BatchNorm2d,
+        nn.ReLU,
+    ]
+    x = torch.rand(1, 3, 20, 20)
+    total = stage[1](stage[0](x))
+    expected = stage[4](stage[3](total * stage[2].attention_map(total)))
+    torch.testing.assert_close(stage(x), expected)
+    weights = sum(w.numel() for w in Network(attention_after=True).build().parameters())
+    assert weights == 997_269
+
+
+def test_what_a_description_describes():
+    network = Network(widths=(4, 8))
+    network.check_describes(network.build())
+    for other in (replace(network, widths=(4, 9)), replace(network, model="unet")):
+        with pytest.raises(ValueError, match="network must describe model"):
+            other.check_describes(network.build())
