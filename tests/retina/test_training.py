@@ -222,6 +222,8 @@ def test_modes_are_left_as_they_were(tmp_path, images, training):
     train(model, images[:2], images[:1], replace(FAST, epochs=1), tmp_path)
     assert {name: module.training for name, module in model.named_modules()} == before
     assert not torch.equal(model.head.weight, weights)
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert {norm.num_batches_tracked.item() for norm in norms} == {1}  # all of it was trained
 
 
 def test_frozen_modules_stay_frozen(tmp_path, images):
