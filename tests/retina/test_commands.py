@@ -216,6 +216,15 @@ def test_a_killed_program_goes_on_to_the_same_weights(images, tmp_path, end):
         assert (part / name).read_bytes() == (whole / name).read_bytes()
 
 
+def test_a_loss_that_is_not_finite_is_one_line(command, images, tmp_path, monkeypatch):
+    def diverge(*_, **__):
+        raise FloatingPointError("train: at step 3 the loss is nan")
+
+    monkeypatch.setattr("torchattn_blocks.retina.training.loop.train", diverge)
+    with pytest.raises(SystemExit, match=r"^error: train: at step 3 the loss is nan$"):
+        command("train", "--data", images, *SMALL, "--out", tmp_path)
+
+
 def test_whole_images_are_padded_to_their_scaled_size(command, images, tmp_path):
     data = ["--data", images, *SMALL, "--epochs", 1]
     command("train", *data, "--input-scale", 1.5, "--out", tmp_path)

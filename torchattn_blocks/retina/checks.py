@@ -1,4 +1,7 @@
-"""Checks of arguments. Every message names the owner, the argument, its bounds and its value."""
+"""Checks of arguments. Every message names the owner, the argument, its bounds and its value.
+
+The layers have checks of their own, which are private to them.
+"""
 
 import math
 from typing import Any
