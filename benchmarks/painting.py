@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from torchattn_blocks.layers._block_mask import BlockMask
-from torchattn_blocks.layers._paint_cpu import paint_dense_, paint_sparse_
+from torchattn_blocks.layers._paint_cpu import DenseBlocks, SparseBlocks
 
 SHAPE = (2, 16, 592, 592)
 REPEATS = 9
@@ -23,11 +23,11 @@ def cost(block: int, gamma: float, *, sparse: bool) -> float:
     """Median seconds of painting one mask."""
     out = torch.ones(SHAPE, dtype=torch.bfloat16)
     times = []
-    paint_ = paint_sparse_ if sparse else paint_dense_
     for seed in range(REPEATS + 2):
         mask = BlockMask(SHAPE, (1, 1, block, block), -math.log1p(-gamma), seed)
         start = time.perf_counter()
-        paint_(mask, out, 0.0)
+        blocks = SparseBlocks(mask) if sparse else DenseBlocks(mask, out.device)
+        blocks.fill_(out, 0.0)
         times.append(time.perf_counter() - start)
     return statistics.median(times[2:])
 

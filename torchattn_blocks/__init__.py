@@ -7,7 +7,9 @@ __version__ = "0.1.0.dev0"
 if TYPE_CHECKING:
     from . import functional as functional
     from .layers.attention import SpatialAttention as SpatialAttention
+    from .layers.drop_block import DropBlock1d as DropBlock1d
     from .layers.drop_block import DropBlock2d as DropBlock2d
+    from .layers.drop_block import DropBlock3d as DropBlock3d
     from .layers.drop_schedule import DropSchedule as DropSchedule
     from .layers.residual import RSAB as RSAB
     from .layers.residual import PreActResidual as PreActResidual
@@ -28,7 +30,9 @@ else:
         {
             "functional": ".functional",
             "SpatialAttention": ".layers.attention",
+            "DropBlock1d": ".layers.drop_block",
             "DropBlock2d": ".layers.drop_block",
+            "DropBlock3d": ".layers.drop_block",
             "DropSchedule": ".layers.drop_schedule",
             "PreActResidual": ".layers.residual",
             "RSAB": ".layers.residual",

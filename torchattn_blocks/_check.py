@@ -15,13 +15,27 @@ def check_map(x: object, owner: str, channels: int | None = None) -> None:
     """
     if hasattr(x, "__torch_function__") and not isinstance(x, Tensor):
         return
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(f"{owner}: x must be a floating-point tensor, got {kind}")
+    x = _check_floating(x, owner)
     if x.dim() != 4:
         raise ValueError(f"{owner}: x must have 4 dimensions (N, C, H, W), got {tuple(x.shape)}")
     if channels is not None and x.shape[1] != channels:
         raise ValueError(f"{owner}: x must have {channels} channels, got shape {tuple(x.shape)}")
+
+
+def check_features(x: object, owner: str, axes: int) -> None:
+    """Raise unless `x` is a floating-point tensor (N, C, *size) or (C, *size) with `axes` sizes."""
+    x = _check_floating(x, owner)
+    if x.dim() not in (axes + 1, axes + 2):
+        size = ", ".join("DHW"[-axes:] if axes > 1 else "L")
+        expected = f"{axes + 2} dimensions (N, C, {size}) or {axes + 1} (C, {size})"
+        raise ValueError(f"{owner}: x must have {expected}, got {tuple(x.shape)}")
+
+
+def _check_floating(x: object, owner: str) -> Tensor:
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"{owner}: x must be a floating-point tensor, got {kind}")
+    return x
 
 
 def check_at_least(owner: str, least: int, **numbers: int) -> None:

@@ -9,7 +9,9 @@ from torch import nn
 
 from torchattn_blocks import (
     RSAB,
+    DropBlock1d,
     DropBlock2d,
+    DropBlock3d,
     PreActResidual,
     SpatialAttention,
     backbone,
@@ -17,13 +19,34 @@ from torchattn_blocks import (
     rsan,
     unet,
 )
+from torchattn_blocks.layers.drop_block import DropBlock
 
 
 class Row(NamedTuple):
     name: str
     make: Callable[[], nn.Module]
-    out_channels: int = 3  # of inputs of shape (N, 3, H, W)
+    out_channels: int = 3  # of inputs with 3 channels
     excused: Mapping[str, str] = {}  # which check it does not pass, and why
+    axes: int = 2  # how many the input has after its channels
+
+    def image(self, *shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """An input with as many axes as the layer takes, for a shape (N, C, H, W)."""
+        batch, channels, height, width = shape or (2, 3, 12, 10)
+        size = {1: (height * width,), 2: (height, width), 3: (3, height, width)}[self.axes]
+        return image(batch, channels, *size, dtype=dtype)
+
+    def out_shape(self, x: torch.Tensor) -> tuple[int, ...]:
+        return (x.shape[0], self.out_channels, *x.shape[2:])
+
+    @property
+    def channels_last(self) -> torch.memory_format:
+        """What the layer can take at most."""
+        formats = (torch.contiguous_format, torch.channels_last, torch.channels_last_3d)
+        return formats[self.axes - 1]
+
+    @property
+    def any_size(self) -> dict[int, torch.export.Dim]:
+        return {2 + axis: torch.export.Dim.DYNAMIC for axis in range(self.axes)}
 
 
 WRITES = "it writes into what its children return, as it was asked to"
@@ -33,6 +56,8 @@ ROWS = [
     Row("DropBlock2d-paper", lambda: DropBlock2d(0.3, 3, gamma="paper", scale="batch")),
     Row("DropBlock2d-position", lambda: DropBlock2d(0.3, (2, 3), scale="position")),
     Row("DropBlock2d-shared", lambda: DropBlock2d(0.3, 3, channelwise=False)),
+    Row("DropBlock1d", lambda: DropBlock1d(0.3, 3), axes=1),
+    Row("DropBlock3d", lambda: DropBlock3d(0.3, (2, 3, 3), scale="none"), axes=3),
     Row("SpatialAttention", SpatialAttention),
     Row("SpatialAttention-bias", lambda: SpatialAttention(kernel_size=3, bias=True)),
     Row("PreActResidual", lambda: PreActResidual(3)),
@@ -89,7 +114,7 @@ def seeded(call: Callable, *args: object) -> object:
 
 
 def is_random(layer: nn.Module) -> bool:
-    return any(isinstance(m, DropBlock2d) for m in layer.modules())
+    return any(isinstance(m, DropBlock) for m in layer.modules())
 
 
 def has_batch_norm(row: Row) -> bool:

@@ -35,6 +35,7 @@ from torch.utils.checkpoint import checkpoint
 
 from torchattn_blocks import DropBlock2d, SpatialAttention, layers, models, rsan
 from torchattn_blocks.functional import drop_block2d, spatial_attention
+from torchattn_blocks.layers.drop_block import DropBlock
 
 # torch's own, of forward-mode automatic differentiation and of linearize
 pytestmark = [
@@ -50,25 +51,25 @@ def test_shape(row, training, shape):
     layer = made(row, training=training)
     if shape[0] == 0 and has_batch_norm(row):
         layer.eval()  # torch's batch normalisation takes no empty batch in training
-    y = layer(image(*shape))
-    assert y.shape == (shape[0], row.out_channels, *shape[2:])
+    x = row.image(*shape)
+    assert layer(x).shape == row.out_shape(x)
 
 
 @every_row
 @both_modes
 def test_input_is_untouched_and_memory_does_not_matter(row, training):
-    layer, x = made(row, training=training), image()
+    layer, x = made(row, training=training), row.image()
     before = x.clone()
     expected = seeded(layer, x)
     assert torch.equal(x, before)
     strided = torch.stack([x, x], -1)[..., 0]
     assert not strided.is_contiguous()
     torch.testing.assert_close(seeded(layer, strided), expected)
-    last = x.contiguous(memory_format=torch.channels_last)
-    y = seeded(layer.to(memory_format=torch.channels_last), last)
+    last = x.contiguous(memory_format=row.channels_last)
+    y = seeded(layer.to(memory_format=row.channels_last), last)
     torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-4)
     if row.out_channels > 1:
-        assert y.is_contiguous(memory_format=torch.channels_last)
+        assert y.is_contiguous(memory_format=row.channels_last)
 
 
 class Textbook(nn.Module):
@@ -79,14 +80,14 @@ class Textbook(nn.Module):
         self.layer = layer
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if isinstance(self.layer, DropBlock2d):
+        if isinstance(self.layer, DropBlock):
             return x * self.layer(torch.ones_like(x, dtype=torch.float64)).to(x.dtype)
         summary = torch.cat([x.max(1, keepdim=True).values, x.mean(1, keepdim=True)], 1)
         return x * torch.sigmoid(self.layer.conv(summary))
 
 
 def in_textbook_form(layer: nn.Module) -> nn.Module:
-    if isinstance(layer, DropBlock2d | SpatialAttention):
+    if isinstance(layer, DropBlock | SpatialAttention):
         return Textbook(layer)
     for name, child in layer.named_children():
         setattr(layer, name, in_textbook_form(child))
@@ -96,8 +97,8 @@ def in_textbook_form(layer: nn.Module) -> nn.Module:
 @every_row
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_errors_of_rounding_are_those_of_the_textbook_form(row, dtype):
-    exact = seeded(made(row, dtype=torch.float64), image(dtype=torch.float64))
-    x = image().to(dtype)
+    exact = seeded(made(row, dtype=torch.float64), row.image(dtype=torch.float64))
+    x = row.image().to(dtype)
     ours = seeded(made(row, dtype=dtype), x.clone())
     theirs = seeded(in_textbook_form(made(row, dtype=dtype)), x.clone())
     assert ours.dtype == dtype
@@ -107,16 +108,16 @@ def test_errors_of_rounding_are_those_of_the_textbook_form(row, dtype):
 
 @every_row
 def test_autocast(row):
-    exact = seeded(made(row), image())
+    exact = seeded(made(row), row.image())
     with torch.autocast("cpu", torch.bfloat16):
-        y = seeded(made(row), image())
+        y = seeded(made(row), row.image())
     assert (y - exact).abs().max() < 0.1 * exact.abs().max()
 
 
 @every_row
 def test_gradients_in_both_modes(row):
     layer = without_running_statistics(made(row, dtype=torch.float64))
-    x = image(2, 3, 4, 5, dtype=torch.float64).requires_grad_()
+    x = row.image(2, 3, 4, 5, dtype=torch.float64).requires_grad_()
     assert torch.autograd.gradcheck(
         lambda x: seeded(layer, x),
         x,
@@ -132,7 +133,7 @@ def test_gradients_in_both_modes(row):
 @every_row
 def test_torch_func(row):
     layer = without_running_statistics(made(row, dtype=torch.float64))
-    x = image(2, 3, 6, 5, dtype=torch.float64)
+    x = row.image(2, 3, 6, 5, dtype=torch.float64)
 
     def loss(x):
         return layer(x).square().sum()
@@ -157,7 +158,7 @@ def test_torch_func(row):
 @one_row_a_family("unet")
 def test_linearize(row):
     layer = without_running_statistics(made(row, dtype=torch.float64))
-    x, t = image(2, 3, 6, 5, dtype=torch.float64), torch.ones(2, 3, 6, 5, dtype=torch.float64)
+    x, t = row.image(2, 3, 6, 5, dtype=torch.float64), torch.ones(2, 3, 6, 5, dtype=torch.float64)
     y, linear = seeded(torch.func.linearize, layer, x)
     assert torch.equal(y, seeded(layer, x.clone()))
     _, expected = seeded(lambda: torch.func.jvp(layer, (x,), (t,)))
@@ -186,7 +187,7 @@ def by_dual_numbers(f, x, t):
 def test_torch_func_inside_compiled_code(row, derivative):
     torch._dynamo.reset()
     layer = made(row, dtype=torch.float64)
-    x, t = image(2, 3, 6, 5, dtype=torch.float64), image(2, 3, 6, 5, dtype=torch.float64)
+    x, t = row.image(2, 3, 6, 5, dtype=torch.float64), row.image(2, 3, 6, 5, dtype=torch.float64)
 
     def of_loss(x, t):
         return derivative(lambda x: layer(x).square().sum(), x, t)
@@ -201,13 +202,13 @@ def test_compiles_whole_and_once_for_all_sizes(row):
     layer = made(row)
     counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(layer, backend=counter, fullgraph=True, dynamic=True)
-    compiled(image().requires_grad_())
+    compiled(row.image().requires_grad_())
     # torch's batch normalisation counts its calls in a 0-d tensor, and is compiled twice for it.
     assert counter.frame_count == 1 + has_batch_norm(row)
     for size in ((9, 14), (16, 8), (31, 5)):
         found = []
         for run in (compiled, layer):
-            x = image(2, 3, *size).requires_grad_()
+            x = row.image(2, 3, *size).requires_grad_()
             y = seeded(run, x)
             y.square().sum().backward()
             found.append((y, x.grad))
@@ -218,10 +219,9 @@ def test_compiles_whole_and_once_for_all_sizes(row):
 @every_row
 def test_exports_for_all_sizes(row):
     layer = made(row, training=False)
-    size = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
-    program = torch.export.export(layer, (image(),), dynamic_shapes=(size,))
+    program = torch.export.export(layer, (row.image(),), dynamic_shapes=(row.any_size,))
     for shape in ((2, 3, 12, 10), (2, 3, 9, 15)):
-        torch.testing.assert_close(program.module()(image(*shape)), layer(image(*shape)))
+        torch.testing.assert_close(program.module()(row.image(*shape)), layer(row.image(*shape)))
 
 
 @every_row
@@ -229,13 +229,13 @@ def test_traces_with_fx(row):
     layer = made(row)
     traced = torch.fx.symbolic_trace(nn.Sequential(layer))
     names = [n.target for n in traced.graph.nodes if n.op == "call_module"]
-    blocks = [name for name in names if isinstance(traced.get_submodule(name), DropBlock2d)]
-    assert len(blocks) == sum(isinstance(m, DropBlock2d) for m in layer.modules())
+    blocks = [name for name in names if isinstance(traced.get_submodule(name), DropBlock)]
+    assert len(blocks) == sum(isinstance(m, DropBlock) for m in layer.modules())
     traced.eval()
     layer.eval()
     for shape in ((2, 3, 12, 10), (1, 3, 9, 15)):
-        assert torch.equal(traced(image(*shape)), layer(image(*shape)))
-    x = image(2, 3, 40, 40)
+        assert torch.equal(traced(row.image(*shape)), layer(row.image(*shape)))
+    x = row.image(2, 3, 40, 40)
     for graph in (traced, torch.fx.symbolic_trace(layer.train())):
         graph.train()
         assert torch.equal(graph(x), graph(x)) == (not is_random(layer))
@@ -244,15 +244,15 @@ def test_traces_with_fx(row):
 @every_row
 @both_modes
 def test_devices_without_data(row, training):
-    expected = (2, row.out_channels, 12, 10)
+    shape, expected = row.image().shape, row.out_shape(row.image())
     layer = made(row, training=training).to("meta")
-    assert layer(torch.empty(2, 3, 12, 10, device="meta")).shape == expected
+    assert layer(torch.empty(shape, device="meta")).shape == expected
     with FakeTensorMode():
-        y = row.make().train(training)(torch.rand(2, 3, 12, 10, requires_grad=True))
+        y = row.make().train(training)(torch.rand(shape, requires_grad=True))
         y.sum().backward()
         assert y.shape == expected
     with torch.device("meta"):
-        assert row.make()(torch.rand(2, 3, 12, 10)).shape == expected
+        assert row.make()(torch.rand(shape)).shape == expected
 
 
 @every_row
@@ -261,10 +261,10 @@ def test_copies(row, copied):
     layer = made(row)
     other = copied(layer)
     assert repr(other) == repr(layer)
-    assert torch.equal(seeded(other, image()), seeded(layer, image()))
+    assert torch.equal(seeded(other, row.image()), seeded(layer, row.image()))
     fresh = row.make()
     fresh.load_state_dict(layer.state_dict())
-    assert torch.equal(fresh.eval()(image()), layer.eval()(image()))
+    assert torch.equal(fresh.eval()(row.image()), layer.eval()(row.image()))
     for module in other.modules():  # what a copy resets is its own
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
@@ -288,7 +288,7 @@ def test_a_shallow_copy_of_a_convolution_is_whole(copied):
 @every_row
 def test_a_deleted_layer_is_freed_at_once(row):
     layer = made(row)
-    layer(image().requires_grad_()).sum().backward()
+    layer(row.image().requires_grad_()).sum().backward()
     watched = [weakref.ref(module) for module in layer.modules()]
     gc.disable()
     try:
@@ -303,7 +303,7 @@ def test_full_backward_hooks(row):
     layer, seen = made(row), []
     for module in layer.modules():
         module.register_full_backward_hook(lambda module, *_: seen.append(module))
-    layer(image().requires_grad_()).sum().backward()
+    layer(row.image().requires_grad_()).sum().backward()
     assert set(seen) == {m for m in layer.modules() if not isinstance(m, nn.ModuleList)}
 
 
@@ -312,7 +312,7 @@ def test_children_are_called_and_outputs_are_not_overwritten(row):
     layer, kept = made(row), {}
     for name, module in layer.named_modules():
         module.register_forward_hook(lambda m, x, y, name=name: kept.update({name: (y, y.clone())}))
-    layer(image())
+    layer(row.image())
     called = {n for n, m in layer.named_modules() if not isinstance(m, nn.ModuleList)}
     assert set(kept) == called
     assert [name for name, (now, then) in kept.items() if not torch.equal(now, then)] == []
@@ -344,7 +344,7 @@ def test_checkpointing(row, use_reentrant):
     layer = made(row)
     grads = []
     for run in (layer, lambda x: checkpoint(layer, x, use_reentrant=use_reentrant)):
-        x = image().requires_grad_()
+        x = row.image().requires_grad_()
         seeded(run, x).square().sum().backward()
         grads.append(x.grad)
     torch.testing.assert_close(*grads)
@@ -355,17 +355,17 @@ def test_inference_mode_leaves_nothing_behind(row):
     with torch.inference_mode():
         layer = copy.deepcopy(made(row).eval())
         for module in layer.modules():
-            if isinstance(module, DropBlock2d):
+            if isinstance(module, DropBlock):
                 module.p = 0.2
-        layer(image())
+        layer(row.image())
     trained = row.make()
     with torch.inference_mode():
-        trained.eval()(image())
+        trained.eval()(row.image())
         for module in trained.modules():
-            if isinstance(module, DropBlock2d):
+            if isinstance(module, DropBlock):
                 module.p = 0.2
     for run in (trained.train(), torch.compile(trained, backend="aot_eager", fullgraph=True)):
-        run(image().requires_grad_()).sum().backward()
+        run(row.image().requires_grad_()).sum().backward()
 
 
 @every_row
@@ -373,13 +373,14 @@ def test_bad_input(row):
     layer = made(row)
     name = row.name.partition("-")[0]
     owner = name if name[0].isupper() else "UNet"
-    owner = "drop_block2d" if owner == "DropBlock2d" else owner
-    with pytest.raises(ValueError, match=f"{owner}: x must have 4 dimensions"):
-        layer(image(3, 4, 4))
+    owner = owner.replace("DropBlock", "drop_block")
+    x = row.image()
+    with pytest.raises(ValueError, match=f"{owner}: x must have {x.dim()} dimensions"):
+        layer(x[0, 0])
     with pytest.raises(TypeError, match=f"{owner}: x must be a floating-point tensor, got"):
-        layer(np.ones((1, 3, 4, 4)))
+        layer(np.ones(x.shape))
     with pytest.raises(TypeError, match=rf"{owner}: x must be .*, got torch\.int64"):
-        layer(torch.ones(1, 3, 4, 4, dtype=torch.int64))
+        layer(x.to(torch.int64))
 
 
 def test_every_public_layer_has_a_row():

@@ -9,11 +9,11 @@ import torch._dynamo.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchattn_blocks import DropBlock2d
-from torchattn_blocks.functional import drop_block2d
+from torchattn_blocks import DropBlock1d, DropBlock2d, DropBlock3d
+from torchattn_blocks.functional import drop_block1d, drop_block2d, drop_block3d
 from torchattn_blocks.layers._drop_block_op import drop_block_operator
 
-SCALES = ("constant", "batch", "position")
+SCALES = ("constant", "batch", "position", "none")
 every_scale = pytest.mark.parametrize("scale", SCALES)
 in_place_too = pytest.mark.parametrize("inplace", [False, True], ids=["new", "inplace"])
 
@@ -42,6 +42,62 @@ def test_any_shape_keeps_it(scale, inplace, shape, block_size, p, gamma, channel
     assert y.dtype == x.dtype
     kept = y != 0
     assert (y[kept].sign() == x[kept].sign()).all()
+
+
+@every_scale
+@in_place_too
+@pytest.mark.parametrize("channelwise", [True, False])
+def test_one_and_three_axes_are_two_with_an_axis_of_one(scale, inplace, channelwise):
+    options = {"scale": scale, "channelwise": channelwise, "inplace": inplace}
+
+    def dropped(drop, x, block_size):
+        return drop(x.clone(), 0.2, block_size, **options, generator=seeded(1))
+
+    x = torch.randn(2, 4, 8, 30)
+    sequence = dropped(drop_block1d, x[:, :, 0], 5)
+    assert torch.equal(sequence, dropped(drop_block2d, x[:, :, :1], (1, 5))[:, :, 0])
+    assert 0 < (sequence == 0).sum() < sequence.numel()
+    volume = dropped(drop_block3d, x[:, :, None], (1, 3, 5))
+    assert torch.equal(volume[:, :, 0], dropped(drop_block2d, x, (3, 5)))
+
+
+@pytest.mark.parametrize(
+    ("drop", "block", "size"),
+    [(drop_block1d, 3, (30,)), (drop_block2d, (2, 3), (8, 9)), (drop_block3d, 2, (4, 5, 6))],
+)
+@pytest.mark.parametrize("channelwise", [True, False])
+def test_an_input_without_a_batch_is_a_batch_of_one(drop, block, size, channelwise):
+    x = torch.randn(5, *size)
+    for scale in SCALES:
+        options = {"scale": scale, "channelwise": channelwise}
+        alone = drop(x, 0.3, block, **options, generator=seeded(1))
+        assert torch.equal(alone[None], drop(x[None], 0.3, block, **options, generator=seeded(1)))
+        assert (alone == 0).any()
+
+
+def test_blocks_have_a_depth():
+    y = drop_block3d(torch.ones(1, 2, 6, 7, 8), 0.5, (6, 1, 2))
+    assert ((y == 0).all(2) | (y != 0).all(2)).all()  # whole columns in depth
+    assert 0 < (y == 0).sum() < y.numel()
+    assert not ((y == 0).all(3) | (y != 0).all(3)).all()
+
+
+def test_scale_none_leaves_what_is_kept_as_it_was():
+    x = torch.randn(2, 3, 20, 20)
+    y = drop_block2d(x, 0.3, 5, scale="none")
+    assert torch.equal(y, x * (y != 0))
+    assert (y == 0).any()
+
+
+@in_place_too
+def test_an_expanded_input_is_not_painted_through(inplace):
+    x = torch.ones(1, 1, 9, 9).expand(2, 3, 9, 9)
+    if inplace:
+        with pytest.raises(RuntimeError, match="single memory location"):
+            drop_block2d(x, 0.3, 3, scale="none", inplace=True)
+    else:
+        drop_block2d(x, 0.3, 3, scale="none")
+    assert x.all()
 
 
 def test_p_0_is_the_input_and_p_1_is_zero():
@@ -176,7 +232,7 @@ def test_compiles_whole_and_not_again_for_a_new_rate(inplace):
         (TypeError, {"p": True}, "p must be a number or a 0-d floating-point tensor, got True"),
         (ValueError, {"block_size": 0}, "block_size must be at least 1, got 0"),
         (ValueError, {"block_size": (3, -1)}, "block_size must be at least 1, got -1"),
-        (ValueError, {"block_size": (3, 3, 3)}, "block_size must be one number or two"),
+        (ValueError, {"block_size": (3, 3, 3)}, "block_size must be one number or 2"),
         (TypeError, {"block_size": 3.0}, "block_size must be an int, got 3.0"),
         (TypeError, {"block_size": True}, "block_size must be an int, got True"),
         (TypeError, {"block_size": "ab"}, "block_size must be an int, got 'ab'"),
@@ -194,7 +250,7 @@ def test_bad_arguments(error, arguments, message):
 @pytest.mark.parametrize(
     ("error", "x", "message"),
     [
-        (ValueError, torch.ones(3, 4, 4), r"4 dimensions \(N, C, H, W\), got \(3, 4, 4\)"),
+        (ValueError, torch.ones(4, 4), r"4 .* \(N, C, H, W\) or 3 \(C, H, W\), got \(4, 4\)"),
         (
             TypeError,
             torch.ones(1, 1, 4, 4, dtype=torch.int64),
@@ -219,6 +275,17 @@ def test_rate_tensors_out_of_bounds(p):
 def test_bad_rate_tensors(p):
     with pytest.raises(TypeError, match="0-d floating-point tensor"):
         drop_block2d(torch.ones(1, 1, 4, 4), p)
+
+
+@pytest.mark.parametrize(
+    ("make", "axes"), [(DropBlock1d, 1), (DropBlock2d, 2), (DropBlock3d, 3)], ids=str
+)
+def test_block_size_is_one_number_or_one_for_each_axis(make, axes):
+    assert make(block_size=5).block_size == (5,) * axes
+    assert make(block_size=[*range(1, axes + 1)]).block_size == tuple(range(1, axes + 1))
+    expected = f"one number or {axes}" if axes > 1 else "one number"
+    with pytest.raises(ValueError, match=f"DropBlock{axes}d: block_size must be {expected}, got"):
+        make(block_size=(3,) * (axes + 1))
 
 
 @in_place_too

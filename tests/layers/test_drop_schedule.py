@@ -256,11 +256,11 @@ def test_nor_in_compiled_code_with_checkpointing(start, use_reentrant):
     ("error", "changed", "message"),
     [
         (TypeError, {"model": "rsan"}, "model must be a Module, got str"),
-        (ValueError, {"model": nn.ReLU()}, "model must have a DropBlock2d, got ReLU"),
+        (ValueError, {"model": nn.ReLU()}, "model must have a DropBlock layer, got ReLU"),
         (
             ValueError,
             {"where": lambda name, layer: False},
-            "model must have a DropBlock2d for which where is true, got Sequential",
+            "model must have a DropBlock layer for which where is true, got Sequential",
         ),
         (TypeError, {"where": "decoder"}, "where must be a Callable, got str"),
         (ValueError, {"start": -0.1}, r"start must lie in \[0, 1\], got -0.1"),

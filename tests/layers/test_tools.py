@@ -3,6 +3,7 @@
 What costs seconds runs for one row of each family, for the others by `pytest -m slow`.
 """
 
+import io
 from collections.abc import Callable
 
 import accelerate
@@ -22,9 +23,12 @@ from contract_rows import (
 )
 from torch import nn
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import Shard, distribute_tensor
+from torch.distributed.tensor.experimental import local_map
 from torch.nn.utils import parametrizations, prune
 
 from torchattn_blocks import DropBlock2d, SpatialAttention, rsan
+from torchattn_blocks.layers.drop_block import DropBlock
 
 # What users do to the convolution inside an attention layer, each of which must be felt.
 
@@ -68,15 +72,15 @@ def test_a_changed_convolution_is_called(change):
 @every_row
 def test_offloading_by_accelerate(row):
     layer = made(row, training=False)
-    expected = layer(image())
+    expected = layer(row.image())
     accelerate.cpu_offload(layer, execution_device=torch.device("cpu"))
-    assert torch.equal(layer(image()), expected)
+    assert torch.equal(layer(row.image()), expected)
 
 
 def test_tools_that_switch_dropout_find_drop_block():
     model = rsan(**SMALL).eval()
     found = [m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
-    assert len(found) == sum(isinstance(m, DropBlock2d) for m in model.modules()) == 12
+    assert len(found) == sum(isinstance(m, DropBlock) for m in model.modules()) == 12
     for module in found:
         module.train()
     assert not torch.equal(model(image(2, 3, 40, 40)), model(image(2, 3, 40, 40)))
@@ -115,13 +119,13 @@ def one_process_group(tmp_path):
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 def test_every_convolution_can_be_sharded_alone(row, one_process_group):
     layer = made(row, training=False)
-    expected = layer(image())
+    expected = layer(row.image())
     for module in list(layer.modules()):
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             fully_shard(module, mesh=one_process_group)
     fully_shard(layer, mesh=one_process_group)
-    torch.testing.assert_close(layer(image()), expected)
-    layer.train()(image().requires_grad_()).sum().backward()
+    torch.testing.assert_close(layer(row.image()), expected)
+    layer.train()(row.image().requires_grad_()).sum().backward()
     assert all(p.grad is not None for p in layer.parameters())
 
 
@@ -131,12 +135,9 @@ def test_distributed_data_parallel(row, one_process_group):
     if not any(True for _ in layer.parameters()):
         pytest.skip("torch refuses a module without parameters")
     parallel = nn.parallel.DistributedDataParallel(layer)
-    assert torch.equal(seeded(parallel, image()), seeded(made(row), image()))
-    parallel(image()).sum().backward()
+    assert torch.equal(seeded(parallel, row.image()), seeded(made(row), row.image()))
+    parallel(row.image()).sum().backward()
     assert all(p.grad is not None for p in layer.parameters())
-
-
-ANY_SIZE = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
 
 
 @one_row_a_family()
@@ -144,13 +145,44 @@ ANY_SIZE = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
 def test_onnx_for_all_sizes(row):
     layer = made(row, training=False)
     program = torch.onnx.export(
-        layer, (image(),), dynamo=True, dynamic_shapes=(ANY_SIZE,), verbose=False
+        layer, (row.image(),), dynamo=True, dynamic_shapes=(row.any_size,), verbose=False
     )
     session = onnxruntime.InferenceSession(program.model_proto.SerializeToString())
     (name,) = (node.name for node in session.get_inputs())
-    for x in (image(), image(2, 3, 9, 15)):
+    for x in (row.image(), row.image(2, 3, 9, 15)):
         (y,) = session.run(None, {name: x.numpy()})
         torch.testing.assert_close(torch.from_numpy(y), layer(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("dynamo", [True, False])
+def test_onnx_in_training_mode_says_what_to_do(dynamo):
+    with pytest.raises(Exception, match=r"drop_block2d: .* Call model\.eval\(\) before"):
+        torch.onnx.export(
+            DropBlock2d(0.3, 3),
+            (image(),),
+            io.BytesIO(),
+            dynamo=dynamo,
+            training=torch.onnx.TrainingMode.TRAINING,
+            verbose=False,
+        )
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_dtensor_is_dropped_part_by_part(one_process_group, compiled):
+    torch._dynamo.reset()
+    layer = DropBlock2d(0.3, 3)
+    run = torch.compile(layer, backend="aot_eager", fullgraph=True) if compiled else layer
+    x = distribute_tensor(image(2, 3, 20, 20), one_process_group, [Shard(0)]).requires_grad_()
+    with pytest.raises(Exception, match=r"drop_block2d: x must not be a DTensor\..*local_map"):
+        run(x)
+    y = local_map(layer, list(x.placements))(x)
+    assert y.placements == x.placements
+    y.sum().backward()
+    assert torch.equal(x.grad.to_local() != 0, y.to_local() != 0)
+    assert 0 < (x.grad.to_local() == 0).sum() < x.numel()
+    assert layer.eval()(x) is x
 
 
 @pytest.mark.parametrize(  # RSAB holds every layer; a network takes half a minute
@@ -167,12 +199,12 @@ def test_inductor(row):
     compiled = torch.compile(layer, fullgraph=True)
     found = []
     for run in (compiled, layer):
-        x = image().requires_grad_()
+        x = row.image().requires_grad_()
         y = seeded(run, x)
         y.square().sum().backward()
         found.append((y, x.grad))
     torch.testing.assert_close(*found, rtol=1e-3, atol=1e-3)
-    assert torch.equal(compiled(image()), compiled(image())) == (not is_random(layer))
+    assert torch.equal(compiled(row.image()), compiled(row.image())) == (not is_random(layer))
 
 
 @pytest.mark.slow
@@ -184,14 +216,14 @@ def test_quantisation_of_an_exported_program_by_torchao(row):
     layer = made(row, training=False)
     quantizer = x86.X86InductorQuantizer()
     quantizer.set_global(x86.get_default_x86_inductor_quantization_config())
-    program = torch.export.export(layer, (image(),)).module()
+    program = torch.export.export(layer, (row.image(),)).module()
     prepared = pt2e.prepare_pt2e(program, quantizer)
-    prepared(image())
+    prepared(row.image())
     converted = pt2e.convert_pt2e(prepared)
     convolutions = sum(isinstance(m, nn.Conv2d | nn.ConvTranspose2d) for m in layer.modules())
     assert ("quantize_per_tensor" in converted.code) == (convolutions > 0)
-    expected = layer(image())
-    assert (converted(image()) - expected).abs().max() < 0.2 * expected.abs().max()
+    expected = layer(row.image())
+    assert (converted(row.image()) - expected).abs().max() < 0.2 * expected.abs().max()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")

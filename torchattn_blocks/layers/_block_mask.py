@@ -69,9 +69,9 @@ def position_scale(
     largest = math.exp(intensity * cover.max())
     if largest > _LARGEST_POSITION_SCALE:
         raise ValueError(
-            f'drop_block2d: with scale="position" every position must be kept with a probability '
-            f"of at least 1/{_LARGEST_POSITION_SCALE:g}, got {1 / largest:.2g} for p={p:g}, "
-            f"block_size={block} and feature maps of size {size}. Lower p."
+            f'drop_block{len(size)}d: with scale="position" every position must be kept with a '
+            f"probability of at least 1/{_LARGEST_POSITION_SCALE:g}, got {1 / largest:.2g} for "
+            f"p={p:g}, block_size={block} and feature maps of size {size}. Lower p."
         )
     return np.exp(intensity * cover)
 
@@ -92,4 +92,9 @@ class BlockMask(NamedTuple):
     @property
     def cells(self) -> tuple[int, ...]:
         """The number of places for a block's first element along each axis."""
-        return tuple(s - b + 1 for s, b in zip(self.shape, self.block, strict=True))
+        return _cells(self.shape, self.block)
+
+
+@lru_cache(maxsize=4096)
+def _cells(shape: tuple[int, ...], block: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(s - b + 1 for s, b in zip(shape, block, strict=True))

@@ -1,15 +1,17 @@
-"""Painters: how the blocks of a `BlockMask` are written into a tensor.
+"""Drawing and painting on a CPU: where the blocks of a `BlockMask` lie, and writing over them.
 
-Two ways of drawing the same distribution, `paint_sparse_` and `paint_dense_`, with one signature.
-They draw different masks from one seed, so that which of them paints is part of what a seed means:
-`paints_sparse` decides it by the mask alone, by fixed rules.
+There are two ways of drawing the same distribution: `SparseBlocks` lists the blocks, `DenseBlocks`
+is a boolean mask. They draw different masks from one seed, so that which of them draws is part of
+what a seed means: `draws_sparse` decides it by the mask alone, by fixed rules.
 """
 
 import math
 from functools import lru_cache, reduce
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,60 +25,103 @@ _NS_PER_DENSE_ELEMENT = 2.2
 _NS_PER_DENSE_SHIFT = 0.25
 
 
-def paint_(mask: BlockMask, out: Tensor, value: float) -> Tensor:
-    """Write `value` into `out`, of the mask's shape, wherever a block lies."""
-    if out.device.type == "cpu" and paints_sparse(mask):
-        return paint_sparse_(mask, out, value)
-    return paint_dense_(mask, out, value)
-
-
-def paints_sparse(mask: BlockMask) -> bool:
+@lru_cache(maxsize=1024)
+def draws_sparse(shape: tuple[int, ...], block: tuple[int, ...], intensity: float) -> bool:
     """Whether painting block by block is the cheaper way on a CPU."""
-    seeds = mask.intensity * math.prod(mask.cells)
-    shifts = sum(math.ceil(math.log2(b)) for b in mask.block)
-    sparse = seeds * (_NS_PER_SEED + _NS_PER_PAINTED_ELEMENT * math.prod(mask.block))
-    dense = math.prod(mask.shape) * (_NS_PER_DENSE_ELEMENT + _NS_PER_DENSE_SHIFT * shifts)
+    seeds = intensity * math.prod(s - b + 1 for s, b in zip(shape, block, strict=True))
+    shifts = sum(math.ceil(math.log2(b)) for b in block)
+    sparse = seeds * (_NS_PER_SEED + _NS_PER_PAINTED_ELEMENT * math.prod(block))
+    dense = math.prod(shape) * (_NS_PER_DENSE_ELEMENT + _NS_PER_DENSE_SHIFT * shifts)
     return sparse < dense
 
 
-def paint_sparse_(mask: BlockMask, out: Tensor, value: float) -> Tensor:
-    """Paint block by block, on a CPU.
+def draw_blocks(mask: BlockMask, device: torch.device) -> "SparseBlocks | DenseBlocks":
+    """Draw the blocks of `mask` in the cheaper way; on other devices than CPUs, densely."""
+    if device.type == "cpu" and draws_sparse(mask.shape, mask.block, mask.intensity):
+        return SparseBlocks(mask)
+    return DenseBlocks(mask, device)
+
+
+class SparseBlocks:
+    """A list of blocks.
 
     A Poisson number of hits, thrown uniformly over the cells with repetition, hits each cell a
     Poisson number of times, independently of the others: at least once with probability
     ``1 - exp(-intensity) = gamma``, exactly.
     """
-    rng = np.random.Generator(np.random.SFC64(mask.seed))
-    cells = math.prod(mask.cells)
-    hits = rng.integers(0, cells, rng.poisson(cells * mask.intensity))
-    # One flat view over the memory of `out`, whatever its strides, so that a block is a set of
-    # offsets that is added to the address of its first element.
-    stride = out.stride()
-    first = sum(
-        index * s for index, s in zip(np.unravel_index(hits, mask.cells), stride, strict=True)
-    )
-    offset = reduce(
-        np.add.outer, [np.arange(b) * s for b, s in zip(mask.block, stride, strict=True)]
-    )
-    addresses = np.add.outer(first, offset.ravel()).ravel()
-    extent = 1 + sum((n - 1) * s for n, s in zip(out.shape, stride, strict=True))
-    out.as_strided((extent,), (1,)).index_fill_(0, torch.from_numpy(addresses), value)
-    return out
+
+    def __init__(self, mask: BlockMask) -> None:
+        rng = np.random.Generator(np.random.SFC64(mask.seed))
+        cells = math.prod(mask.cells)
+        self.mask = mask
+        self._hits = rng.integers(0, cells, rng.poisson(cells * mask.intensity))
+        self._stride: tuple[int, ...] = ()
+        self._starts = torch.empty(0)
+
+    def fill_(self, out: Tensor, value: float) -> Tensor:
+        """Write `value` into `out`, of the mask's shape, wherever a block lies."""
+        stride = out.stride()
+        runs = _runs(self.mask.block, stride)
+        if stride != self._stride:  # else they are where they were in the last tensor
+            index = np.unravel_index(self._hits, self.mask.cells)
+            first = sum(i * s for i, s in zip(index, stride, strict=True))
+            self._starts = torch.from_numpy(np.add.outer(first, runs.starts).ravel())
+            self._stride = stride
+        # A view with a row for each address at which a run may start. Its rows overlap in memory.
+        extent = 1 + sum((n - 1) * s for n, s in zip(out.shape, stride, strict=True))
+        rows = (extent - (runs.length - 1) * runs.stride, runs.length)
+        out.as_strided(rows, (1, runs.stride)).index_fill_(0, self._starts, value)
+        return out
+
+    def count(self) -> int:
+        """The number of elements that lie under a block."""
+        canvas = torch.zeros(self.mask.shape, dtype=torch.bool)
+        return int(np.count_nonzero(self.fill_(canvas, True).numpy()))
 
 
-def paint_dense_(mask: BlockMask, out: Tensor, value: float) -> Tensor:
-    """Paint from a boolean mask, drawn cell by cell; on any device."""
-    drawn = _dense_seeds(mask, out.device)
-    for axis, (size, block) in enumerate(zip(mask.shape, mask.block, strict=True)):
-        if block == size:
-            continue  # one cell: its block is the whole axis, which broadcasting paints
-        width = 1
-        while width < block:  # OR-ing with a shifted copy doubles the width painted
-            shift = min(width, block - width)
-            behind = [0, 0] * (drawn.dim() - 1 - axis)
-            drawn = F.pad(drawn, [*behind, 0, shift]) | F.pad(drawn, [*behind, shift, 0])
-            width += shift
-    return out.masked_fill_(drawn, value)
+class _Runs(NamedTuple):
+    """A block in memory: runs of elements at equal distances, and where each run starts."""
+
+    starts: NDArray[np.int64]
+    length: int
+    stride: int
+
+
+@lru_cache(maxsize=1024)
+def _runs(block: tuple[int, ...], stride: tuple[int, ...]) -> _Runs:
+    axes = sorted((s, b) for s, b in zip(stride, block, strict=True) if b > 1)
+    step, length = axes.pop(0) if axes else (1, 1)
+    while axes and axes[0][0] == step * length:  # the next axis continues the run
+        length *= axes.pop(0)[1]
+    starts = reduce(np.add.outer, [np.arange(b) * s for s, b in axes], np.zeros(1, np.int64))
+    return _Runs(starts.ravel(), length, step)
+
+
+class DenseBlocks:
+    """A boolean mask, drawn cell by cell; on any device."""
+
+    def __init__(self, mask: BlockMask, device: torch.device) -> None:
+        drawn = _dense_seeds(mask, device)
+        for axis, (size, block) in enumerate(zip(mask.shape, mask.block, strict=True)):
+            if block == size:
+                continue  # one cell: its block is the whole axis, which broadcasting paints
+            width = 1
+            while width < block:  # OR-ing with a shifted copy doubles the width painted
+                shift = min(width, block - width)
+                behind = [0, 0] * (drawn.dim() - 1 - axis)
+                drawn = F.pad(drawn, [*behind, 0, shift]) | F.pad(drawn, [*behind, shift, 0])
+                width += shift
+        self.mask = mask
+        self.drawn = drawn
+
+    def fill_(self, out: Tensor, value: float) -> Tensor:
+        """Write `value` into `out`, of the mask's shape, wherever a block lies."""
+        return out.masked_fill_(self.drawn, value)
+
+    def count(self) -> int:
+        """The number of elements that lie under a block."""
+        repeats = math.prod(self.mask.shape) // self.drawn.numel()
+        return int(self.drawn.count_nonzero()) * repeats
 
 
 def _dense_seeds(mask: BlockMask, device: torch.device) -> Tensor:
@@ -93,13 +138,3 @@ def _dense_seeds(mask: BlockMask, device: torch.device) -> Tensor:
     ties = np.flatnonzero(byte == whole)
     seeds[ties] = rng.random(len(ties)) < fraction
     return torch.from_numpy(seeds).view(mask.cells)
-
-
-@lru_cache(maxsize=1024)
-def covered_elements(mask: BlockMask, device: torch.device) -> int:
-    """The number of elements that lie under a block.
-
-    Remembered because the backward pass, and activation checkpointing, ask again for the same mask.
-    """
-    canvas = torch.zeros(mask.shape, dtype=torch.bool, device=device)
-    return int(paint_(mask, canvas, True).count_nonzero())

@@ -3,7 +3,8 @@
 Ghiasi, Lin & Le, "DropBlock: A regularization method for convolutional networks", NeurIPS 2018.
 """
 
-from typing import Any, Literal, cast
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, fx
@@ -14,7 +15,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from .._check import (
     check_at_least,
     check_choice,
-    check_map,
+    check_features,
     check_rate,
     check_rate_tensor,
     plain_int,
@@ -23,7 +24,7 @@ from ._block_mask import INTENSITY
 from ._drop_block_op import SCALE, drop_blocks
 
 Gamma = Literal["exact", "paper"]
-Scale = Literal["constant", "batch", "position"]
+Scale = Literal["constant", "batch", "position", "none"]
 
 
 def drop_block2d(
@@ -46,7 +47,8 @@ def drop_block2d(
     is returned. At ``p=1`` the output is zero.
 
     Args:
-        x: Feature maps of shape (N, C, H, W), in any floating dtype and memory format.
+        x: Feature maps of shape (N, C, H, W), or (C, H, W) without a batch, in any floating dtype
+            and memory format.
         p: Probability that an element is dropped, 0 to 1. The paper's ``keep_prob`` is ``1 - p``.
             With a 0-d tensor, `torch.compile` does not recompile when the value changes.
         block_size: Height and width of a block, or one number for both. A block larger than the
@@ -60,7 +62,7 @@ def drop_block2d(
             counted over the whole tensor, so that the output of a sample depends on the other
             samples of its batch. ``"position"``: the inverse of the keep probability of each
             position, so that every position keeps its mean. (Fewer blocks cover the border, so
-            elements there are dropped less often.)
+            elements there are dropped less often.) ``"none"``: 1, so that the mean falls.
         channelwise: Whether each channel has its own blocks. If False, all channels of a sample
             share their blocks.
         inplace: Whether to write into `x`. This is safe after a convolution, whose backward pass
@@ -74,10 +76,10 @@ def drop_block2d(
     Raises:
         TypeError: If `x` is not a floating-point tensor, `p` is neither a number nor a 0-d
             floating-point tensor, or an entry of `block_size` is not an int.
-        ValueError: If `x` does not have four dimensions, `p` lies outside [0, 1] or requires a
-            gradient, `block_size` has neither one nor two entries, or one below 1, or `gamma` or
-            `scale` is not one of the strings above. With ``scale="position"``: if the factor of a
-            position exceeds 1024. In evaluation and at ``p=0`` `x` is not checked.
+        ValueError: If `x` has neither three nor four dimensions, `p` lies outside [0, 1] or
+            requires a gradient, `block_size` has neither one nor two entries, or one below 1, or
+            `gamma` or `scale` is not one of the strings above. With ``scale="position"``: if the
+            factor of a position exceeds 1024. In evaluation and at ``p=0`` `x` is not checked.
         RuntimeError: If ``inplace=True`` and `x` is a leaf tensor that requires a gradient.
 
     Note:
@@ -99,21 +101,130 @@ def drop_block2d(
         >>> drop_block2d(x, p=0.5, block_size=2, training=False) is x
         True
     """
+    return _drop_block(
+        drop_block2d,
+        2,
+        x,
+        p,
+        block_size,
+        training,
+        gamma=gamma,
+        scale=scale,
+        channelwise=channelwise,
+        inplace=inplace,
+        generator=generator,
+    )
+
+
+def drop_block1d(
+    x: Tensor,
+    p: float | Tensor = 0.1,
+    block_size: int | tuple[int] = 7,
+    training: bool = True,
+    *,
+    gamma: Gamma = "exact",
+    scale: Scale = "constant",
+    channelwise: bool = True,
+    inplace: bool = False,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Zero random segments of a sequence of features and scale up what is kept.
+
+    The arguments are those of `drop_block2d`, with one length as `block_size`. Shapes are (N, C, L)
+    or (C, L).
+
+    Example:
+        >>> import torch
+        >>> from torchattn_blocks.functional import drop_block1d
+        >>> x = torch.ones(1, 2, 8)
+        >>> drop_block1d(x, p=0.5, block_size=3, generator=torch.Generator().manual_seed(4))
+        tensor([[[2., 0., 0., 0., 0., 0., 0., 2.],
+                 [2., 2., 2., 2., 2., 2., 2., 2.]]])
+    """
+    return _drop_block(
+        drop_block1d,
+        1,
+        x,
+        p,
+        block_size,
+        training,
+        gamma=gamma,
+        scale=scale,
+        channelwise=channelwise,
+        inplace=inplace,
+        generator=generator,
+    )
+
+
+def drop_block3d(
+    x: Tensor,
+    p: float | Tensor = 0.1,
+    block_size: int | tuple[int, int, int] = 7,
+    training: bool = True,
+    *,
+    gamma: Gamma = "exact",
+    scale: Scale = "constant",
+    channelwise: bool = True,
+    inplace: bool = False,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Zero random cuboids of a feature volume and scale up what is kept.
+
+    The arguments are those of `drop_block2d`, with depth, height and width, or one number for all
+    three, as `block_size`. Shapes are (N, C, D, H, W) or (C, D, H, W).
+
+    Example:
+        >>> import torch
+        >>> from torchattn_blocks.functional import drop_block3d
+        >>> drop_block3d(torch.ones(2, 4, 8, 32, 32), p=0.2, block_size=(2, 5, 5)).shape
+        torch.Size([2, 4, 8, 32, 32])
+    """
+    return _drop_block(
+        drop_block3d,
+        3,
+        x,
+        p,
+        block_size,
+        training,
+        gamma=gamma,
+        scale=scale,
+        channelwise=channelwise,
+        inplace=inplace,
+        generator=generator,
+    )
+
+
+def _drop_block(
+    function: Callable[..., Tensor],
+    axes: int,
+    x: Tensor,
+    p: float | Tensor,
+    block_size: int | tuple[int, ...],
+    training: bool,
+    *,
+    gamma: Gamma,
+    scale: Scale,
+    channelwise: bool,
+    inplace: bool,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """What `drop_block1d`, `drop_block2d` and `drop_block3d` do."""
+    name = function.__name__
     options: dict[str, Any] = {"gamma": gamma, "scale": scale, "channelwise": channelwise}
     if has_torch_function_unary(x):  # an FX proxy records the call; so may a subclass of Tensor
         options.update(inplace=inplace, generator=generator)
-        return handle_torch_function(drop_block2d, (x,), x, p, block_size, training, **options)
-    check_choice("drop_block2d", INTENSITY, gamma=gamma)
-    check_choice("drop_block2d", SCALE, scale=scale)
-    block = _pair(block_size, "drop_block2d")
+        return handle_torch_function(function, (x,), x, p, block_size, training, **options)
+    check_choice(name, INTENSITY, gamma=gamma)
+    check_choice(name, SCALE, scale=scale)
+    block = _block(block_size, axes, name)
     compiling = torch.compiler.is_compiling()
     if compiling and isinstance(p, Tensor):
-        check_rate_tensor(p, "drop_block2d")  # the operator checks its value
+        check_rate_tensor(p, name)  # the operator checks its value
     else:
-        p = check_rate(p, "drop_block2d")
+        p = check_rate(p, name)
     if not training or (not compiling and p == 0):
         return x
-    check_map(x, "drop_block2d")
+    check_features(x, name, axes)
     # torch's generator draws the mask's seed inside the graph: compiled code and activation
     # checkpointing then replay it as they replay any random operation.
     device = "cpu" if generator is None else generator.device
@@ -121,55 +232,16 @@ def drop_block2d(
     return drop_blocks(x, seed, p, block, **options, inplace=inplace)
 
 
-class DropBlock2d(_DropoutNd):  # by that base, tools that look for dropout find it
-    """Zero random blocks of a feature map in training and scale up what is kept.
+class _DropBlockNd(_DropoutNd):  # by that base, tools that look for dropout find it
+    """What `DropBlock1d`, `DropBlock2d` and `DropBlock3d` share."""
 
-    From Ghiasi, Lin & Le, "DropBlock: A regularization method for convolutional networks", NeurIPS
-    2018. In evaluation it returns its input. It has no parameters and adds no key to a state dict.
-    It is a subclass of torch's base class of dropout layers, so that tools that find dropout
-    layers find it too.
-
-    Args:
-        p: Probability that an element is dropped, see `torchattn_blocks.functional.drop_block2d`.
-            It can be changed as ``layer.p = 0.2``. Compiled code is not recompiled, unless it
-            contains this assignment itself.
-        block_size: Height and width of a block.
-        gamma: ``"exact"`` or ``"paper"``, see `drop_block2d`.
-        scale: ``"constant"``, ``"batch"`` or ``"position"``, see `drop_block2d`.
-        channelwise: Whether each channel has its own blocks.
-        inplace: Whether to write into the input.
-
-    Shape:
-        (N, C, H, W) in, the same out; dtype and memory format are kept.
-
-    Raises:
-        TypeError: If `p` is not a number, an entry of `block_size` is not an int, or the input is
-            not a floating-point tensor.
-        ValueError: If `p` lies outside [0, 1], `block_size` has neither one nor two entries, or one
-            below 1, `gamma` or `scale` is not one of the strings above, or the input does not have
-            four dimensions.
-
-    Note:
-        ``DropBlock2d(p, b, gamma="paper", scale="batch")`` is the layer of the paper and of
-        torchvision. `p` is the first argument, as in `torch.nn.Dropout`; some other libraries have
-        `block_size` first.
-
-    Example:
-        >>> import torch
-        >>> from torchattn_blocks import DropBlock2d
-        >>> layer = DropBlock2d(p=0.15, block_size=7)
-        >>> layer(torch.randn(2, 16, 64, 64)).shape
-        torch.Size([2, 16, 64, 64])
-        >>> layer.p = 0.2
-        >>> layer.eval()(torch.ones(1, 1, 2, 2))
-        tensor([[[[1., 1.],
-                  [1., 1.]]]])
-    """
+    _axes: ClassVar[int]
+    _function: ClassVar[Callable[..., Tensor]]
 
     def __init__(
         self,
         p: float = 0.1,
-        block_size: int | tuple[int, int] = 7,
+        block_size: int | tuple[int, ...] = 7,
         *,
         gamma: Gamma = "exact",
         scale: Scale = "constant",
@@ -177,10 +249,10 @@ class DropBlock2d(_DropoutNd):  # by that base, tools that look for dropout find
         inplace: bool = False,
     ) -> None:
         super().__init__(inplace=inplace)
-        check_choice("DropBlock2d", INTENSITY, gamma=gamma)
-        check_choice("DropBlock2d", SCALE, scale=scale)
+        check_choice(type(self).__name__, INTENSITY, gamma=gamma)
+        check_choice(type(self).__name__, SCALE, scale=scale)
         self.p = p
-        self.block_size = _pair(block_size, "DropBlock2d")
+        self.block_size = _block(block_size, self._axes, type(self).__name__)
         self.gamma: Gamma = gamma
         self.scale: Scale = scale
         self.channelwise = channelwise
@@ -192,7 +264,7 @@ class DropBlock2d(_DropoutNd):  # by that base, tools that look for dropout find
 
     @p.setter
     def p(self, p: float | Tensor) -> None:
-        self._p = check_rate(p, "DropBlock2d")
+        self._p = check_rate(p, type(self).__name__)
         # For compiled code, which takes a tensor for an input and a float for a constant. It is a
         # plain attribute: a buffer would be rounded by .half() and stand in the state dict. It is a
         # new one each time: a backward pass may still hold the last. It has one element, not none:
@@ -227,7 +299,7 @@ class DropBlock2d(_DropoutNd):  # by that base, tools that look for dropout find
         p: float | Tensor = self._p
         if self._p_tensor is not None and torch.compiler.is_compiling():
             p = self._p_tensor[0]
-        return drop_block2d(
+        return self._function(
             x,
             p,
             self.block_size,
@@ -245,16 +317,106 @@ class DropBlock2d(_DropoutNd):  # by that base, tools that look for dropout find
         )
 
 
+class DropBlock2d(_DropBlockNd):
+    """Zero random blocks of a feature map in training and scale up what is kept.
+
+    From Ghiasi, Lin & Le, "DropBlock: A regularization method for convolutional networks", NeurIPS
+    2018. In evaluation it returns its input. It has no parameters and adds no key to a state dict.
+    It is a subclass of torch's base class of dropout layers, so that tools that find dropout
+    layers find it too.
+
+    Args:
+        p: Probability that an element is dropped, see `torchattn_blocks.functional.drop_block2d`.
+            It can be changed as ``layer.p = 0.2``. Compiled code is not recompiled, unless it
+            contains this assignment itself.
+        block_size: Height and width of a block.
+        gamma: ``"exact"`` or ``"paper"``, see `drop_block2d`.
+        scale: ``"constant"``, ``"batch"``, ``"position"`` or ``"none"``, see `drop_block2d`.
+        channelwise: Whether each channel has its own blocks.
+        inplace: Whether to write into the input.
+
+    Shape:
+        (N, C, H, W) or (C, H, W) in, the same out; dtype and memory format are kept.
+
+    Raises:
+        TypeError: If `p` is not a number, an entry of `block_size` is not an int, or the input is
+            not a floating-point tensor.
+        ValueError: If `p` lies outside [0, 1], `block_size` has neither one nor two entries, or one
+            below 1, `gamma` or `scale` is not one of the strings above, or the input has neither
+            three nor four dimensions.
+
+    Note:
+        ``DropBlock2d(p, b, gamma="paper", scale="batch")`` is the layer of the paper and of
+        torchvision. `p` is the first argument, as in `torch.nn.Dropout`; some other libraries have
+        `block_size` first.
+
+    Example:
+        >>> import torch
+        >>> from torchattn_blocks import DropBlock2d
+        >>> layer = DropBlock2d(p=0.15, block_size=7)
+        >>> layer(torch.randn(2, 16, 64, 64)).shape
+        torch.Size([2, 16, 64, 64])
+        >>> layer.p = 0.2
+        >>> layer.eval()(torch.ones(1, 1, 2, 2))
+        tensor([[[[1., 1.],
+                  [1., 1.]]]])
+    """
+
+    _axes = 2
+    _function = staticmethod(drop_block2d)
+
+
+class DropBlock1d(_DropBlockNd):
+    """Zero random segments of sequences of features in training and scale up what is kept.
+
+    The arguments are those of `DropBlock2d`, with one length as `block_size`.
+
+    Shape:
+        (N, C, L) or (C, L) in, the same out; dtype is kept.
+
+    Example:
+        >>> import torch
+        >>> from torchattn_blocks import DropBlock1d
+        >>> DropBlock1d(p=0.1, block_size=9)(torch.randn(8, 32, 250)).shape
+        torch.Size([8, 32, 250])
+    """
+
+    _axes = 1
+    _function = staticmethod(drop_block1d)
+
+
+class DropBlock3d(_DropBlockNd):
+    """Zero random cuboids of feature volumes in training and scale up what is kept.
+
+    The arguments are those of `DropBlock2d`, with depth, height and width as `block_size`.
+
+    Shape:
+        (N, C, D, H, W) or (C, D, H, W) in, the same out; dtype and memory format are kept.
+
+    Example:
+        >>> import torch
+        >>> from torchattn_blocks import DropBlock3d
+        >>> DropBlock3d(p=0.1, block_size=(2, 5, 5))(torch.randn(2, 4, 8, 32, 32)).shape
+        torch.Size([2, 4, 8, 32, 32])
+    """
+
+    _axes = 3
+    _function = staticmethod(drop_block3d)
+
+
+DropBlock = DropBlock1d | DropBlock2d | DropBlock3d  # for annotations and isinstance
+
+
 def paper_drop_block(p: float = 0.15, block_size: int = 7, *, inplace: bool = False) -> DropBlock2d:
     """DropBlock as the RSAN paper uses it; by default with the paper's `p` for DRIVE."""
     return DropBlock2d(p, block_size, gamma="paper", scale="batch", inplace=inplace)
 
 
-def _pair(block_size: Any, owner: str) -> tuple[int, int]:
-    pair = block_size if isinstance(block_size, tuple | list) else (block_size, block_size)
-    if len(pair) != 2:
-        raise ValueError(f"{owner}: block_size must be one number or two, got {block_size}")
-    for size in pair:
+def _block(block_size: Any, axes: int, owner: str) -> tuple[int, ...]:
+    sizes = block_size if isinstance(block_size, tuple | list) else (block_size,) * axes
+    if len(sizes) != axes:
+        kind = "one number" if axes == 1 else f"one number or {axes}"
+        raise ValueError(f"{owner}: block_size must be {kind}, got {block_size}")
+    for size in sizes:
         check_at_least(owner, 1, block_size=size)
-    height, width = map(plain_int, pair)
-    return height, width
+    return tuple(map(plain_int, sizes))

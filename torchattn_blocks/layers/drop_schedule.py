@@ -11,7 +11,7 @@ from typing import Any, Literal
 from torch import nn
 
 from .._check import check_at_least, check_choice, check_kind, check_rate, plain_int
-from .drop_block import DropBlock2d
+from .drop_block import DropBlock
 
 Shape = Literal["linear", "cosine"]
 
@@ -40,7 +40,7 @@ class DropSchedule:
     ``f = shape(min(n / steps, 1))``.
 
     Args:
-        model: A module with `DropBlock2d` layers. It may be wrapped, as by `torch.compile` and
+        model: A module with DropBlock layers. It may be wrapped, as by `torch.compile` and
             `torch.nn.parallel.DistributedDataParallel`.
         start: The drop rate until the first step.
         stop: The drop rate at the end of the ramp. If None, each layer ends at the `p` that it has
@@ -55,7 +55,7 @@ class DropSchedule:
     Raises:
         TypeError: If `model` is not a module, `start` or `stop` is not a number, `steps` is not an
             int, or `where` is not callable.
-        ValueError: If `model` has no `DropBlock2d`, or `where` picks none, `start`, `stop` or a
+        ValueError: If `model` has no DropBlock layer, or `where` picks none, `start`, `stop` or a
             rate on the way lies outside [0, 1], `steps` is below 1, or `shape` is neither a
             function nor one of the strings above.
 
@@ -92,7 +92,7 @@ class DropSchedule:
         steps: int,
         shape: Shape | Callable[[float], float] = "linear",
         *,
-        where: Callable[[str, DropBlock2d], bool] | None = None,
+        where: Callable[[str, DropBlock], bool] | None = None,
     ) -> None:
         check_kind("DropSchedule", nn.Module, model=model)
         check_at_least("DropSchedule", 1, steps=steps)
@@ -104,13 +104,12 @@ class DropSchedule:
         self._layers = [
             layer
             for name, layer in model.named_modules()
-            if isinstance(layer, DropBlock2d) and (where is None or where(name, layer))
+            if isinstance(layer, DropBlock) and (where is None or where(name, layer))
         ]
         if not self._layers:
             picked = "" if where is None else " for which where is true"
-            raise ValueError(
-                f"DropSchedule: model must have a DropBlock2d{picked}, got {type(model).__name__}"
-            )
+            got = type(model).__name__
+            raise ValueError(f"DropSchedule: model must have a DropBlock layer{picked}, got {got}")
         self._start = check_rate(start, "DropSchedule", "start")
         self._stop = None if stop is None else check_rate(stop, "DropSchedule", "stop")
         self._stops = [layer.p if self._stop is None else self._stop for layer in self._layers]
