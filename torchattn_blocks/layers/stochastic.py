@@ -69,17 +69,15 @@ def monte_carlo(
     if where is not None:
         check_kind("monte_carlo", Callable, where=where)
     before = [(module, module.training) for module in model.modules()]
+    picked = where or (lambda name, module: False)
     inside = [
-        (
-            module,
-            isinstance(module, _DropoutNd) or (where is not None and bool(where(name, module))),
-        )
+        (module, isinstance(module, _DropoutNd) or bool(picked(name, module)))
         for name, module in model.named_modules()
     ]
     if not any(training for _, training in inside):
-        picked = "" if where is None else " or a module for which where is true"
+        other = "" if where is None else " or a module for which where is true"
         raise ValueError(
-            f"monte_carlo: model must have a dropout layer{picked}, got {type(model).__name__}, in "
+            f"monte_carlo: model must have a dropout layer{other}, got {type(model).__name__}, in "
             "which nothing would be random"
         )
     try:
@@ -149,7 +147,7 @@ def _drawn(draw: Callable[[], Tensor]) -> Tensor:
     if not isinstance(value, Tensor) or not value.is_floating_point():
         kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
         raise TypeError(f"mean_and_std: draw must return a floating-point tensor, got {kind}")
-    return value.detach()
+    return value
 
 
 def _set_modes(modes: list[tuple[nn.Module, bool]]) -> None:
