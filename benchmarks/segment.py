@@ -35,7 +35,7 @@ def main() -> None:
         for name, image in (("565 x 584", synthesize(1).image), ("1411 x 1411", data.retina())):
             path = Path(folder, f"{name}.png")
             Image.fromarray(image).save(path)
-            for options in ([], ["--flips"]):
+            for options in ([], ["--flips"], ["--uncertainty", "20"]):
                 runs = [run(str(path), "--out", folder, *options) for _ in range(RUNS)]
                 seconds, peak = zip(*runs, strict=True)
                 print(

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .layers.drop_schedule import DropSchedule as DropSchedule
     from .layers.residual import RSAB as RSAB
     from .layers.residual import PreActResidual as PreActResidual
+    from .layers.stochastic import mean_and_std as mean_and_std
+    from .layers.stochastic import monte_carlo as monte_carlo
     from .models.presets import backbone as backbone
     from .models.presets import backbone_dropblock as backbone_dropblock
     from .models.presets import rsan as rsan
@@ -36,6 +38,8 @@ else:
             "DropSchedule": ".layers.drop_schedule",
             "PreActResidual": ".layers.residual",
             "RSAB": ".layers.residual",
+            "mean_and_std": ".layers.stochastic",
+            "monte_carlo": ".layers.stochastic",
             "backbone": ".models.presets",
             "backbone_dropblock": ".models.presets",
             "rsan": ".models.presets",

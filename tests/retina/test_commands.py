@@ -17,12 +17,17 @@ from runs import run_program
 
 from torchattn_blocks.retina import (
     CROPS_RECIPE,
+    FundusFiles,
+    Network,
+    Settings,
     best_threshold,
     cross_validation,
     folder_protocol,
     load_weights,
     pooled_scores,
+    save_weights,
     segment,
+    segment_monte_carlo,
 )
 from torchattn_blocks.retina.commands import COMMANDS
 from torchattn_blocks.retina.data.folders import list_folder
@@ -120,7 +125,8 @@ def test_evaluate_reports_the_scores_of_its_weights(command, images, trained, tm
 def test_evaluate_scores_the_maps_of_any_program(command, images, trained, tmp_path):
     data = ["--data", images, "--dataset", "folder", "--no-pictures"]
     weights = ["--weights", trained / "last.safetensors"]
-    command("segment", images / "images", *weights, "--out", tmp_path / "maps")
+    # The maps of --uncertainty, beside those of the probability, are no predictions.
+    command("segment", images / "images", *weights, "--out", tmp_path / "maps", "--uncertainty", 2)
     for name, how in (("own", weights), ("others", ["--predictions", tmp_path / "maps"])):
         command("evaluate", *data, *how, "--out", tmp_path / name)
     own, others = (
@@ -139,9 +145,8 @@ def test_evaluate_scores_the_maps_of_any_program(command, images, trained, tmp_p
         assert report["chosen"]["threshold"] == expected
 
     for name in own["chosen_on"]:  # without these maps no threshold can be chosen
-        (tmp_path / "maps" / f"{name}-probability.png").unlink()
-        (tmp_path / "maps" / f"{name}-vessels.png").unlink()
-        (tmp_path / "maps" / f"{name}-overlay.png").unlink()
+        for kind in ("probability", "vessels", "overlay", "uncertainty"):
+            (tmp_path / "maps" / f"{name}-{kind}.png").unlink()
     command("evaluate", *data, "--predictions", tmp_path / "maps", "--out", tmp_path / "bare")
     bare = json.loads((tmp_path / "bare" / "report.json").read_text())
     assert bare["fov"] == others["fov"]
@@ -269,6 +274,56 @@ def test_segment_draws_at_the_images_own_size(command, images, trained, tmp_path
         assert np.array_equal(changed, vessels > 0)
 
 
+def test_segment_writes_the_same_uncertainty_each_time(command, images, trained, tmp_path):
+    paths = [images / "images" / f"synthetic-000{n}.png" for n in (1, 2)]
+    weights = ["--weights", trained / "last.safetensors", "--uncertainty", 3]
+    outs = [tmp_path / name for name in ("first", "alone", "flips")]
+    command("segment", *paths, *weights, "--out", outs[0])
+    command("segment", paths[1], *weights, "--out", outs[1])
+    command("segment", paths[1], *weights, "--out", outs[2], "--flips")
+    command("segment", paths[1], *weights[:2], "--out", tmp_path / "without")
+
+    name = paths[1].stem
+    kinds = {path.stem.removeprefix(f"{name}-") for path in outs[1].iterdir()}
+    assert kinds == {"probability", "vessels", "overlay", "uncertainty"}
+    written = [(out / f"{name}-uncertainty.png").read_bytes() for out in outs]
+    assert written[0] == written[1] == written[2]
+    assert written[0] != (outs[0] / f"{paths[0].stem}-uncertainty.png").read_bytes()
+    for kind in ("probability", "vessels", "overlay"):  # as without --uncertainty
+        picture = f"{name}-{kind}.png"
+        assert (outs[1] / picture).read_bytes() == (tmp_path / "without" / picture).read_bytes()
+    assert not (tmp_path / "without" / f"{name}-uncertainty.png").exists()
+
+    fundus = FundusFiles(name, paths[1], None, None, None).read()
+    network = load_weights(trained / "last.safetensors")
+    _, std = segment_monte_carlo(fundus.image, network, 3, fov=fundus.fov)
+    uncertainty = np.array(Image.open(outs[0] / f"{name}-uncertainty.png"))
+    assert (uncertainty.dtype, uncertainty.shape) == (np.uint16, (64, 72))
+    assert (uncertainty[~fundus.fov] == 0).all()
+    assert (uncertainty[fundus.fov] > 0).mean() > 0.9
+    # 65535 is 0.5
+    np.testing.assert_allclose(uncertainty / 65535 / 2, std * fundus.fov, atol=0.5 / 65535)
+
+
+@pytest.mark.parametrize(
+    ("network", "got"),
+    [
+        (Network("unet", widths=(4, 8)), "unet"),
+        (Network("backbone", widths=(4, 8)), "backbone"),
+        (Network("rsan", widths=(4, 8), p=0.0), "rsan with p = 0"),
+    ],
+)
+def test_uncertainty_needs_a_network_that_drops(command, images, tmp_path, network, got):
+    save_weights(tmp_path / "w.safetensors", network.build(), Settings(network, 60))
+    given = ["segment", images / "images", "--weights", tmp_path / "w.safetensors"]
+    message = "--uncertainty: the network must have DropBlock with p above 0, which rsan and "
+    message += f"backbone_dropblock can have, got {got}"
+    with pytest.raises(SystemExit) as stop:
+        command(*given, "--out", tmp_path / "out", "--uncertainty", 2)
+    assert stop.value.code == f"error: {message}"
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -304,6 +359,10 @@ def test_segment_draws_at_the_images_own_size(command, images, trained, tmp_path
             "have different names without their endings, got x",
         ),
         (["segment", "x.png", "--weights", "WEIGHTS", "--threshold", "2"], r"\[0, 1\], got 2"),
+        (
+            ["segment", "x.png", "--weights", "WEIGHTS", "--uncertainty", "1"],
+            "--uncertainty must be at least 2, got 1",
+        ),
         (["synthesize", "0", "--out", "OUT"], "count must be at least 1, got 0"),
     ],
 )

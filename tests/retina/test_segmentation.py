@@ -6,7 +6,18 @@ import torch
 from PIL import Image
 from torch import nn
 
-from torchattn_blocks.retina import Network, Settings, Trained, fov_diameter, segment, synthesize
+from torchattn_blocks import DropBlock2d, monte_carlo
+from torchattn_blocks.retina import (
+    Network,
+    Settings,
+    Trained,
+    fov_diameter,
+    load_pretrained,
+    segment,
+    segment_monte_carlo,
+    synthesize,
+)
+from torchattn_blocks.retina.data.tensors import image_tensor, resized_image, resized_map
 
 
 class Dark(nn.Module):
@@ -88,3 +99,119 @@ def test_what_is_wrong_is_said(fundus):
         segment(fundus.image[..., 0], trained(100))
     with pytest.raises(TypeError, match="segment: image must be an array of type uint8, got float"):
         segment(fundus.image / 255, trained(100), fov=fundus.fov)
+
+
+class Dropped(Dark):
+    """The same, with dropout of logits and a batch normalisation whose statistics must not move."""
+
+    def __init__(self, drop):
+        super().__init__()
+        self.norm, self.drop = nn.BatchNorm2d(1, affine=False), drop
+
+    def forward(self, x):
+        return self.drop(self.norm(super().forward(x)))
+
+
+def dropping(drop, fov_diameter, side=None):
+    return Trained(Dropped(drop), Settings(Network(), fov_diameter, side))
+
+
+def test_passes_differ_as_dropout_says(fundus):
+    # A logit is dropped, and the probability .5, or it is kept and doubled.
+    network = dropping(nn.Dropout(0.5), fov_diameter(fundus.fov))
+    before = {name: values.clone() for name, values in network.model.state_dict().items()}
+    mean, std = segment_monte_carlo(fundus.image, network, 400)
+    assert mean.shape == std.shape == (200, 190)
+    assert mean.dtype == std.dtype == np.float32
+    logits = 40 * (0.3 - fundus.image[..., 1] / 255.0)
+    kept = 1 / (1 + np.exp(-2 * logits / np.sqrt(1 + 1e-5)))  # the epsilon of the normalisation
+    half = np.abs(kept - 0.5) / 2
+    # Five standard errors of 400 passes: the mean's are half / 20. The deviation is largest where
+    # half of the passes drop, and d = 5 / 40 away from that sqrt(1 - 4 d^2) of it.
+    assert (np.abs(mean - (kept + 0.5) / 2) <= half / 4 + 1e-5).all()
+    assert (std >= half * (1 - 4 / 64) ** 0.5 - 1e-5).all()
+    assert (std <= half * (400 / 399) ** 0.5 + 1e-5).all()
+    after = network.model.state_dict()
+    assert all(torch.equal(values, after[name]) for name, values in before.items())
+
+
+@pytest.mark.parametrize("factor", [1, 0.6])
+def test_the_seed_decides_and_the_process_keeps_its_random_numbers(fundus, factor):
+    network = dropping(DropBlock2d(0.3, 3), fov_diameter(fundus.fov) * factor, 300)
+    network.model.eval()
+    network.model.drop.train()
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    one = segment_monte_carlo(fundus.image, network, 3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [m.training for m in network.model.modules()] == [False, False, True]
+    torch.manual_seed(6)
+    assert all(map(np.array_equal, segment_monte_carlo(fundus.image, network, 3), one))
+    other = segment_monte_carlo(fundus.image, network, 3, seed=1)
+    assert not np.array_equal(other[1], one[1])
+    assert one[1].shape == (200, 190)
+
+
+def test_its_field_of_view_decides_the_scale_and_passes_are_counted(fundus):
+    network = dropping(nn.Dropout(0.5), 100)
+    fov = np.zeros((200, 190), bool)
+    fov[50:100, 20:30] = True
+    segment_monte_carlo(fundus.image, network, 3, fov=fov)
+    assert network.model.seen == [(400, 380)] * 3
+
+
+def test_deviations_are_those_of_the_maps_at_the_images_own_size(fundus):
+    network = dropping(nn.Dropout(0.5), fov_diameter(fundus.fov) / 2)
+    mean, std = segment_monte_carlo(fundus.image, network, 3, seed=7)
+    x = image_tensor(resized_image(fundus.image, 0.5))[None]
+    torch.manual_seed(7)
+    with torch.no_grad(), monte_carlo(network.model):
+        small = [network.model(x).sigmoid()[0] for _ in range(3)]
+    maps = torch.stack([resized_map(one, (200, 190))[0] for one in small])
+    np.testing.assert_allclose(std, maps.std(0), atol=1e-6)
+    np.testing.assert_allclose(mean, maps.mean(0), atol=1e-6)
+    # Not the small deviations, scaled.
+    assert np.abs(resized_map(torch.stack(small).std(0), (200, 190))[0].numpy() - std).max() > 0.01
+
+
+def test_passes_are_computed_in_tiles(fundus, monkeypatch):
+    monkeypatch.setattr("torchattn_blocks.retina.predict._TILE", 80)
+    monkeypatch.setattr("torchattn_blocks.retina.predict._MARGIN", 16)
+    network = dropping(DropBlock2d(0.3, 3), fov_diameter(fundus.fov), side=64)
+    mean, std = segment_monte_carlo(fundus.image, network, 2)
+    assert max(max(shape) for shape in network.model.seen) <= 80
+    assert len(network.model.seen) == 2 * 5 * 4
+    assert mean.shape == std.shape == (200, 190)
+    assert (std > 0).any(0).all()  # in every column of tiles
+    assert (std > 0).any(1).all()
+
+
+@pytest.mark.parametrize("name", ["drive", "chase_db1"])
+def test_shipped_networks_are_uncertain_at_vessels(name):
+    fundus = synthesize(2, height=160, width=150)
+    trained = load_pretrained(name)
+    before = segment(fundus.image, trained, fov=fundus.fov)
+    mean, std = segment_monte_carlo(fundus.image, trained, 4, fov=fundus.fov)
+    assert np.array_equal(segment(fundus.image, trained, fov=fundus.fov), before)
+    assert np.corrcoef(mean[fundus.fov], before[fundus.fov])[0, 1] > 0.9
+    unsure = fundus.fov & (np.abs(before - 0.5) < 0.3)
+    sure = fundus.fov & (before < 0.02)
+    assert std[unsure].mean() > 5 * std[sure].mean() > 0
+
+
+@pytest.mark.parametrize(
+    ("error", "changed", "message"),
+    [
+        (ValueError, {"passes": 1}, "passes must be at least 2, got 1"),
+        (TypeError, {"passes": 2.5}, "passes must be an int, got 2.5"),
+        (ValueError, {"seed": -1}, "seed must be at least 0, got -1"),
+        (ValueError, {"fov": np.ones((3, 4), bool)}, "fov must have the image's shape"),
+        (ValueError, {"image": np.zeros((4, 4), np.uint8)}, "image must have shape"),
+        (ValueError, {"trained": trained(100)}, "the network must have DropBlock with p above 0"),
+        (ValueError, {"trained": dropping(nn.Dropout(0.0), 100)}, ".*, got rsan with p = 0"),
+    ],
+)
+def test_what_is_wrong_with_passes_is_said(fundus, error, changed, message):
+    arguments = {"image": fundus.image, "trained": dropping(nn.Dropout(), 100), **changed}
+    with pytest.raises(error, match=f"^segment_monte_carlo: {message}"):
+        segment_monte_carlo(**arguments)

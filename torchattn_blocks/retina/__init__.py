@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .fundus import Fundus as Fundus
     from .network import Network as Network
     from .predict import segment as segment
+    from .predict import segment_monte_carlo as segment_monte_carlo
     from .predict import vessel_probability as vessel_probability
     from .protocol import CHASE_DB1_PROTOCOL as CHASE_DB1_PROTOCOL
     from .protocol import DRIVE_PROTOCOL as DRIVE_PROTOCOL
@@ -87,6 +88,7 @@ else:
             "Fundus": ".fundus",
             "Network": ".network",
             "segment": ".predict",
+            "segment_monte_carlo": ".predict",
             "vessel_probability": ".predict",
             "CHASE_DB1_PROTOCOL": ".protocol",
             "DRIVE_PROTOCOL": ".protocol",

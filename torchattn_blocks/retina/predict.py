@@ -4,12 +4,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
+from .. import mean_and_std, monte_carlo
+from .checks import check_counts
 from .data.fov import estimate_fov, fov_diameter
 from .data.tensors import crop_evenly, image_tensor, resized_image, resized_map
 from .fundus import check_image
 from .modes import modes_restored
-from .weights import Trained
+from .training.seeds import own_random_numbers
+from .weights import Settings, Trained
 
 # Larger images are computed in tiles of this side. The networks see this far at most: a stage of
 # RSAN sees 7 pixels at its own resolution, twice at each of three levels and once at the fourth.
@@ -51,20 +55,94 @@ def segment(
         >>> segment(fundus.image, load_pretrained("drive")).shape
         (160, 150)
     """
-    check_image(image, "segment")
-    fov = estimate_fov(image) if fov is None else fov
-    if fov.shape != image.shape[:2]:
-        raise ValueError(
-            f"segment: fov must have the image's shape {image.shape[:2]}, got {fov.shape}"
-        )
     model, settings = trained
-    scale = settings.fov_diameter / fov_diameter(fov)
-    scaled = resized_image(image, scale)
+    scaled = _scaled(image, fov, settings, "segment")
     probability = torch.from_numpy(vessel_probability(model, scaled, settings.side, flips=flips))
     return resized_map(probability[None], image.shape[:2])[0].numpy()
 
 
-@torch.inference_mode()
+def segment_monte_carlo(
+    image: NDArray[np.uint8],
+    trained: Trained,
+    passes: int = 20,
+    *,
+    fov: NDArray[np.bool_] | None = None,
+    seed: int = 0,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Compute how much the vessel probabilities of a fundus image vary under DropBlock.
+
+    By Monte-Carlo dropout (Gal & Ghahramani, "Dropout as a Bayesian approximation", ICML 2016): the
+    image is segmented several times as by `segment`, each time with other random blocks dropped.
+    Where the results differ, the network is uncertain. All of the network but its dropout layers is
+    in evaluation mode, see `torchattn_blocks.monte_carlo`.
+
+    Args:
+        image: RGB values of shape (H, W, 3), 0 to 255.
+        trained: The network and its settings. It must have DropBlock, as `rsan` and
+            `backbone_dropblock` do; the shipped networks do.
+        passes: How often to segment, 2 or more. It takes so many times as long as `segment`.
+        fov: Field of view, shape (H, W), as for `segment`.
+        seed: Seed of the dropped blocks. On one machine, the same seed gives the same result.
+            torch's own random numbers are the same afterwards as before.
+
+    Returns:
+        The mean and the standard deviation of the probability, both of shape (H, W). The standard
+        deviation divides by ``passes - 1``. The mean is not the result of `segment`, which drops
+        nothing. Values outside the field of view mean nothing.
+
+    Raises:
+        TypeError: If `image` is not an array of type uint8, or `passes` or `seed` is not an int.
+        ValueError: If `image` is not of shape (H, W, 3), `fov` has another height or width or no
+            True pixel, `passes` is below 2, `seed` is below 0, or the network has no DropBlock with
+            `p` above 0.
+
+    Example:
+        >>> from torchattn_blocks.retina import load_pretrained, segment_monte_carlo, synthesize
+        >>> fundus = synthesize(0, height=160, width=150)
+        >>> mean, std = segment_monte_carlo(fundus.image, load_pretrained("drive"), passes=2)
+        >>> mean.shape, std.shape
+        ((160, 150), (160, 150))
+    """
+    check_counts("segment_monte_carlo", 2, passes=passes)
+    check_counts("segment_monte_carlo", 0, seed=seed)
+    check_drops("segment_monte_carlo", trained)
+    model, settings = trained
+    scaled = _scaled(image, fov, settings, "segment_monte_carlo")
+
+    def draw() -> Tensor:
+        probability = _mean_of_flips(model, scaled, settings.side)
+        return resized_map(probability[None], image.shape[:2])[0]
+
+    with own_random_numbers(_device(model)), monte_carlo(model):
+        torch.manual_seed(seed)
+        mean, std = mean_and_std(draw, passes)
+    return mean.numpy(), std.numpy()
+
+
+def check_drops(owner: str, trained: Trained) -> None:
+    """Raise `ValueError` unless the network has a dropout layer that drops anything."""
+    layers = [layer for layer in trained.model.modules() if isinstance(layer, _DropoutNd)]
+    if not any(layer.p > 0 for layer in layers):
+        name = trained.settings.network.model
+        raise ValueError(
+            f"{owner}: the network must have DropBlock with p above 0, which rsan and "
+            f"backbone_dropblock can have, got {name}{' with p = 0' if layers else ''}"
+        )
+
+
+def _scaled(
+    image: NDArray[np.uint8], fov: NDArray[np.bool_] | None, settings: Settings, owner: str
+) -> NDArray[np.uint8]:
+    """The image with its field of view as wide as in training."""
+    check_image(image, owner)
+    fov = estimate_fov(image) if fov is None else fov
+    if fov.shape != image.shape[:2]:
+        raise ValueError(
+            f"{owner}: fov must have the image's shape {image.shape[:2]}, got {fov.shape}"
+        )
+    return resized_image(image, settings.fov_diameter / fov_diameter(fov))
+
+
 def vessel_probability(
     model: nn.Module, image: NDArray[np.uint8], side: int | None = None, *, flips: bool = False
 ) -> NDArray[np.float32]:
@@ -97,17 +175,27 @@ def vessel_probability(
         (30, 45)
     """
     check_image(image, "vessel_probability")
-    device = next((w.device for w in model.parameters()), torch.device("cpu"))
-    height, width = image.shape[:2]
-    mirrors: list[tuple[int, ...]] = [(), (2,), (3,), (2, 3)] if flips else [()]
-
-    fits = side is None or max(height, width) <= side
     with modes_restored(model):
         model.eval()
-        x = image_tensor(image, side if fits else None)[None].to(device)
-        see = _probability if fits else _in_tiles
-        each = [see(model, x.flip(axes)).flip(axes) for axes in mirrors]
-    return crop_evenly(torch.stack(each).mean(0)[0, 0], height, width).cpu().numpy()
+        return _mean_of_flips(model, image, side, flips=flips).numpy()
+
+
+@torch.inference_mode()
+def _mean_of_flips(
+    model: nn.Module, image: NDArray[np.uint8], side: int | None, *, flips: bool = False
+) -> Tensor:
+    """The map of `vessel_probability`, on the CPU; modes are those that the modules have."""
+    height, width = image.shape[:2]
+    mirrors: list[tuple[int, ...]] = [(), (2,), (3,), (2, 3)] if flips else [()]
+    fits = side is None or max(height, width) <= side
+    x = image_tensor(image, side if fits else None)[None].to(_device(model))
+    see = _probability if fits else _in_tiles
+    each = [see(model, x.flip(axes)).flip(axes) for axes in mirrors]
+    return crop_evenly(torch.stack(each).mean(0)[0, 0], height, width).cpu()
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next((w.device for w in model.parameters()), torch.device("cpu"))
 
 
 def _in_tiles(model: nn.Module, x: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ class Segment:
     Writes to the folder --out, for each image NAME: NAME-probability.png (16-bit grey, 65535 is a
     probability of 1), NAME-vessels.png (white where the probability is above the threshold) and
     NAME-overlay.png (the image with its vessels marked). Outside the field of view the probability
-    is 0. An image that cannot be read does not stop the others. For research; not for diagnosis.
+    is 0. With --uncertainty also NAME-uncertainty.png. An image that cannot be read does not stop
+    the others. For research; not for diagnosis.
     """
 
     images: Positional[tuple[Path, ...]]
@@ -30,6 +31,10 @@ class Segment:
     """A pixel with a probability above it counts as vessel."""
     flips: bool = False
     """Average over each image and its three flips; takes four times as long."""
+    uncertainty: int | None = None
+    """Also segment each image so many times with random blocks dropped, 20 for example, and write
+    the standard deviation of the probability: NAME-uncertainty.png (16-bit grey, 65535 is 0.5). It
+    takes so many times as long. Only networks with DropBlock can do it."""
 
     def __call__(self) -> None:
         """Run the command."""
@@ -37,6 +42,8 @@ class Segment:
             raise ValueError("segment: images must name at least 1 image or folder, got none")
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"--threshold must lie in [0, 1], got {self.threshold}")
+        if self.uncertainty is not None and self.uncertainty < 2:
+            raise ValueError(f"--uncertainty must be at least 2, got {self.uncertainty}")
         from ..data.search import EXTENSION  # here, so that --help need not load it
 
         paths = list(_images(self.images, EXTENSION))
@@ -59,26 +66,36 @@ class Segment:
         from ..data.files import FundusFiles
         from ..data.predictions import save_prediction
         from ..evaluation.sheet import overlay
-        from ..predict import segment
+        from ..predict import check_drops, segment, segment_monte_carlo
         from ..weights import named_weights
         from ._device import to_accelerator
 
         trained = to_accelerator(named_weights(self.weights))
+        if self.uncertainty is not None:
+            check_drops("--uncertainty", trained)
         self.out.mkdir(parents=True, exist_ok=True)
         failures = []
         for path in tqdm(paths, unit="image"):
+            std = None
             try:
                 fundus = FundusFiles(path.stem, path, None, None, None).read()
-                probability = segment(fundus.image, trained, fov=fundus.fov, flips=self.flips)
+                image, fov = fundus.image, fundus.fov
+                probability = segment(image, trained, fov=fov, flips=self.flips)
+                if self.uncertainty is not None:
+                    _, std = segment_monte_carlo(image, trained, self.uncertainty, fov=fov)
             except (OSError, ValueError) as error:
                 failures.append(str(error))
                 continue
-            probability *= fundus.fov
+            probability *= fov
             vessels = probability > self.threshold
             save_prediction(self.out / f"{path.stem}-probability.png", probability)
+            if std is not None:
+                # White is the largest deviation of many probabilities. Of few it may be larger.
+                shown = np.minimum(2 * std, 1) * fov
+                save_prediction(self.out / f"{path.stem}-uncertainty.png", shown)
             pictures: dict[str, NDArray[Any]] = {
                 "vessels": vessels.astype(np.uint8) * 255,
-                "overlay": overlay(fundus.image, vessels),
+                "overlay": overlay(image, vessels),
             }
             for kind, pixels in pictures.items():
                 Image.fromarray(pixels).save(self.out / f"{path.stem}-{kind}.png")

@@ -1,8 +1,7 @@
 """The training loop."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf, isfinite
 from pathlib import Path
@@ -37,7 +36,7 @@ from .examples import Batches, Examples, check_auxiliary, check_images
 from .losses import Objective, fastest_layout
 from .recipe import Recipe
 from .record import record_of
-from .seeds import Use, torch_seed
+from .seeds import Use, own_random_numbers, torch_seed
 from .state import State, rates_restored
 from .time_limit import TimeLimit
 from .validation import Validation
@@ -153,7 +152,7 @@ def train(
         diameter = median(fov_diameter(fundus.fov) for fundus in training) * recipe.input_scale
         about = {"dataset": dataset, "recipe": recipe.as_data()}
         settings = Settings(network, diameter, recipe.side, about)
-    with modes_restored(model), rates_restored(model), _own_random_numbers(accelerator.device):
+    with modes_restored(model), rates_restored(model), own_random_numbers(accelerator.device):
         if not model.training:
             model.train()
         model.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
@@ -312,13 +311,3 @@ def _accelerator(recipe: Recipe) -> Accelerator:
             f"{recipe.batch_size}"
         )
     return accelerator
-
-
-@contextmanager
-def _own_random_numbers(device: torch.device) -> Iterator[None]:
-    """Restore torch's random numbers after the block."""
-    devices = [] if device.type == "cpu" else [device.index or 0]
-    with torch.random.fork_rng(
-        devices, device_type="cuda" if device.type == "cpu" else device.type
-    ):
-        yield
