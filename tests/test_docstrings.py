@@ -15,7 +15,7 @@ import torchattn_blocks
 MODULES = [
     info.name
     for info in pkgutil.walk_packages(torchattn_blocks.__path__, "torchattn_blocks.")
-    if not info.name.endswith("__main__")
+    if not info.name.endswith(("__main__", "_paint_triton"))  # this one needs Triton
 ]
 EXAMPLES = [
     example

@@ -60,19 +60,28 @@ def exact_intensity(p: float, size: tuple[int, ...], block: tuple[int, ...]) -> 
 INTENSITY = {"exact": exact_intensity, "paper": paper_intensity}
 
 
-@lru_cache(maxsize=64)
-def position_scale(
+def check_position_scale(
     p: float, intensity: float, size: tuple[int, ...], block: tuple[int, ...]
-) -> NDArray[np.float64]:
-    """The inverse of each position's own keep probability."""
-    cover = reduce(np.multiply.outer, map(covering_cells, size, block))
-    largest = math.exp(intensity * cover.max())
+) -> None:
+    """Raise if a position is kept so rarely that its scale is noise, or overflows."""
+    largest = math.exp(
+        intensity * math.prod(covering_cells(*axis).max() for axis in zip(size, block, strict=True))
+    )
     if largest > _LARGEST_POSITION_SCALE:
         raise ValueError(
             f'drop_block{len(size)}d: with scale="position" every position must be kept with a '
             f"probability of at least 1/{_LARGEST_POSITION_SCALE:g}, got {1 / largest:.2g} for "
             f"p={p:g}, block_size={block} and feature maps of size {size}. Lower p."
         )
+
+
+@lru_cache(maxsize=64)
+def position_scale(
+    p: float, intensity: float, size: tuple[int, ...], block: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """The inverse of each position's own keep probability."""
+    check_position_scale(p, intensity, size, block)
+    cover = reduce(np.multiply.outer, map(covering_cells, size, block))
     return np.exp(intensity * cover)
 
 

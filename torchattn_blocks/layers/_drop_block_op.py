@@ -11,7 +11,11 @@ have the reverse mode and vmap alone, so inside other transforms it makes a mask
 product applies it.
 """
 
+import importlib
+import importlib.util
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -121,7 +125,7 @@ def drop_block_operator(
     """The operator that graphs hold."""
     out = torch.empty_like(x)
     rate = check_rate(p, _name(block_size))  # nobody could look at it before
-    _write(x, out, int(seed), rate, block_size, gamma, scale, channelwise)
+    _write(x, out, seed, rate, block_size, gamma, scale, channelwise)
     return out
 
 
@@ -159,7 +163,7 @@ class _DropBlock(torch.autograd.Function):
         if _is_watched(x):
             return drop_block_operator(x, seed, _rate(p), *options)
         out = torch.empty_like(x)
-        _write(x, out, int(seed), p, *options)
+        _write(x, out, seed, p, *options)
         return out
 
     @staticmethod
@@ -193,7 +197,7 @@ class _DropBlockInPlace(_DropBlock):
     def forward(x: Tensor, seed: Tensor, p: float, *options: Any) -> Tensor:
         if _is_watched(x):
             return x.copy_(drop_block_operator(x, seed, _rate(p), *options))
-        _write(x, x, int(seed), p, *options)
+        _write(x, x, seed, p, *options)
         return x
 
     @staticmethod
@@ -251,7 +255,7 @@ def _(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Tens
 def _write(
     x: Tensor,
     out: Tensor,
-    seed: int,
+    seed: Tensor,
     p: float,
     block_size: Sequence[int],
     gamma: str,
@@ -270,10 +274,21 @@ def _write(
     size = tuple(x.shape[-axes:])
     block = tuple(map(min, block_size, size))
     intensity = INTENSITY[gamma](p, size, block)
+    if x.is_cuda and (triton := _triton()):
+        triton.write(x, out, seed, block, intensity, scale, p, channelwise)
+        return
     whole = (*[1] * len(planes), 1 if channelwise else channels, *block)
-    blocks = draw_blocks(BlockMask(tuple(x.shape), whole, intensity, seed), x.device)
+    blocks = draw_blocks(BlockMask(tuple(x.shape), whole, intensity, int(seed)), x.device)
     torch.mul(x, SCALE[scale](x, blocks, p, axes), out=out)
     blocks.fill_(out, 0.0)
+
+
+@lru_cache(maxsize=1)
+def _triton() -> ModuleType | None:
+    """The painter for CUDA, if Triton is installed, as it is with torch's builds for CUDA."""
+    if importlib.util.find_spec("triton") is None:
+        return None
+    return importlib.import_module("._paint_triton", __package__)
 
 
 Blocks = SparseBlocks | DenseBlocks

@@ -227,7 +227,8 @@ def _drop_block(
     check_features(x, name, axes)
     # torch's generator draws the mask's seed inside the graph: compiled code and activation
     # checkpointing then replay it as they replay any random operation.
-    device = "cpu" if generator is None else generator.device
+    # On CUDA it stays there: reading it would stop the host.
+    device = generator.device if generator is not None else x.device if x.is_cuda else "cpu"
     seed = torch.randint(2**63 - 1, (), generator=generator, device=device)
     return drop_blocks(x, seed, p, block, **options, inplace=inplace)
 
