@@ -3,17 +3,19 @@
 import peers
 import torch
 
-# Fixed, so that results of machines with more cores can be compared. Recorded with each result.
-THREADS = 2
+
+def pytest_addoption(parser):
+    # Not the number of cores, so that the results of different machines can be compared.
+    parser.addoption("--threads", type=int, default=2, help="torch's threads (default: 2)")
 
 
 def pytest_configure(config):
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(config.getoption("--threads"))
 
 
 def pytest_report_header(config):
     found = [f"{name} {version}" for name, version in peers.versions().items()]
-    return [f"{THREADS} threads, " + ", ".join(found), *peers.missing()]
+    return [f"{torch.get_num_threads()} threads, " + ", ".join(found), *peers.missing()]
 
 
 def pytest_benchmark_update_machine_info(config, machine_info):
