@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 PASSES = ["forward", "forward+backward"]
 
 
-def run(folder: Path, threads: int) -> tuple[Path, Path]:
+def run(folder: Path, threads: int) -> tuple[list[Path], Path]:
     """Measure now; some ten minutes."""
     folder.mkdir(parents=True, exist_ok=True)
     results, facts = folder / "results.json", folder / "facts.json"
@@ -33,7 +33,7 @@ def run(folder: Path, threads: int) -> tuple[Path, Path]:
     subprocess.run([sys.executable, *suite, f"--benchmark-json={results}"], check=True)
     print("facts ...", flush=True)
     subprocess.run([sys.executable, HERE / "peer_facts.py", "--json", facts], check=True)
-    return results, facts
+    return [results], facts
 
 
 def significant(value: float) -> str:
@@ -193,19 +193,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("results", nargs="?", type=Path, help="JSON of pytest-benchmark")
+    parser.add_argument(
+        "results", nargs="*", type=Path, help="JSON of pytest-benchmark; of parts, if several"
+    )
     parser.add_argument("--facts", type=Path, help="JSON of peer_facts.py")
     parser.add_argument("--out", type=Path, required=True, help="folder for tables and plot")
     parser.add_argument("--threads", type=int, default=2, help="torch's threads (default: 2)")
     parser.add_argument("--partial", action="store_true", help="go on though libraries are missing")
     args = parser.parse_args()
-    if args.results is None and peers.missing() and not args.partial:
+    if not args.results and peers.missing() and not args.partial:
         sys.exit("\n".join([*peers.missing(), "Install benchmarks/peers.txt, or add --partial."]))
     args.out.mkdir(parents=True, exist_ok=True)
-    results, facts = args.results, args.facts
-    if results is None:
-        results, facts = run(Path("runs/drop_block"), args.threads)
-    write(args.out, json.loads(results.read_text()), facts and json.loads(facts.read_text()))
+    paths, facts = args.results, args.facts
+    if not paths:
+        paths, facts = run(Path("runs/drop_block"), args.threads)
+    results, *others = (json.loads(path.read_text()) for path in paths)
+    for other in others:
+        if environment(other) != environment(results):
+            sys.exit("These results are not of the same machine, versions, threads and day.")
+        results["benchmarks"] += other["benchmarks"]
+    write(args.out, results, facts and json.loads(facts.read_text()))
 
 
 def write(out: Path, results: dict, facts: dict | None) -> None:

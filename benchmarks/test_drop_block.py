@@ -36,10 +36,10 @@ def name_of(shape):
     return "x".join(map(str, shape))
 
 
-def rounds_of(shape) -> tuple[int, int]:
-    """Rounds to measure, and calls in each: enough calls that the clock's own cost is nothing."""
-    elements = math.prod(shape)
-    return max(5, min(31, 30_000_000 // elements)), max(1, min(20, 100_000 // elements))
+def seconds_of(function) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
 
 
 def function_of(drop, passes, x: Tensor, p: float, block: int):
@@ -50,7 +50,7 @@ def function_of(drop, passes, x: Tensor, p: float, block: int):
     return lambda: torch.autograd.grad(drop(x, p, block), x, grad)
 
 
-def measure(benchmark, drop, shape, passes, *, p=P, block=BLOCK, rounds=None):
+def measure(benchmark, drop, shape, passes, *, p=P, block=BLOCK, seconds=1.5):
     """Time `drop` and, in turn with it, the floor.
 
     Both meet the same moods of the machine, so that the ratio of the two times of a round is
@@ -59,32 +59,36 @@ def measure(benchmark, drop, shape, passes, *, p=P, block=BLOCK, rounds=None):
     torch.manual_seed(0)
     x = torch.randn(shape, requires_grad=True)
     call, floor = (function_of(f, passes, x, p, block) for f in (drop, FLOOR.drop))
-    many, calls = rounds_of(shape)
-    rounds = rounds or many
+    # Enough calls in a round that the clock's own cost is nothing.
+    calls = max(1, min(20, 100_000 // math.prod(shape)))
     floors = []
 
     def repeat(function):
         for _ in range(calls):
             function()
 
-    def time_floor():
-        start = time.perf_counter()
-        repeat(floor)
-        floors.append(time.perf_counter() - start)
-
     call()  # compiles, fills caches
-    benchmark.pedantic(repeat, (call,), setup=time_floor, rounds=rounds, warmup_rounds=2)
-    y = drop(x, p, block)
-    info = {"shape": shape, "passes": passes, "p": p, "block": block, "calls": calls}
-    info["bytes_held"] = bytes_held(x, y)
-    info["bytes_saved"] = bytes_saved(lambda x: drop(x, p, block), x)
+    once = seconds_of(lambda: repeat(call)) + seconds_of(lambda: repeat(floor))
+    rounds = max(5, min(31, int(seconds / once)))
+    benchmark.pedantic(
+        repeat,
+        (call,),
+        setup=lambda: floors.append(seconds_of(lambda: repeat(floor))),
+        rounds=rounds,
+        warmup_rounds=1,
+    )
+    info = {"shape": shape, "passes": passes, "p": p, "block": block, "rounds": rounds}
+    if passes != "forward":
+        info["bytes_held"] = bytes_held(x, drop(x, p, block))
+        info["bytes_saved"] = bytes_saved(lambda x: drop(x, p, block), x)
     if benchmark.enabled:
-        seconds = benchmark.stats.stats.data
-        ratios = [t / f for t, f in zip(seconds, floors[-rounds:], strict=True)]
-        info["seconds"] = statistics.median(seconds) / calls
-        info["floor_seconds"] = statistics.median(floors[-rounds:]) / calls
+        times = benchmark.stats.stats.data
+        floors = floors[-rounds:]  # the first belong to the warm-up
+        ratios = [t / f for t, f in zip(times, floors, strict=True)]
+        info["seconds"] = statistics.median(times) / calls
+        info["floor_seconds"] = statistics.median(floors) / calls
         info["ratio"] = statistics.median(ratios)
-        info["ratio_of_fastest"] = min(seconds) / min(floors)
+        info["ratio_of_fastest"] = min(times) / min(floors)
         info["ratio_quartiles"] = statistics.quantiles(ratios, n=4)[::2]
     benchmark.extra_info.update(info)
 
@@ -128,7 +132,7 @@ def test_sweep(benchmark, block, p, name):
         pytest.skip("torchvision takes odd blocks only")
     benchmark.group = f"sweep, block {block}, p {p}"
     benchmark.extra_info.update(table="sweep", name=name, mask=contender.mask)
-    measure(benchmark, contender.drop, SWEPT, "forward+backward", p=p, block=block, rounds=15)
+    measure(benchmark, contender.drop, SWEPT, "forward+backward", p=p, block=block, seconds=0.3)
 
 
 @pytest.mark.parametrize(
