@@ -100,7 +100,7 @@ def often(call: Callable[[], Tensor]) -> str:
     count = Counter(outcome(call) for _ in range(EDGE_DRAWS))
     if len(count) == 1:
         return next(iter(count))
-    return ", ".join(f"{name} {n / EDGE_DRAWS:.0%}" for name, n in count.most_common())
+    return ", ".join(f"{name} {n / EDGE_DRAWS:.1%}" for name, n in count.most_common())
 
 
 def edge_cases(drop: peers.Drop) -> dict[str, str]:
