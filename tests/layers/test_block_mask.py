@@ -48,7 +48,7 @@ def cover(size, block):
 
 
 def painted(mask, draw=either):
-    return draw(mask).fill_(torch.zeros(mask.shape), 1.0)
+    return 1 - draw(mask).zero_(torch.ones(mask.shape))
 
 
 @BOTH_WAYS
@@ -69,17 +69,30 @@ def test_paints_what_a_naive_loop_paints_from_the_same_seeds(draw, box, intensit
 def test_the_same_in_every_memory_format(draw):
     mask = BlockMask((2, 3, 8, 6), (1, 1, 3, 2), 0.1, 5)
     expected = painted(mask, draw)
-    channels_last = torch.zeros(mask.shape).contiguous(memory_format=torch.channels_last)
-    assert torch.equal(draw(mask).fill_(channels_last, 1.0), expected)
-    inside = torch.zeros(4, 6, 10, 9)[1:3, ::2, 1:9, 2:8]
-    assert torch.equal(draw(mask).fill_(inside, 1.0), expected)
+    channels_last = torch.ones(mask.shape).contiguous(memory_format=torch.channels_last)
+    assert torch.equal(draw(mask).zero_(channels_last), 1 - expected)
+    inside = torch.ones(4, 6, 10, 9)[1:3, ::2, 1:9, 2:8]
+    assert torch.equal(draw(mask).zero_(inside), 1 - expected)
 
 
 def test_a_slice_is_painted_and_nothing_beside_it():
-    whole = torch.zeros(4, 6, 10, 9)
+    whole = torch.ones(4, 6, 10, 9)
     mask = BlockMask((2, 3, 8, 6), (1, 1, 3, 2), 0.3, 5)
-    either(mask).fill_(whole[1:3, ::2, 1:9, 2:8], 1.0)
-    assert whole.sum() == painted(mask).sum() > 0
+    either(mask).zero_(whole[1:3, ::2, 1:9, 2:8])
+    assert (whole == 0).sum() == painted(mask).sum() > 0
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("value", [1.0, torch.inf, torch.nan, 3e38], ids=str)
+@pytest.mark.parametrize("shape", [(2, 1, 8, 6), (2, 3, 8, 6)], ids=["shared", "channelwise"])
+def test_zeroes_whatever_is_there(draw, value, shape):
+    mask = BlockMask(shape, (1, 1, 3, 2), 0.1, 5)
+    dropped = painted(mask, draw).bool().expand(2, 3, 8, 6)
+    assert 0 < dropped.sum() < dropped.numel()
+    out = draw(mask).zero_(torch.full((2, 3, 8, 6), value))
+    torch.testing.assert_close(
+        out, torch.full_like(out, value).masked_fill(dropped, 0), equal_nan=True
+    )
 
 
 @BOTH_WAYS
@@ -136,7 +149,7 @@ def test_counts_what_it_paints(draw, block):
     for before in (None, torch.channels_last):
         blocks = draw(mask)
         if before:  # what is remembered of one memory layout does not serve another
-            blocks.fill_(torch.zeros(mask.shape).contiguous(memory_format=before), 1.0)
+            blocks.zero_(torch.ones(mask.shape).contiguous(memory_format=before))
         assert blocks.count() == int(painted(mask, draw).sum()) > 0
 
 

@@ -13,6 +13,7 @@ product applies it.
 
 import importlib
 import importlib.util
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from types import ModuleType
@@ -270,17 +271,17 @@ def _write(
         out.zero_()
         return
     axes = len(block_size)
-    *planes, channels = x.shape[:-axes]
-    size = tuple(x.shape[-axes:])
+    planes, size = x.shape[:-axes], tuple(x.shape[-axes:])
     block = tuple(map(min, block_size, size))
     intensity = INTENSITY[gamma](p, size, block)
     if x.is_cuda and (triton := _triton()):
         triton.write(x, out, seed, block, intensity, scale, p, channelwise)
         return
-    whole = (*[1] * len(planes), 1 if channelwise else channels, *block)
-    blocks = draw_blocks(BlockMask(tuple(x.shape), whole, intensity, int(seed)), x.device)
+    shape = (*planes, *size) if channelwise else (*planes[:-1], 1, *size)
+    mask = BlockMask(shape, (*[1] * len(planes), *block), intensity, int(seed))
+    blocks = draw_blocks(mask, x.device)
     torch.mul(x, SCALE[scale](x, blocks, p, axes), out=out)
-    blocks.fill_(out, 0.0)
+    blocks.zero_(out)
 
 
 @lru_cache(maxsize=1)
@@ -303,8 +304,9 @@ def _constant_scale(x: Tensor, blocks: Blocks, p: float, axes: int) -> float:
 
 
 def _batch_scale(x: Tensor, blocks: Blocks, p: float, axes: int) -> float:
-    kept = x.numel() - covered_elements(blocks, x.device)
-    return x.numel() / kept if kept else 0.0
+    elements = math.prod(blocks.mask.shape)
+    kept = elements - covered_elements(blocks, x.device)
+    return elements / kept if kept else 0.0
 
 
 def _position_scale(x: Tensor, blocks: Blocks, p: float, axes: int) -> Tensor:
@@ -324,7 +326,7 @@ _counts: dict[tuple[BlockMask, torch.device], int] = {}
 
 
 def covered_elements(blocks: Blocks, device: torch.device) -> int:
-    """The number of elements that lie under a block.
+    """The number of the mask's elements that lie under a block.
 
     Remembered, because the backward pass and activation checkpointing ask again for the same mask.
     """
