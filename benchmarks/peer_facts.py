@@ -160,10 +160,10 @@ def recompilations() -> dict[str, dict[str, str]]:
 
 
 def compilations(layer: torch.nn.Module, attribute: str) -> str:
-    from torch._dynamo.testing import CompileCounter
+    from torch._dynamo.testing import CompileCounterWithBackend
 
     torch._dynamo.reset()
-    counter = CompileCounter()
+    counter = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(layer, backend=counter)
     x = torch.ones(1, 2, 14, 14)
     for step in range(6):

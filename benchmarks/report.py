@@ -23,17 +23,21 @@ HERE = Path(__file__).parent
 PASSES = ["forward", "forward+backward"]
 
 
-def run(folder: Path, threads: int) -> tuple[list[Path], Path]:
+def run(folder: Path, threads: int, device: str) -> tuple[list[Path], Path]:
     """Measure now; some ten minutes."""
     folder.mkdir(parents=True, exist_ok=True)
-    results, facts = folder / "results.json", folder / "facts.json"
     suite = ["-m", "pytest", "-c", HERE / "pytest.ini", HERE / "test_drop_block.py", "-v"]
-    suite += ["--threads", str(threads)]
-    print("times and memory ...", flush=True)
-    subprocess.run([sys.executable, *suite, f"--benchmark-json={results}"], check=True)
+    suite += ["--threads", str(threads), "--device", device]
+    paths = []
+    for part, chosen in {"times": "not compiler", "compiler": "compiler"}.items():
+        print(f"{part} ...", flush=True)
+        paths.append(folder / f"{part}.json")
+        command = [sys.executable, *suite, "-k", chosen, f"--benchmark-json={paths[-1]}"]
+        subprocess.run(command, check=True)
     print("facts ...", flush=True)
+    facts = folder / "facts.json"
     subprocess.run([sys.executable, HERE / "peer_facts.py", "--json", facts], check=True)
-    return [results], facts
+    return paths, facts
 
 
 def significant(value: float) -> str:
@@ -46,8 +50,9 @@ def environment(results: dict) -> str:
     machine = results["machine_info"]
     versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items())
     missing = "".join(f" {reason}." for reason in machine["missing"])
+    gpu = machine["gpu"] and f"{machine['gpu']}, "
     return (
-        f"{machine['cpu']['brand_raw']}, {machine['threads']} threads, Python "
+        f"{gpu}{machine['cpu']['brand_raw']}, {machine['threads']} threads, Python "
         f"{machine['python_version']}, {versions}; {results['datetime'][:10]}.{missing}"
     )
 
@@ -101,7 +106,42 @@ def sweep(rows: list[dict]) -> str:
 
 def ratio(row: dict) -> float:
     """The median where there are quartiles beside it, else the fastest, which noise moves least."""
-    return row["ratio" if row["table"] == "level" else "ratio_of_fastest"]
+    return row["ratio_of_fastest" if row["table"] == "sweep" else "ratio"]
+
+
+SUMMARY = {  # of the table of libraries in the README: name in the facts, and in the times
+    "torchattn_blocks": peers.OURS,
+    "torchattn_blocks, paper, batch": f"{peers.OURS}, paper, batch",
+    "torchvision": "torchvision",
+    "timm": "timm, couple_channels=False",
+    "dropblock": "dropblock",
+}
+
+
+def summary(results: dict, facts: dict) -> str:
+    """What a reader wants to know first: kept fractions, float16, time and memory."""
+    rows = [b["extra_info"] for b in results["benchmarks"]]
+    level = [r for r in rows if r["table"] == "level" and r["passes"] == "forward+backward"]
+    first, small = (2, 16, 592, 592), (8, 64, 56, 56)
+    lines = []
+    for fact_name, time_name in SUMMARY.items():
+        mine = facts["facts"][fact_name]
+        found = {tuple(row["shape"]): row for row in level if row["name"] == time_name}
+        version = facts["versions"].get(fact_name)
+        lines.append(
+            [
+                f"{time_name} {version}" if version else time_name,
+                *(mine[f"keeps, asked 0.85, {s}x{s}"] for s in (7, 14, 592)),
+                mine["float16, mean of the output, 1,048,576 ones"],
+                significant(ratio(found[first])),
+                significant(ratio(found[small])),
+                f"{found[first]['bytes_held']:,}",
+            ]
+        )
+    header = ["block 7", "keeps of .85 on 7 × 7", "14 × 14", "592 × 592"]
+    header += ["float16, mean of a million ones", f"time, {shape_name(first)}"]
+    header += [f"time, {shape_name(small)}", f"bytes held, {shape_name(first)}"]
+    return table(header, lines)
 
 
 def losses(rows: list[dict]) -> list[str]:
@@ -131,6 +171,7 @@ def markdown(results: dict) -> str:
     rows = [b["extra_info"] for b in results["benchmarks"]]
     level = [row for row in rows if row["table"] == "level"]
     swept = [row for row in rows if row["table"] == "sweep"]
+    compiler = [row for row in rows if row["table"] == "compiler"]
     first = level[0]
     parts = [
         "<!-- Written by benchmarks/report.py -->",
@@ -154,6 +195,12 @@ def markdown(results: dict) -> str:
             "the faster of torchvision (odd blocks only) and the textbook form",
             sweep(swept),
         ]
+    for passes in PASSES if compiler else []:
+        parts += [
+            f"**Compiled, {passes}**: {peers.OURS} with `torch.compile` and without, in a process "
+            "of its own",
+            grid(compiler, passes, ratio_cell),
+        ]
     slower = losses(rows)
     parts += [
         "**Where ours is slower** than another DropBlock with the same kind of mask:",
@@ -162,9 +209,12 @@ def markdown(results: dict) -> str:
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
+UNDRAWN = {"x * 2.", "F.dropout2d", "textbook, max-pooling"}
+
+
 def plot(results: dict, path: Path) -> None:
     rows = [b["extra_info"] for b in results["benchmarks"]]
-    level = [row for row in rows if row["table"] == "level"]
+    level = [row for row in rows if row["table"] == "level" and row["name"] not in UNDRAWN]
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), sharey=True, layout="constrained")
     # One colour for each contender, in the order of the list, however many there are.
     names = dict.fromkeys(row["name"] for row in level)
@@ -199,6 +249,7 @@ def main() -> None:
     parser.add_argument("--facts", type=Path, help="JSON of peer_facts.py")
     parser.add_argument("--out", type=Path, required=True, help="folder for tables and plot")
     parser.add_argument("--threads", type=int, default=2, help="torch's threads (default: 2)")
+    parser.add_argument("--device", default="cpu", help="where to measure, for example cuda")
     parser.add_argument("--partial", action="store_true", help="go on though libraries are missing")
     args = parser.parse_args()
     if not args.results and peers.missing() and not args.partial:
@@ -206,7 +257,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     paths, facts = args.results, args.facts
     if not paths:
-        paths, facts = run(Path("runs/drop_block"), args.threads)
+        paths, facts = run(Path("runs/drop_block"), args.threads, args.device)
     results, *others = (json.loads(path.read_text()) for path in paths)
     for other in others:
         if environment(other) != environment(results):
@@ -226,6 +277,7 @@ def write(out: Path, results: dict, facts: dict | None) -> None:
     plot(results, out / "times.png")
     if facts:
         (out / "facts.md").write_text(peer_facts.markdown(facts))
+        (out / "summary.md").write_text(summary(results, facts))
         (out / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
     for path in sorted(out.iterdir()):
         print(path)

@@ -1,0 +1,56 @@
+"""DropBlock in two processes: their masks, which decide whether they see other parts of a batch."""
+
+import pytest
+import torch
+from torch import nn
+from torch.distributed.tensor import Shard, distribute_tensor, init_device_mesh
+from torch.distributed.tensor.experimental import local_map
+from torch.nn.parallel import DistributedDataParallel
+
+from torchattn_blocks import DropBlock2d
+
+
+def train_a_step(rank, folder):
+    torch.set_num_threads(1)
+    store = f"file://{folder}/store"
+    torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
+    torch.manual_seed(0)  # the same weights
+    model = nn.Sequential(nn.Conv2d(1, 4, 1), DropBlock2d(0.3, 3))
+    parallel = DistributedDataParallel(model)
+    found = {}
+    for name, seed in {"seeded alike": 0, "seeded by rank": rank}.items():
+        torch.manual_seed(seed)
+        y = parallel(torch.ones(2, 1, 20, 20))
+        y.sum().backward()
+        found[name] = y.detach() == 0
+    found["gradient"] = model[0].weight.grad
+    mesh = init_device_mesh("cpu", (2,))
+    x = distribute_tensor(torch.ones(4, 3, 20, 20), mesh, [Shard(0)])
+    layer = DropBlock2d(0.3, 3)
+    found["sharded"] = (local_map(layer, list(x.placements))(x).to_local() == 0).clone()
+    torch.save(found, folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    torch.multiprocessing.spawn(train_a_step, (folder,), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("name", ["seeded by rank", "sharded"])
+def test_processes_with_seeds_of_their_own_drop_other_blocks(ranks, name):
+    first, second = (found[name] for found in ranks)
+    assert first.shape == second.shape
+    assert first.any()
+    assert not torch.equal(first, second)
+
+
+def test_processes_seeded_alike_drop_the_same_blocks_as_with_torchs_dropout(ranks):
+    assert torch.equal(*(found["seeded alike"] for found in ranks))
+
+
+def test_gradients_are_averaged(ranks):
+    assert torch.equal(*(found["gradient"] for found in ranks))
+    assert ranks[0]["gradient"].isfinite().all()
