@@ -80,7 +80,7 @@ def draw_kept_fractions() -> None:
         line = axis.plot(SIZES, kept, "o-", label=f"{name} {version}", lw=3 if ours else 1.2, ms=4)
         if kept[0] < BOTTOM:
             colour = line[0].get_color()
-            place = {"xytext": (8, BOTTOM + 0.012), "color": colour, "fontsize": 8}
+            place = {"xytext": (6.4, BOTTOM + 0.012), "color": colour, "fontsize": 8}
             axis.annotate(f"{kept[0]:.2f} on 7 x 7", (SIZES[0], BOTTOM), **place)
     axis.axhline(1 - P, color="black", lw=0.8, ls=":")
     axis.set_xscale("log")

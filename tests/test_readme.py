@@ -11,15 +11,21 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = [
     code for code in re.findall(r"```python\n(.*?)```", README, re.S) if "retina" not in code
 ]
+PAGE = (ROOT / "docs" / "drop_block.md").read_text(encoding="utf-8")
+EXAMPLES_OF_THE_PAGE = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 
 
-@pytest.mark.parametrize("code", EXAMPLES)
+@pytest.mark.parametrize("code", EXAMPLES + EXAMPLES_OF_THE_PAGE)
 def test_an_example_runs(code: str) -> None:
     exec(code, {})
 
 
-def test_there_are_two() -> None:
-    assert len(EXAMPLES) == 2
+def test_there_are_two_each() -> None:
+    assert len(EXAMPLES) == len(EXAMPLES_OF_THE_PAGE) == 2
+
+
+def test_the_table_of_libraries_is_the_measured_one() -> None:
+    assert (ROOT / "docs" / "drop_block" / "summary.md").read_text(encoding="utf-8") in README
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/index.md"])

@@ -55,8 +55,7 @@ class SparseBlocks:
         cells = math.prod(mask.cells)
         self.mask = mask
         self._hits = rng.integers(0, cells, rng.poisson(cells * mask.intensity))
-        self._stride: tuple[int, ...] = ()
-        self._starts = torch.empty(0)
+        self._starts: tuple[tuple[int, ...], Tensor] | None = None
 
     def zero_(self, out: Tensor) -> Tensor:
         """Zero `out` wherever a block lies. The mask is broadcast."""
@@ -74,15 +73,15 @@ class SparseBlocks:
     def _fill(self, out: Tensor, value: float) -> Tensor:
         stride = out.stride()
         runs = _runs(self.mask.block, stride)
-        if stride != self._stride:  # else they are where they were in the last tensor
+        if self._starts is None or self._starts[0] != stride:  # else as in the last tensor
             index = np.unravel_index(self._hits, self.mask.cells)
             first = sum(i * s for i, s in zip(index, stride, strict=True))
-            self._starts = torch.from_numpy(np.add.outer(first, runs.starts).ravel())
-            self._stride = stride
+            starts = torch.from_numpy(np.add.outer(first, runs.starts).ravel())
+            self._starts = (stride, starts)
         # A view with a row for each address at which a run may start. Its rows overlap in memory.
         extent = 1 + sum((n - 1) * s for n, s in zip(out.shape, stride, strict=True))
         rows = (extent - (runs.length - 1) * runs.stride, runs.length)
-        out.as_strided(rows, (1, runs.stride)).index_fill_(0, self._starts, value)
+        out.as_strided(rows, (1, runs.stride)).index_fill_(0, self._starts[1], value)
         return out
 
 
