@@ -13,7 +13,8 @@ from which blocks reach into it.
 
 Many kernels are compiled from the one below (for each dtype and memory format, and for counting),
 and all must draw the same blocks: those of the backward pass are those of the forward pass. So time
-is counted in whole ticks, whose sum is the same in whichever order a compiler adds them.
+is counted in whole ticks, whose sum is the same in whichever order a compiler adds them, and none
+may fuse multiplications with additions, which rounds differently.
 
 Imported where a tensor on CUDA is met, and by its test, which runs Triton's interpreter.
 """
@@ -197,7 +198,10 @@ def _drop(
         tl.atomic_add(kept, -count.to(tl.int64))
     else:
         n, c = (plane // channels).to(tl.int64), (plane % channels).to(tl.int64)
-        deep, high = d.to(tl.int64), h.to(tl.int64)  # beyond 2^31 elements; per row they cost little
+        deep, high = (
+            d.to(tl.int64),
+            h.to(tl.int64),
+        )  # beyond 2^31 elements; per row they cost little
         at = n * stride_n + c * stride_c + deep * stride_d + high * stride_h
         value = tl.load(x + at + w * stride_w, mask=inside)
         wide = tl.float64 if value.dtype == tl.float64 else tl.float32
@@ -285,7 +289,8 @@ def write(
             TILE_W=tile[2],
             ROWS=max(16, tile[0] * tile[1]),  # the fewest that tensor cores multiply
             # Most bins are drawn in one round; more of them only cost registers.
-            HITS=min(128, max(16, triton.next_power_of_2(math.ceil(hits + math.sqrt(hits))))),
+            HITS=min(64, max(16, triton.next_power_of_2(math.ceil(hits + math.sqrt(hits))))),
+            enable_fp_fusion=False,
         )
 
     with torch.cuda.device_of(x):
