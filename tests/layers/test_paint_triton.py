@@ -338,7 +338,7 @@ def compiled(dtype="fp32", scale="constant", target=80, count=False, channelwise
              hits=32, tile=(1, 32, 64)):
     names = _drop.arg_names
     fixed = dict(CHANNELWISE=channelwise, SCALE=scale, COUNT=count, CHANNELS_LAST=last, HITS=hits,
-                 TILE_D=tile[0], TILE_H=tile[1], TILE_W=tile[2], ROWS=max(16, tile[0] * tile[1]))
+                 TILE_D=tile[0], TILE_H=tile[1], TILE_W=tile[2])
     if not last:
         fixed |= dict(stride_w=1, out_w=1)
     if tile[0] == 1:

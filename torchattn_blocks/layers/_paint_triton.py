@@ -154,7 +154,6 @@ def _drop(
     TILE_D: tl.constexpr,
     TILE_H: tl.constexpr,
     TILE_W: tl.constexpr,
-    ROWS: tl.constexpr,
     HITS: tl.constexpr,
 ):
     """Write a tile of `x`, scaled and zeroed, into `out`; or take what is dropped off `kept`."""
@@ -166,7 +165,9 @@ def _drop(
     else:
         plane, tile = program // tiles, program % tiles
     tile_d, tile_h, tile_w = tile // (tiles_h * tiles_w), tile // tiles_w % tiles_h, tile % tiles_w
-    row = tl.arange(0, ROWS)
+    # Tensor cores multiply at least 16 rows. Where a tile has fewer, the rest lie beyond the edge.
+    rows: tl.constexpr = TILE_D * TILE_H if TILE_D * TILE_H > 16 else 16
+    row = tl.arange(0, rows)
     d = tile_d * TILE_D + row // TILE_H
     h = tile_h * TILE_H + row % TILE_H
     w = tile_w * TILE_W + tl.arange(0, TILE_W)
@@ -192,17 +193,13 @@ def _drop(
         HITS,
     )
     d, h, w = d[:, None], h[:, None], w[None, :]
-    inside = (d < size_d) & (h < size_h) & (w < size_w)
-    if COUNT:
-        count = tl.sum((dropped & inside).to(tl.int32))
-        tl.atomic_add(kept, -count.to(tl.int64))
+    if COUNT:  # blocks lie inside the feature map, so that no element beyond it is counted
+        tl.atomic_add(kept, -tl.sum(dropped.to(tl.int32)).to(tl.int64))
     else:
         n, c = (plane // channels).to(tl.int64), (plane % channels).to(tl.int64)
-        deep, high = (
-            d.to(tl.int64),
-            h.to(tl.int64),
-        )  # beyond 2^31 elements; per row they cost little
+        deep, high = d.to(tl.int64), h.to(tl.int64)  # offsets of rows may exceed 2^31
         at = n * stride_n + c * stride_c + deep * stride_d + high * stride_h
+        inside = (d < size_d) & (h < size_h) & (w < size_w)
         value = tl.load(x + at + w * stride_w, mask=inside)
         wide = tl.float64 if value.dtype == tl.float64 else tl.float32
         if SCALE == "position":
@@ -287,7 +284,6 @@ def write(
             TILE_D=tile[0],
             TILE_H=tile[1],
             TILE_W=tile[2],
-            ROWS=max(16, tile[0] * tile[1]),  # the fewest that tensor cores multiply
             # Most bins are drawn in one round; more of them only cost registers.
             HITS=min(64, max(16, triton.next_power_of_2(math.ceil(hits + math.sqrt(hits))))),
             enable_fp_fusion=False,
