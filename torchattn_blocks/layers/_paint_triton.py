@@ -11,12 +11,18 @@ those beyond the edge do not count. As on CPUs, each cell is thereby hit at leas
 probability ``1 - exp(-intensity) = gamma``, independently of the others. A tile looks at the bins
 from which blocks reach into it.
 
+Many kernels are compiled from the one below (for each dtype and memory format, and for counting),
+and all must draw the same blocks: those of the backward pass are those of the forward pass. So time
+is counted in whole ticks, whose sum is the same in whichever order a compiler adds them, and none
+may fuse multiplications with additions, which rounds differently.
+
 Imported where a tensor on CUDA is met, and by its test, which runs Triton's interpreter.
 """
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 import triton
 import triton.language as tl
@@ -25,12 +31,38 @@ from torch import Tensor
 from ._block_mask import check_position_scale
 
 _TILE = 2048  # elements of a program
+_TICKS = 2**32  # in the mean gap between two hits
+
+
+@triton.jit
+def _gap(bits):
+    """The gap before a hit, exponential with mean 1, in ticks, from 32 random bits."""
+    u = bits.to(tl.float32) * 2.0**-32
+    # -log(1 - u): by its series where 1 - u would lose digits, and finite where u rounds to 1.
+    series = u * (1 + u * (0.5 + u * 0.33333334))
+    gap = tl.where(u < 0.01, series, -tl.log(1 - tl.minimum(u, 0.99999994)))
+    return (gap * 2.0**32).to(tl.int64)
+
+
+@triton.jit
+def _on(position, first, block):
+    """Whether `position` lies on the block that starts at `first`: before it, unsigned is huge."""
+    return (position - first).to(tl.uint32) < tl.cast(block, tl.uint32)
+
+
+@triton.jit
+def _first_bin(tile, block, TILE: tl.constexpr):
+    """The first bin from which a block reaches into a tile."""
+    return tl.maximum(tile * TILE - block + 1, 0) // TILE  # // rounds towards 0, so keep it >= 0
 
 
 @triton.jit
 def _blocks(
     seed,
     plane,
+    d,
+    h,
+    w,
     tile_d,
     tile_h,
     tile_w,
@@ -46,50 +78,40 @@ def _blocks(
     TILE_W: tl.constexpr,
     HITS: tl.constexpr,
 ):
-    """Where blocks lie in a tile, as a number above 0: (TILE_D * TILE_H, TILE_W)."""
-    row = tl.arange(0, TILE_D * TILE_H)
-    d = tile_d * TILE_D + row // TILE_H
-    h = tile_h * TILE_H + row % TILE_H
-    w = tile_w * TILE_W + tl.arange(0, TILE_W)
+    """Whether a block lies on the elements of a tile: rows at (d, h), columns at w."""
     hit = tl.arange(0, HITS)
+    zero = (hit * 0).to(tl.uint32)
     bins_d = tl.cdiv(cells_d, TILE_D)
     bins_h = tl.cdiv(cells_h, TILE_H)
     bins_w = tl.cdiv(cells_w, TILE_W)
-    # The first bin from which a block reaches here. (A quotient rounds towards 0, so keep it >= 0.)
-    first_d = tl.maximum(tile_d * TILE_D - block_d + 1, 0) // TILE_D
-    first_h = tl.maximum(tile_h * TILE_H - block_h + 1, 0) // TILE_H
-    first_w = tl.maximum(tile_w * TILE_W - block_w + 1, 0) // TILE_W
-    covered = tl.zeros((TILE_D * TILE_H, TILE_W), tl.float32)
-    for bin_d in range(first_d, tl.minimum(tile_d + 1, bins_d)):
-        for bin_h in range(first_h, tl.minimum(tile_h + 1, bins_h)):
-            for bin_w in range(first_w, tl.minimum(tile_w + 1, bins_w)):
-                place = ((plane * bins_d + bin_d) * bins_h + bin_h) * bins_w + bin_w
-                arrived, drawn = time * 0, tile_w * 0
+    covered = tl.zeros((d.shape[0], TILE_W), tl.float32)
+    for bin_d in range(_first_bin(tile_d, block_d, TILE_D), tl.minimum(tile_d + 1, bins_d)):
+        for bin_h in range(_first_bin(tile_h, block_h, TILE_H), tl.minimum(tile_h + 1, bins_h)):
+            for bin_w in range(_first_bin(tile_w, block_w, TILE_W), tl.minimum(tile_w + 1, bins_w)):
+                place = ((plane.to(tl.int64) * bins_d + bin_d) * bins_h + bin_h) * bins_w + bin_w
+                low = zero + (place & 0xFFFFFFFF).to(tl.uint32)
+                high = zero + (place >> 32).to(tl.uint32)
+                arrived = time * 0
+                number = hit
                 while arrived < time:
-                    number = (drawn + hit).to(tl.uint32)
-                    low, high = (place & 0xFFFFFFFF).to(tl.uint32), (place >> 32).to(tl.uint32)
-                    zero = number * 0
                     gap_bits, cell_bits, _, _ = tl.philox(
-                        seed, number, zero + low, zero + high, zero
+                        seed, number.to(tl.uint32), low, high, zero
                     )
-                    u = gap_bits.to(tl.float32) * 2.0**-32
-                    # -log(1 - u), by its series where 1 - u would round.
-                    series = u * (1 + u * (0.5 + u * 0.33333334))
-                    gap = tl.where(u < 0.01, series, -tl.log(1 - tl.minimum(u, 0.99999994)))
-                    arrival = arrived + tl.cumsum(gap, 0)
+                    gap = _gap(gap_bits)
                     cell = (cell_bits & (TILE_D * TILE_H * TILE_W - 1)).to(tl.int32)
                     at_d = bin_d * TILE_D + cell // (TILE_H * TILE_W)
                     at_h = bin_h * TILE_H + cell // TILE_W % TILE_H
                     at_w = bin_w * TILE_W + cell % TILE_W
-                    live = (arrival < time) & (at_d < cells_d) & (at_h < cells_h) & (at_w < cells_w)
-                    rows = (d[:, None] >= at_d[None, :]) & (d[:, None] < at_d[None, :] + block_d)
-                    rows &= (h[:, None] >= at_h[None, :]) & (h[:, None] < at_h[None, :] + block_h)
-                    columns = (w[None, :] >= at_w[:, None]) & (w[None, :] < at_w[:, None] + block_w)
+                    live = arrived + tl.cumsum(gap, 0) < time
+                    live &= (at_d < cells_d) & (at_h < cells_h) & (at_w < cells_w)
+                    rows = _on(d[:, None], at_d[None, :], block_d) & live[None, :]
+                    rows &= _on(h[:, None], at_h[None, :], block_h)
+                    columns = _on(w[None, :], at_w[:, None], block_w)
                     # Rows by hits, times hits by columns: how many blocks lie on each element.
-                    covered += tl.dot((rows & live[None, :]).to(tl.float16), columns.to(tl.float16))
-                    arrived = tl.max(arrival, 0)
-                    drawn += HITS
-    return covered
+                    covered += tl.dot(rows.to(tl.float16), columns.to(tl.float16))
+                    arrived += tl.sum(gap, 0)
+                    number += HITS
+    return covered > 0
 
 
 @triton.jit
@@ -98,15 +120,15 @@ def _covering(position, size, block):
     return tl.minimum(position, size - block) - tl.maximum(position - block + 1, 0) + 1
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["time", "factor", "intensity", "planes", "channels"])
 def _drop(
     x,
     out,
     seed,
-    covered_count,
-    factor,
-    factor_rest,
-    intensity,
+    kept,
+    time: tl.int64,
+    factor: tl.int64,
+    intensity: tl.int64,
     planes,
     channels,
     size_d,
@@ -134,24 +156,31 @@ def _drop(
     TILE_W: tl.constexpr,
     HITS: tl.constexpr,
 ):
-    """Write a tile of `x`, scaled and zeroed, into `out`; or COUNT its elements under a block."""
+    """Write a tile of `x`, scaled and zeroed, into `out`; or take what is dropped off `kept`."""
     tiles_h, tiles_w = tl.cdiv(size_h, TILE_H), tl.cdiv(size_w, TILE_W)
     tiles = tl.cdiv(size_d, TILE_D) * tiles_h * tiles_w
-    program = tl.program_id(0).to(tl.int64)
+    program = tl.program_id(0)
     if CHANNELS_LAST:  # neighbours in memory are neighbours in time
         plane, tile = program % planes, program // planes
     else:
         plane, tile = program // tiles, program % tiles
-    tile_d = (tile // (tiles_h * tiles_w)).to(tl.int32)
-    tile_h = (tile // tiles_w % tiles_h).to(tl.int32)
-    tile_w = (tile % tiles_w).to(tl.int32)
-    covered = _blocks(
+    tile_d, tile_h, tile_w = tile // (tiles_h * tiles_w), tile // tiles_w % tiles_h, tile % tiles_w
+    # Tensor cores multiply at least 16 rows. Where a tile has fewer, the rest lie beyond the edge.
+    rows: tl.constexpr = TILE_D * TILE_H if TILE_D * TILE_H > 16 else 16
+    row = tl.arange(0, rows)
+    d = tile_d * TILE_D + row // TILE_H
+    h = tile_h * TILE_H + row % TILE_H
+    w = tile_w * TILE_W + tl.arange(0, TILE_W)
+    dropped = _blocks(
         tl.load(seed),
         plane if CHANNELWISE or COUNT else plane // channels,
+        d,
+        h,
+        w,
         tile_d,
         tile_h,
         tile_w,
-        tl.cast(intensity, tl.float32) * (TILE_D * TILE_H * TILE_W),
+        tl.cast(time, tl.int64),
         size_d - block_d + 1,
         size_h - block_h + 1,
         size_w - block_w + 1,
@@ -163,32 +192,37 @@ def _drop(
         TILE_W,
         HITS,
     )
-    row = tl.arange(0, TILE_D * TILE_H)
-    d = (tile_d * TILE_D + row // TILE_H)[:, None]
-    h = (tile_h * TILE_H + row % TILE_H)[:, None]
-    w = (tile_w * TILE_W + tl.arange(0, TILE_W))[None, :]
-    inside = (d < size_d) & (h < size_h) & (w < size_w)
-    if COUNT:
-        count = tl.sum(((covered > 0) & inside).to(tl.int32))
-        tl.atomic_add(covered_count, count.to(tl.int64))
+    d, h, w = d[:, None], h[:, None], w[None, :]
+    if COUNT:  # blocks lie inside the feature map, so that no element beyond it is counted
+        tl.atomic_add(kept, -tl.sum(dropped.to(tl.int32)).to(tl.int64))
     else:
-        n, c = plane // channels, plane % channels
-        at = n * stride_n + c * stride_c + d.to(tl.int64) * stride_d + h * stride_h + w * stride_w
-        value = tl.load(x + at, mask=inside)
+        n, c = (plane // channels).to(tl.int64), (plane % channels).to(tl.int64)
+        deep, high = d.to(tl.int64), h.to(tl.int64)  # offsets of rows may exceed 2^31
+        at = n * stride_n + c * stride_c + deep * stride_d + high * stride_h
+        inside = (d < size_d) & (h < size_h) & (w < size_w)
+        value = tl.load(x + at + w * stride_w, mask=inside)
         wide = tl.float64 if value.dtype == tl.float64 else tl.float32
-        if SCALE == "batch":
-            total = (planes if CHANNELWISE else planes // channels) * size_d * size_h * size_w
-            kept = total - tl.load(covered_count)
-            times = (total.to(tl.float64) / tl.maximum(kept, 1).to(tl.float64)).to(wide)
-        elif SCALE == "position":
+        if SCALE == "position":
             cover = _covering(d, size_d, block_d) * _covering(h, size_h, block_h)
             cover *= _covering(w, size_w, block_w)
-            times = tl.exp(cover.to(wide) * tl.cast(intensity, wide))
-        else:  # a float64 in two halves: Triton takes numbers as float32
-            times = tl.cast(factor, wide) + tl.cast(factor_rest, wide)
-        kept_value = (value.to(wide) * times).to(value.dtype)
-        at = n * out_n + c * out_c + d.to(tl.int64) * out_d + h * out_h + w * out_w
-        tl.store(out + at, tl.where(covered > 0, 0.0, kept_value), mask=inside)
+            times = tl.exp(cover.to(wide) * _float64(intensity).to(wide))
+        elif SCALE == "batch":  # where nothing is kept, nothing is scaled
+            times = (_float64(factor) / tl.maximum(tl.load(kept), 1).to(tl.float64)).to(wide)
+        else:
+            times = _float64(factor).to(wide)
+        scaled = (value.to(wide) * times).to(value.dtype)
+        at = n * out_n + c * out_c + deep * out_d + high * out_h
+        tl.store(out + at + w * out_w, tl.where(dropped, 0.0, scaled), mask=inside)
+
+
+@triton.jit
+def _float64(bits):
+    return tl.cast(bits, tl.int64).to(tl.float64, bitcast=True)
+
+
+def _bits(number: float) -> int:
+    """A float64 as an integer: Triton would take a Python float for a float32."""
+    return int(np.float64(number).view(np.int64))
 
 
 def write(
@@ -205,54 +239,68 @@ def write(
     axes = len(block)
     if scale == "position":
         check_position_scale(p, intensity, tuple(x.shape[-axes:]), block)
-    lead = (1,) * (axes + 2 - x.dim())
-    deep = (1,) * (3 - axes)
 
-    def five(numbers: Any) -> tuple[int, ...]:  # as (N, C, D, H, W)
-        return (*lead, *numbers[:-axes], *deep, *numbers[-axes:])
+    def five(numbers: Sequence[int], missing: int) -> tuple[int, ...]:  # as (N, C, D, H, W)
+        batch, deep = (missing,) * (axes + 2 - x.dim()), (missing,) * (3 - axes)
+        return (*batch, *numbers[:-axes], *deep, *numbers[-axes:])
 
-    samples, channels, *size = five(x.shape)
+    samples, channels, *size = five(x.shape, 1)
+    # An axis that is not there has a stride of 0. (With 1, the compiler would lose the alignment.)
+    strides = five(x.stride(), 0)
     tile = _tile(size)
-    factor = 1 / (1 - p) if scale == "constant" else 1.0
-    high = float(torch.tensor(factor, dtype=torch.float32))
-    hits = intensity * math.prod(tile)
-    count = torch.zeros((), dtype=torch.int64, device=x.device) if scale == "batch" else seed
     tiles = math.prod(-(-s // t) for s, t in zip(size, tile, strict=True))
+    if samples * channels * tiles >= 2**31:
+        raise ValueError(
+            f"drop_block{axes}d: on CUDA x must have fewer than 2^31 tiles of {tile} elements, got "
+            f"shape {tuple(x.shape)}. Split the batch."
+        )
+    hits = intensity * math.prod(tile)
+    masks = samples * channels if channelwise else samples
+    seed = seed.to(x.device, non_blocking=True)
+    factor, kept = 1 / (1 - p) if scale == "constant" else 1.0, seed
+    if scale == "batch":
+        factor = masks * math.prod(size)
+        kept = torch.full((), factor, dtype=torch.int64, device=x.device)
 
     def launch(planes: int, *, counting: bool) -> None:
         _drop[(planes * tiles,)](
             x,
             out,
-            seed.to(x.device, non_blocking=True),
-            count,
-            high,
-            factor - high,
-            intensity,
+            seed,
+            kept,
+            round(hits * _TICKS),
+            _bits(factor),
+            _bits(intensity),
             planes,
             channels,
             *size,
-            *(*deep, *block),
-            *five(x.stride()),
-            *five(out.stride()),
+            *(*(1,) * (3 - axes), *block),
+            *strides,
+            *five(out.stride(), 0),
             CHANNELWISE=channelwise,
             SCALE=scale,
             COUNT=counting,
-            CHANNELS_LAST=x.dim() > 1 and five(x.stride())[1] == 1,
+            CHANNELS_LAST=strides[1] == 1,
             TILE_D=tile[0],
             TILE_H=tile[1],
             TILE_W=tile[2],
-            # Three in four bins are drawn in one round; more of them only cost registers.
-            HITS=min(128, max(16, triton.next_power_of_2(math.ceil(hits + math.sqrt(hits))))),
+            # Most bins are drawn in one round; more of them only cost registers.
+            HITS=min(64, max(16, triton.next_power_of_2(math.ceil(hits + math.sqrt(hits))))),
+            enable_fp_fusion=False,
         )
 
-    if scale == "batch":
-        launch(samples * channels if channelwise else samples, counting=True)
-    launch(samples * channels, counting=False)
+    with torch.cuda.device_of(x):
+        if scale == "batch":
+            launch(masks, counting=True)
+        launch(samples * channels, counting=False)
 
 
 def _tile(size: list[int]) -> tuple[int, int, int]:
-    """The shape of a program's tile: powers of two, at least 16 rows of at least 16 columns."""
+    """The shape of a program's tile: powers of two, at least 16 columns.
+
+    Where it has fewer than 16 rows, it holds all rows of a feature map.
+    """
     depth, height, width = map(triton.next_power_of_2, size)
-    columns = min(max(width, 16), 64)
-    rows = min(max(height, 16), _TILE // columns)
-    return min(depth, max(1, _TILE // columns // rows)), rows, columns
+    columns = min(max(width, 16), 32 if depth > 1 else 64 if height > 1 else 128)
+    rows = min(height, _TILE // columns // min(depth, 8))
+    return min(depth, _TILE // columns // rows), rows, columns
