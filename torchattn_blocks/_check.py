@@ -50,7 +50,7 @@ def check_at_least(owner: str, least: int, **numbers: int) -> None:
 def check_choice(owner: str, choices: Iterable[str], **values: str) -> None:
     """Raise unless each value is one of `choices`."""
     for name, value in values.items():
-        if value not in choices:
+        if value not in tuple(choices):  # compared, not hashed: it may be a list
             raise ValueError(f"{owner}: {name} must be one of {tuple(choices)}, got {value!r}")
 
 

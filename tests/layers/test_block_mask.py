@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,7 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchattn_blocks.layers._block_mask import BlockMask, exact_intensity, paper_intensity
+from torchattn_blocks.layers._block_mask import (
+    BlockMask,
+    exact_intensity,
+    paper_intensity,
+    position_scale,
+)
 from torchattn_blocks.layers._paint_cpu import (
     DenseBlocks,
     SparseBlocks,
@@ -134,6 +140,21 @@ def test_exact_intensity_on_a_large_map():
     rows = cover((592,), (7,))
     keep = np.exp(-exact_intensity(0.15, (592, 592), (7, 7)) * np.outer(rows, rows)).mean()
     assert keep == pytest.approx(0.85, rel=1e-12)
+
+
+def test_what_depends_on_the_map_is_not_kept():
+    """A schedule asks for another rate at each step: arrays of each would fill the memory."""
+    mask = BlockMask((1, 1, 40, 40, 40), (1, 1, 3, 3, 3), 0.01, 1)
+    tracemalloc.start()
+    try:
+        for step in range(20):
+            p = 0.01 + step / 1000
+            intensity = exact_intensity(p, mask.shape[2:], mask.block[2:])
+            position_scale(p, intensity, mask.shape[2:], mask.block[2:])
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 64_000 * 8  # of one map
 
 
 def test_paper_intensity_is_equation_1():

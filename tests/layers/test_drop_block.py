@@ -238,6 +238,7 @@ def test_compiles_whole_and_not_again_for_a_new_rate(inplace):
         (TypeError, {"block_size": "ab"}, "block_size must be an int, got 'ab'"),
         (ValueError, {"gamma": "papers"}, r"gamma must be one of \('exact', 'paper'\)"),
         (ValueError, {"scale": None}, "scale must be one of"),
+        (ValueError, {"scale": ["batch"]}, r"scale must be one of .*, got \['batch'\]"),
     ],
 )
 def test_bad_arguments(error, arguments, message):
@@ -300,6 +301,16 @@ def test_module_hands_all_its_arguments_on(inplace):
     assert (y.data_ptr() == x.data_ptr()) == inplace
 
 
+def test_inplace_on_a_part_is_seen_by_the_whole():
+    x = torch.randn(2, 4, 9, 9, requires_grad=True)
+    y = x * 1
+    drop_block2d(y[:, :2], 0.3, 3, inplace=True)
+    (grad,) = torch.autograd.grad(y.sum(), x)
+    assert torch.equal(grad[:, :2] != 0, y[:, :2] != 0)
+    assert (y[:, :2] == 0).any()
+    assert torch.equal(y[:, 2:], x[:, 2:])
+
+
 def test_inplace_is_noticed_by_autograd():
     y = torch.randn(1, 1, 9, 9, requires_grad=True).sigmoid()  # its backward needs its output
     drop_block2d(y, 0.5, 3, inplace=True)
@@ -307,11 +318,22 @@ def test_inplace_is_noticed_by_autograd():
         y.sum().backward()
 
 
-@pytest.mark.parametrize("of", [lambda x: x, lambda x: x[:]], ids=["leaf", "view"])
-def test_inplace_refuses_a_leaf_and_leaves_it_as_it_was(of):
+@pytest.mark.parametrize(
+    ("of", "message"),
+    [
+        (lambda x: x, "leaf Variable"),
+        (lambda x: x[:], "leaf Variable"),
+        (lambda x: (x * 1).unbind(0)[0], "multiple views"),
+        (lambda x: (x * 1).chunk(1)[0], "multiple views"),
+    ],
+    ids=["leaf", "view", "unbind", "chunk"],
+)
+def test_inplace_refuses_what_torch_refuses_and_leaves_it_as_it_was(of, message):
     x = torch.ones(1, 1, 9, 9, requires_grad=True)
-    with pytest.raises(RuntimeError, match="leaf Variable"):
-        drop_block2d(of(x), 0.5, 3, inplace=True)
-    assert torch.equal(x, torch.ones(1, 1, 9, 9))
+    part = of(x)
+    before = part.detach()
+    with pytest.raises(RuntimeError, match=message):
+        drop_block2d(part, 0.5, 3, inplace=True)
+    assert torch.equal(before, torch.ones_like(before))
     with torch.no_grad():
         assert torch.equal(drop_block2d(x, 0.5, 3, inplace=True), x)

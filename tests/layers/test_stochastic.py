@@ -139,16 +139,8 @@ class OwnDropout(nn.Module):
     [
         (nn.Sequential(nn.RReLU()), nn.RReLU),
         (nn.Sequential(OwnDropout()), OwnDropout),
-        (
-            nn.TransformerEncoder(
-                nn.TransformerEncoderLayer(8, 2, 8, 0.5, batch_first=True),
-                2,
-                enable_nested_tensor=False,
-            ),
-            nn.TransformerEncoderLayer,
-        ),
     ],
-    ids=["RReLU", "functional", "TransformerEncoder"],
+    ids=["RReLU", "functional"],
 )
 @torch.no_grad()
 def test_what_the_docstring_says_is_found_by_where_alone(net, kind):
@@ -158,6 +150,40 @@ def test_what_the_docstring_says_is_found_by_where_alone(net, kind):
     with monte_carlo(nn.ModuleList([net, nn.Dropout()])):
         assert torch.equal(net(x), net(x))
     with monte_carlo(net, where=lambda name, module: isinstance(module, kind)):
+        assert not torch.equal(net(x), net(x))
+    assert torch.equal(net(x), net(x))
+
+
+class SelfAttention(nn.MultiheadAttention):
+    def forward(self, x):
+        return super().forward(x, x, x)[0]
+
+
+class Recurrent(nn.LSTM):
+    def forward(self, x):
+        return super().forward(x)[0]
+
+
+ENCODER_LAYER = nn.TransformerEncoderLayer(8, 2, 8, 0.5, batch_first=True)
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        SelfAttention(8, 2, 0.5, batch_first=True),
+        Recurrent(8, 8, 2, dropout=0.5, batch_first=True),
+        ENCODER_LAYER,
+        nn.TransformerEncoder(ENCODER_LAYER, 2, enable_nested_tensor=False),
+        nn.TransformerEncoder(ENCODER_LAYER, 2),
+    ],
+    ids=["attention", "LSTM", "encoder layer", "encoder", "encoder with nested tensors"],
+)
+@torch.no_grad()
+def test_torchs_modules_that_drop_by_themselves_are_random(net):
+    net.eval()
+    x = torch.rand(2, 3, 8)
+    assert torch.equal(net(x), net(x))
+    with monte_carlo(net):
         assert not torch.equal(net(x), net(x))
     assert torch.equal(net(x), net(x))
 

@@ -75,7 +75,6 @@ def check_position_scale(
         )
 
 
-@lru_cache(maxsize=64)
 def position_scale(
     p: float, intensity: float, size: tuple[int, ...], block: tuple[int, ...]
 ) -> NDArray[np.float64]:

@@ -43,10 +43,16 @@ def drop_blocks(
     """Drop blocks of `x`, shape (N, C, *size) or (C, *size); arguments checked by the caller."""
     options = (block_size, gamma, scale, channelwise)
     if not _needs_operator(x):
-        if inplace:
-            _check_writable(x, _name(block_size))
-        function = _DropBlockInPlace if inplace else _DropBlock
         differentiable = x.requires_grad and torch.is_grad_enabled()
+        if inplace and differentiable:
+            if x._is_view():  # torch refuses some, before it copies
+                return x.copy_(drop_blocks(x, seed, p, *options, inplace=False))
+            if x.is_leaf:  # what torch would raise, but before `x` is overwritten
+                raise RuntimeError(
+                    f"{_name(block_size)}: x is a leaf Variable that requires grad: it cannot be "
+                    "used with inplace=True"
+                )
+        function = _DropBlockInPlace if inplace else _DropBlock
         # `apply` costs 20 microseconds.
         run = function.apply if differentiable or _is_transformed() else function.forward
         return run(x, seed, float(p), *options)
@@ -68,27 +74,17 @@ def _name(block_size: Sequence[int]) -> str:
     return f"drop_block{len(block_size)}d"
 
 
-def _check_writable(x: Tensor, name: str) -> None:
-    """Raise what torch would raise, but before `x` is overwritten."""
-    leaf = x._base if x._is_view() else x
-    if torch.is_grad_enabled() and leaf is not None and leaf.is_leaf and leaf.requires_grad:
-        raise RuntimeError(
-            f"{name}: x is a leaf Variable that requires grad, or a view of one: it cannot be used "
-            "with inplace=True"
-        )
-
-
 def _check_supported(x: Tensor, name: str) -> None:
     """Raise where torch would only say that it does not know the operator."""
-    if type(x).__name__ == "DTensor":
+    if any(kind.__name__ == "DTensor" for kind in type(x).__mro__):
         raise TypeError(
             f"{name}: x must not be a DTensor. Drop blocks in the part that each rank holds, by "
             "torch.distributed.tensor.experimental.local_map(layer, list(x.placements))(x)"
         )
     if not torch.compiler.is_dynamo_compiling() and torch.onnx.is_in_onnx_export():
         raise RuntimeError(
-            f"{name}: ONNX has no such operator. Call model.eval() before torch.onnx.export: in "
-            "evaluation DropBlock returns its input"
+            f"{name}: it has no translation to ONNX. Call model.eval() before torch.onnx.export: "
+            "in evaluation DropBlock returns its input"
         )
 
 
@@ -217,7 +213,8 @@ class _DropBlockInPlace(_DropBlock):
     ) -> tuple[Tensor, int | None]:
         if in_dims[0] is None:
             raise ValueError(
-                "DropBlock: inplace must be False under vmap where x is not mapped over, got True"
+                f"{_name(options[1])}: inplace must be False under vmap where x is not mapped "
+                "over, got True"
             )
         dropped, _ = _DropBlock.vmap(info, in_dims, x, seed, *options)
         x.copy_(dropped.movedim(0, in_dims[0]))

@@ -134,7 +134,7 @@ def zero_where_(dropped: Tensor, out: Tensor) -> Tensor:
     """Zero `out` where `dropped`, which is broadcast, is true."""
     if out.device.type == "cpu":  # where a product costs a third of `masked_fill_`
         out.mul_(dropped.logical_not().to(out.dtype))
-        if out.sum().isfinite():
+        if out.sum(dtype=torch.promote_types(out.dtype, torch.float32)).isfinite():
             return out  # else something not finite may have been multiplied by zero
     return out.masked_fill_(dropped, 0.0)
 

@@ -233,7 +233,7 @@ def _drop_block(
     return drop_blocks(x, seed, p, block, **options, inplace=inplace)
 
 
-class _DropBlockNd(_DropoutNd):  # by that base, tools that look for dropout find it
+class DropBlock(_DropoutNd):  # by that base, tools that look for dropout find it
     """What `DropBlock1d`, `DropBlock2d` and `DropBlock3d` share."""
 
     _axes: ClassVar[int]
@@ -318,7 +318,7 @@ class _DropBlockNd(_DropoutNd):  # by that base, tools that look for dropout fin
         )
 
 
-class DropBlock2d(_DropBlockNd):
+class DropBlock2d(DropBlock):
     """Zero random blocks of a feature map in training and scale up what is kept.
 
     From Ghiasi, Lin & Le, "DropBlock: A regularization method for convolutional networks", NeurIPS
@@ -367,7 +367,7 @@ class DropBlock2d(_DropBlockNd):
     _function = staticmethod(drop_block2d)
 
 
-class DropBlock1d(_DropBlockNd):
+class DropBlock1d(DropBlock):
     """Zero random segments of sequences of features in training and scale up what is kept.
 
     The arguments are those of `DropBlock2d`, with one length as `block_size`.
@@ -386,7 +386,7 @@ class DropBlock1d(_DropBlockNd):
     _function = staticmethod(drop_block1d)
 
 
-class DropBlock3d(_DropBlockNd):
+class DropBlock3d(DropBlock):
     """Zero random cuboids of feature volumes in training and scale up what is kept.
 
     The arguments are those of `DropBlock2d`, with depth, height and width as `block_size`.
@@ -403,9 +403,6 @@ class DropBlock3d(_DropBlockNd):
 
     _axes = 3
     _function = staticmethod(drop_block3d)
-
-
-DropBlock = DropBlock1d | DropBlock2d | DropBlock3d  # for annotations and isinstance
 
 
 def paper_drop_block(p: float = 0.15, block_size: int = 7, *, inplace: bool = False) -> DropBlock2d:

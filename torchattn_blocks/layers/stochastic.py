@@ -13,6 +13,10 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from .._check import check_at_least, check_kind
 
+# What drops in training mode: dropout layers; modules that drop by themselves; and one that without
+# gradients skips its dropout layers unless it is in training mode.
+_DROP = (_DropoutNd, nn.MultiheadAttention, nn.RNNBase, nn.TransformerEncoderLayer)
+
 
 @contextmanager
 def monte_carlo(
@@ -22,17 +26,19 @@ def monte_carlo(
 
     From Gal & Ghahramani, "Dropout as a Bayesian approximation", ICML 2016: the outputs of several
     forward passes with dropout are samples, and their spread shows where the model is uncertain.
-    Inside the block dropout layers are in training mode: torch's own and `DropBlock2d`, which all
-    derive from one class of torch. All other modules are in evaluation mode, so that batch
-    normalisation uses its running statistics and does not change them. After the block, also after
-    an error, each module has its own mode back.
+    Inside the block everything of torch's that drops is in training mode, each module without its
+    children: dropout layers, `torch.nn.MultiheadAttention`, recurrent layers and
+    `torch.nn.TransformerEncoderLayer`; so are DropBlock layers. All other modules are in evaluation
+    mode, so that batch normalisation uses its running statistics and does not change them. After
+    the block, also after an error, each module has its own mode back.
 
     Args:
         model: A module with dropout layers. It may be wrapped, as by `torch.compile` and
             `torch.nn.parallel.DistributedDataParallel`.
         where: A function ``where(name, module)``, true for further modules to put into training
-            mode, each without its children. It is called for each module that is no dropout layer,
-            with the names of ``model.named_modules()``.
+            mode, each without its children: those that call `torch.nn.functional.dropout` with
+            their own mode, timm's DropPath, `torch.nn.RReLU`. It is called for each module that is
+            none of those above, with the names of ``model.named_modules()``.
 
     Returns:
         A context manager. Blocks can be nested; the inner one decides.
@@ -50,11 +56,6 @@ def monte_carlo(
         batch normalisation, therefore stay as they are. Modules that are added inside the block
         keep the mode they come with.
 
-        Modules that drop without a dropout layer are not found; name them in `where`: those that
-        call `torch.nn.functional.dropout` with their own mode, `torch.nn.MultiheadAttention`,
-        `torch.nn.LSTM`, timm's DropPath. So must be `torch.nn.TransformerEncoderLayer`, which in
-        evaluation mode without gradients skips its dropout layers.
-
     Example:
         >>> import torch
         >>> from torchattn_blocks import DropBlock2d, monte_carlo
@@ -71,7 +72,7 @@ def monte_carlo(
     before = [(module, module.training) for module in model.modules()]
     picked = where or (lambda name, module: False)
     inside = [
-        (module, isinstance(module, _DropoutNd) or bool(picked(name, module)))
+        (module, isinstance(module, _DROP) or bool(picked(name, module)))
         for name, module in model.named_modules()
     ]
     if not any(training for _, training in inside):
@@ -103,7 +104,7 @@ def mean_and_std(draw: Callable[[], Tensor], passes: int) -> tuple[Tensor, Tenso
         The mean and the standard deviation of each element, both with the shape and device of the
         tensors. The standard deviation divides by ``passes - 1``. Both are computed and returned in
         float64 for float64 tensors, else in float32: in half precision small deviations would
-        vanish.
+        vanish. So they do in float32 where they are below a millionth of the mean.
 
     Raises:
         TypeError: If `draw` is not callable or returns anything but floating-point tensors, or

@@ -93,8 +93,8 @@ def segment_monte_carlo(
     Raises:
         TypeError: If `image` is not an array of type uint8, or `passes` or `seed` is not an int.
         ValueError: If `image` is not of shape (H, W, 3), `fov` has another height or width or no
-            True pixel, `passes` is below 2, `seed` is below 0, or the network has no DropBlock with
-            `p` above 0.
+            True pixel, `passes` is below 2, `seed` is not from 0 to 2**63 - 1, or the network has
+            no DropBlock with `p` above 0.
 
     Example:
         >>> from torchattn_blocks.retina import load_pretrained, segment_monte_carlo, synthesize
@@ -104,7 +104,7 @@ def segment_monte_carlo(
         ((160, 150), (160, 150))
     """
     check_counts("segment_monte_carlo", 2, passes=passes)
-    check_counts("segment_monte_carlo", 0, seed=seed)
+    check_counts("segment_monte_carlo", 0, 2**63 - 1, seed=seed)
     check_drops("segment_monte_carlo", trained)
     model, settings = trained
     scaled = _scaled(image, fov, settings, "segment_monte_carlo")
