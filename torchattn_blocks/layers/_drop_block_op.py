@@ -5,10 +5,9 @@ the position alone. It is therefore its own transpose, and the reverse mode, the
 all higher derivatives are the operator itself, with the same arguments, on the gradient or tangent.
 Only the seed is kept for them, and the mask is painted again from it.
 
-Eager code runs an `autograd.Function`, which the transforms of `torch.func` understand. Compiled
-code, exported programs and tensors without data (meta, fake) see a custom operator. Torch lets one
-have the reverse mode and vmap alone, so inside other transforms it makes a mask, and torch's own
-product applies it.
+Eager code runs an `autograd.Function`. Compiled code, exported programs and tensors without data
+(meta, fake) see a custom operator. Torch lets one have the reverse mode and vmap alone, so in the
+transforms of `torch.func` and in forward mode it makes a mask, and torch's own product applies it.
 """
 
 import importlib
@@ -42,20 +41,17 @@ def drop_blocks(
 ) -> Tensor:
     """Drop blocks of `x`, shape (N, C, *size) or (C, *size); arguments checked by the caller."""
     options = (block_size, gamma, scale, channelwise)
-    if not _needs_operator(x):
-        differentiable = x.requires_grad and torch.is_grad_enabled()
-        if inplace and differentiable:
-            if x._is_view():  # torch refuses some, before it copies
-                return x.copy_(drop_blocks(x, seed, p, *options, inplace=False))
-            if x.is_leaf:  # what torch would raise, but before `x` is overwritten
-                raise RuntimeError(
-                    f"{_name(block_size)}: x is a leaf Variable that requires grad: it cannot be "
-                    "used with inplace=True"
-                )
-        function = _DropBlockInPlace if inplace else _DropBlock
-        # `apply` costs 20 microseconds.
-        run = function.apply if differentiable or _is_transformed() else function.forward
-        return run(x, seed, float(p), *options)
+    if _has_memory(x):
+        if not (x.requires_grad and torch.is_grad_enabled()):
+            return _dropped(x, seed, float(p), *options, inplace=inplace)
+        if inplace and x._is_view():  # torch refuses some views, before it copies
+            return x.copy_(drop_blocks(x, seed, p, *options, inplace=False))
+        if inplace and x.is_leaf:  # what torch would raise, but before `x` is overwritten
+            raise RuntimeError(
+                f"{_name(block_size)}: x is a leaf Variable that requires grad: it cannot be used "
+                "with inplace=True"
+            )
+        return _DropBlock.apply(x, inplace, seed, float(p), *options)  # type: ignore[no-untyped-call]
     _check_supported(x, _name(block_size))
     rate = _rate(p)
     if isinstance(x, FakeTensor) and not isinstance(seed, FakeTensor):  # its mode has ended
@@ -88,14 +84,18 @@ def _check_supported(x: Tensor, name: str) -> None:
         )
 
 
-def _needs_operator(x: Tensor) -> bool:
-    """Whether a graph is recorded, or `x` is no plain tensor with data of its own."""
-    return (
+def _has_memory(x: Tensor) -> bool:
+    """Whether eager code runs, and `x` is a plain tensor with memory that can be painted.
+
+    If not, a graph is recorded, a transform is at work, or `x` is fake, meta or of a subclass.
+    """
+    return not (
         torch.compiler.is_compiling()
         or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         or x.is_meta
         or type(x) not in (Tensor, nn.Parameter)
         or torch._is_functional_tensor(x)
+        or _is_transformed()
     )
 
 
@@ -156,69 +156,28 @@ class _DropBlock(torch.autograd.Function):
     """The operator in eager mode."""
 
     @staticmethod
-    def forward(x: Tensor, seed: Tensor, p: float, *options: Any) -> Tensor:
-        if _is_watched(x):
-            return drop_block_operator(x, seed, _rate(p), *options)
-        out = torch.empty_like(x)
-        _write(x, out, seed, p, *options)
-        return out
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, seed, *ctx.options = inputs
+    def forward(ctx: Any, x: Tensor, inplace: bool, seed: Tensor, *options: Any) -> Tensor:
+        if inplace:
+            ctx.mark_dirty(x)
         ctx.save_for_backward(seed)
-        ctx.save_for_forward(seed)
+        ctx.options = options
+        return _dropped(x, seed, *options, inplace=inplace)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (seed,) = ctx.saved_tensors
         grad_x = drop_blocks(grad, seed, *ctx.options, inplace=False)  # compiled, it may be
-        return grad_x, *[None] * (len(ctx.options) + 1)
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
-        (seed,) = ctx.saved_tensors
-        return _DropBlock.apply(tangent, seed, *ctx.options)  # type: ignore[no-untyped-call]
-
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple[int | None, ...], x: Tensor, seed: Tensor, *options: Any
-    ) -> tuple[Tensor, int]:
-        return _each(_DropBlock.apply, info, in_dims, x, seed, *options)
+        return grad_x, *[None] * (len(ctx.options) + 2)
 
 
-class _DropBlockInPlace(_DropBlock):
-    """The operator written into its own input."""
-
-    @staticmethod
-    def forward(x: Tensor, seed: Tensor, p: float, *options: Any) -> Tensor:
-        if _is_watched(x):
-            return x.copy_(drop_block_operator(x, seed, _rate(p), *options))
-        _write(x, x, seed, p, *options)
-        return x
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.mark_dirty(inputs[0])
-        _DropBlock.setup_context(ctx, inputs, output)
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
-        (seed,) = ctx.saved_tensors
-        return _DropBlockInPlace.apply(tangent, seed, *ctx.options)  # type: ignore[no-untyped-call]
-
-    @staticmethod
-    def vmap(  # type: ignore[override]
-        info: Any, in_dims: tuple[int | None, ...], x: Tensor, seed: Tensor, *options: Any
-    ) -> tuple[Tensor, int | None]:
-        if in_dims[0] is None:
-            raise ValueError(
-                f"{_name(options[1])}: inplace must be False under vmap where x is not mapped "
-                "over, got True"
-            )
-        dropped, _ = _DropBlock.vmap(info, in_dims, x, seed, *options)
-        x.copy_(dropped.movedim(0, in_dims[0]))
-        return x, in_dims[0]
+def _dropped(x: Tensor, seed: Tensor, p: float, *options: Any, inplace: bool) -> Tensor:
+    """The operator, run on memory."""
+    if _is_watched(x):
+        dropped = drop_block_operator(x, seed, _rate(p), *options)
+        return x.copy_(dropped) if inplace else dropped
+    out = x if inplace else torch.empty_like(x)
+    _write(x, out, seed, p, *options)
+    return out
 
 
 def _is_watched(x: Tensor) -> bool:
@@ -229,25 +188,17 @@ def _is_watched(x: Tensor) -> bool:
     return is_in_torch_dispatch_mode() or torch._C._functorch.is_legacy_batchedtensor(x)
 
 
-def _each(
-    drop: Callable[..., Tensor],
-    info: Any,
-    in_dims: tuple[int | None, ...],
-    x: Tensor,
-    seed: Tensor,
-    *rest: Any,
+@drop_block_operator.register_vmap
+def _(
+    info: Any, in_dims: tuple[int | None, ...], x: Tensor, seed: Tensor, *rest: Any
 ) -> tuple[Tensor, int]:
-    """The rule for vmap: a mask for each mapped element, from one seed for all or one for each."""
+    """A mask for each mapped element, from one seed for all or one for each."""
     xs = x.expand(info.batch_size, *x.shape) if in_dims[0] is None else x.movedim(in_dims[0], 0)
     if info.batch_size == 0:
         return torch.empty_like(xs), 0
     seeds = [seed] * info.batch_size if in_dims[1] is None else seed.unbind()
-    return torch.stack([drop(*pair, *rest) for pair in zip(xs, seeds, strict=True)]), 0
-
-
-@drop_block_operator.register_vmap
-def _(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Tensor, int]:
-    return _each(drop_block_operator, info, in_dims, *arguments)
+    pairs = zip(xs, seeds, strict=True)
+    return torch.stack([drop_block_operator(*pair, *rest) for pair in pairs]), 0
 
 
 def _write(

@@ -6,6 +6,7 @@ what a seed means: `draws_sparse` decides it by the mask alone, by fixed rules.
 """
 
 import math
+import threading
 from functools import lru_cache, reduce
 from typing import NamedTuple
 
@@ -42,6 +43,25 @@ def draw_blocks(mask: BlockMask, device: torch.device) -> "SparseBlocks | DenseB
     return DenseBlocks(mask, device)
 
 
+_local = threading.local()
+
+
+def _generator(seed: int) -> np.random.Generator:
+    """A generator started from `seed`, in the way of SFC64's author.
+
+    Each thread has one and starts it again: making one costs more than a few blocks do.
+    """
+    if not hasattr(_local, "numbers"):
+        _local.bits = np.random.SFC64(0)
+        _local.state = _local.bits.state
+        _local.numbers = np.random.Generator(_local.bits)
+    words = _local.state["state"]["state"]
+    words[:3], words[3] = seed, 1
+    _local.bits.state = _local.state
+    _local.bits.random_raw(12, output=False)
+    return _local.numbers
+
+
 class SparseBlocks:
     """A list of blocks.
 
@@ -51,10 +71,11 @@ class SparseBlocks:
     """
 
     def __init__(self, mask: BlockMask) -> None:
-        rng = np.random.Generator(np.random.SFC64(mask.seed))
+        rng = _generator(mask.seed)
         cells = math.prod(mask.cells)
         self.mask = mask
-        self._hits = rng.integers(0, cells, rng.poisson(cells * mask.intensity))
+        # A float64 below 1 times a whole number rounds to less than that number.
+        self._hits = (rng.random(rng.poisson(cells * mask.intensity)) * cells).astype(np.int64)
         self._starts: tuple[tuple[int, ...], Tensor] | None = None
 
     def zero_(self, out: Tensor) -> Tensor:
@@ -145,7 +166,7 @@ def _dense_seeds(mask: BlockMask, device: torch.device) -> Tensor:
         generator = torch.Generator(device).manual_seed(mask.seed)
         return torch.rand(mask.cells, generator=generator, device=device) < gamma
     # One random byte decides for all but one cell in 256; a second number decides the ties.
-    rng = np.random.Generator(np.random.SFC64(mask.seed))
+    rng = _generator(mask.seed)
     cells = math.prod(mask.cells)
     byte = rng.bit_generator.random_raw(cells // 8 + 1).view(np.uint8)[:cells]
     whole, fraction = divmod(gamma * 256, 1.0)

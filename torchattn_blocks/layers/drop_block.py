@@ -94,9 +94,9 @@ def drop_block2d(
         >>> x = torch.ones(1, 1, 4, 6)
         >>> y = drop_block2d(x, p=0.5, block_size=2, generator=torch.Generator().manual_seed(4))
         >>> y[0, 0]
-        tensor([[2., 0., 0., 0., 0., 0.],
-                [2., 0., 0., 0., 0., 0.],
-                [2., 2., 2., 0., 0., 2.],
+        tensor([[2., 2., 0., 0., 0., 2.],
+                [2., 0., 0., 0., 0., 2.],
+                [2., 0., 0., 0., 0., 2.],
                 [2., 2., 2., 0., 0., 2.]])
         >>> drop_block2d(x, p=0.5, block_size=2, training=False) is x
         True
@@ -138,8 +138,8 @@ def drop_block1d(
         >>> from torchattn_blocks.functional import drop_block1d
         >>> x = torch.ones(1, 2, 8)
         >>> drop_block1d(x, p=0.5, block_size=3, generator=torch.Generator().manual_seed(4))
-        tensor([[[2., 0., 0., 0., 0., 0., 0., 2.],
-                 [2., 2., 2., 2., 2., 2., 2., 2.]]])
+        tensor([[[2., 2., 0., 0., 0., 0., 0., 0.],
+                 [0., 0., 0., 0., 0., 2., 2., 2.]]])
     """
     return _drop_block(
         drop_block1d,
