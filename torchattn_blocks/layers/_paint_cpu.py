@@ -46,7 +46,7 @@ def draw_blocks(mask: BlockMask, device: torch.device) -> "SparseBlocks | DenseB
 _local = threading.local()
 
 
-def _generator(seed: int) -> np.random.Generator:
+def _generator(seed: int) -> "np.random.Generator":  # loads it when it is first needed
     """A generator started from `seed`, in the way of SFC64's author.
 
     Each thread has one and starts it again: making one costs more than a few blocks do.
