@@ -109,12 +109,12 @@ def ratio(row: dict) -> float:
     return row["ratio_of_fastest" if row["table"] == "sweep" else "ratio"]
 
 
-SUMMARY = {  # of the table of libraries in the README: name in the facts, and in the times
-    "torchattn_blocks": peers.OURS,
-    "torchattn_blocks, paper, batch": f"{peers.OURS}, paper, batch",
-    "torchvision": "torchvision",
-    "timm": "timm, couple_channels=False",
-    "dropblock": "dropblock",
+SUMMARY = {  # of the table of libraries in the README: name in the facts, in the times, addition
+    "torchattn_blocks": (peers.OURS, ""),
+    "torchattn_blocks, paper, batch": (f"{peers.OURS}, paper, batch", ""),
+    "torchvision": ("torchvision", ""),
+    "timm": ("timm, couple_channels=False", ", `couple_channels=False`"),
+    "dropblock": ("dropblock", ", one mask for all channels"),
 }
 
 
@@ -124,13 +124,13 @@ def summary(results: dict, facts: dict) -> str:
     level = [r for r in rows if r["table"] == "level" and r["passes"] == "forward+backward"]
     first, small = (2, 16, 592, 592), (8, 64, 56, 56)
     lines = []
-    for fact_name, time_name in SUMMARY.items():
+    for fact_name, (time_name, addition) in SUMMARY.items():
         mine = facts["facts"][fact_name]
         found = {tuple(row["shape"]): row for row in level if row["name"] == time_name}
-        version = facts["versions"].get(fact_name)
+        version = facts["versions"].get(fact_name, "")
         lines.append(
             [
-                f"{time_name} {version}" if version else time_name,
+                f"{fact_name} {version}".strip() + addition,
                 *(mine[f"keeps, asked 0.85, {s}x{s}"] for s in (7, 14, 592)),
                 mine["float16, mean of the output, 1,048,576 ones"],
                 significant(ratio(found[first])),
