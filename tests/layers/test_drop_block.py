@@ -251,6 +251,7 @@ def test_bad_arguments(error, arguments, message):
 @pytest.mark.parametrize(
     ("error", "x", "message"),
     [
+        (ValueError, torch.ones(1, 1, 1, 4, 4), "4 dimensions"),
         (ValueError, torch.ones(4, 4), r"4 .* \(N, C, H, W\) or 3 \(C, H, W\), got \(4, 4\)"),
         (
             TypeError,
@@ -309,6 +310,15 @@ def test_inplace_on_a_part_is_seen_by_the_whole():
     assert torch.equal(grad[:, :2] != 0, y[:, :2] != 0)
     assert (y[:, :2] == 0).any()
     assert torch.equal(y[:, 2:], x[:, 2:])
+
+
+def test_inplace_the_input_itself_has_the_gradient():
+    x = torch.randn(2, 4, 9, 9, requires_grad=True)
+    h = x * 1
+    assert drop_block2d(h, 0.3, 3, inplace=True) is h
+    (grad,) = torch.autograd.grad(h.sum(), x)  # what uses h, and not the output
+    assert torch.equal(grad != 0, h != 0)
+    assert (grad == 0).any()
 
 
 def test_inplace_is_noticed_by_autograd():

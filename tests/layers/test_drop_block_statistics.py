@@ -89,11 +89,12 @@ def test_constant_scales_what_is_kept_as_dropout_does():
     assert set(y.unique().tolist()) == {0.0, torch.tensor(1 / 0.7).item()}
 
 
-@given(st.integers(0, 2**32))
+@given(seed=st.integers(0, 2**32), channelwise=st.booleans())
 @settings(max_examples=50)
-def test_batch_keeps_the_mean_multiplier_at_one_unless_all_is_dropped(seed):
+def test_batch_keeps_the_mean_multiplier_at_one_unless_all_is_dropped(seed, channelwise):
     x = torch.ones(1, 2, 4, 4, dtype=torch.float64)
-    y = drop_block2d(x, 0.6, 3, scale="batch", generator=seeded(seed))
+    options = {"scale": "batch", "channelwise": channelwise}
+    y = drop_block2d(x, 0.6, 3, **options, generator=seeded(seed))
     assert y.mean() == pytest.approx(1, abs=1e-12) or y.count_nonzero() == 0
 
 

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from torchattn_blocks import DropBlock2d, DropSchedule
+from torchattn_blocks import DropBlock1d, DropBlock2d, DropBlock3d, DropSchedule
 
 
 def model(*rates):
@@ -309,3 +309,10 @@ def test_a_bad_state_is_refused_and_changes_nothing(error, state, message):
     with pytest.raises(error, match=f"^DropSchedule: .*{message}"):
         schedule.load_state_dict(state)
     assert (schedule.state_dict(), schedule.get_last_p()) == before
+
+
+def test_layers_of_every_number_of_axes_move():
+    model = nn.Sequential(DropBlock1d(0.3), DropBlock2d(0.2), DropBlock3d(0.1))
+    schedule = DropSchedule(model, start=0.0, stop=None, steps=2)
+    schedule.step()
+    assert [layer.p for layer in model] == [0.15, 0.1, 0.05]
