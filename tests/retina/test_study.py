@@ -418,9 +418,19 @@ SMALL = """
 """
 
 
-def test_a_study_trains_scores_and_tabulates(command, images, grid, tmp_path, monkeypatch):
-    for name in ("last-flips", "best", "best-flips"):  # each costs the start of a program
-        monkeypatch.delitem(EVALUATIONS, name)
+@pytest.fixture
+def one_evaluation():
+    """Each costs the start of a program. Afterwards all are there again, in their order."""
+    whole = dict(EVALUATIONS)
+    for name in ("last-flips", "best", "best-flips"):
+        del EVALUATIONS[name]
+    yield
+    EVALUATIONS.clear()
+    EVALUATIONS.update(whole)
+
+
+@pytest.mark.usefixtures("one_evaluation")
+def test_a_study_trains_scores_and_tabulates(command, images, grid, tmp_path):
     study = ["study", grid(SMALL), "--folder", images, "--out", tmp_path / "out", "--jobs", 2]
     assert command(*study, "--max-time", "0:00:00") == "No run has scores yet.\n"
     out = command(*study)

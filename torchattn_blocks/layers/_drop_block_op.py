@@ -1,9 +1,9 @@
 """The operator behind DropBlock, for any number of spatial axes.
 
 It is linear in `x`: each element is multiplied by a number that depends on the seed, the rate and
-the position alone. It is therefore its own transpose, and the reverse mode, the forward mode and
-all higher derivatives are the operator itself, with the same arguments, on the gradient or tangent.
-Only the seed is kept for them, and the mask is painted again from it.
+the position alone. It is therefore its own transpose: the backward pass, and all higher
+derivatives, are the operator itself, with the same arguments, on the gradient. Only the seed is
+kept for them, and the mask is painted again from it.
 
 Eager code runs an `autograd.Function`. Compiled code, exported programs and tensors without data
 (meta, fake) see a custom operator. Torch lets one have the reverse mode and vmap alone, so in the

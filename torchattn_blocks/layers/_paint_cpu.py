@@ -93,35 +93,48 @@ class SparseBlocks:
 
     def _fill(self, out: Tensor, value: float) -> Tensor:
         stride = out.stride()
-        runs = _runs(self.mask.block, stride)
+        layout = _layout(self.mask.shape, self.mask.block, stride)
         if self._starts is None or self._starts[0] != stride:  # else as in the last tensor
-            index = np.unravel_index(self._hits, self.mask.cells)
-            first = sum(i * s for i, s in zip(index, stride, strict=True))
-            starts = torch.from_numpy(np.add.outer(first, runs.starts).ravel())
+            first = self._hits * stride[-1]
+            for cells, jump in layout.jumps:
+                first += self._hits // cells * jump
+            starts = torch.from_numpy(np.add.outer(first, layout.starts).ravel())
             self._starts = (stride, starts)
-        # A view with a row for each address at which a run may start. Its rows overlap in memory.
-        extent = 1 + sum((n - 1) * s for n, s in zip(out.shape, stride, strict=True))
-        rows = (extent - (runs.length - 1) * runs.stride, runs.length)
-        out.as_strided(rows, (1, runs.stride)).index_fill_(0, self._starts[1], value)
+        runs = out.as_strided(layout.runs, (1, layout.stride))
+        runs.index_fill_(0, self._starts[1], value)
         return out
 
 
-class _Runs(NamedTuple):
-    """A block in memory: runs of elements at equal distances, and where each run starts."""
+class _Layout(NamedTuple):
+    """Cells and blocks in memory.
 
+    A cell lies at its number times the last stride, plus a jump for each time that so many cells
+    have been passed: at the end of a row, say. A block is made of runs of elements at equal
+    distances. `runs` is the shape of a view with a row for each address at which a run may start.
+    Its rows overlap in memory.
+    """
+
+    jumps: tuple[tuple[int, int], ...]
     starts: NDArray[np.int64]
-    length: int
+    runs: tuple[int, int]
     stride: int
 
 
 @lru_cache(maxsize=1024)
-def _runs(block: tuple[int, ...], stride: tuple[int, ...]) -> _Runs:
+def _layout(shape: tuple[int, ...], block: tuple[int, ...], stride: tuple[int, ...]) -> _Layout:
+    jumps, passed = [], 1
+    cells = [s - b + 1 for s, b in zip(shape, block, strict=True)]
+    for axis in reversed(range(1, len(shape))):
+        passed *= cells[axis]
+        jumps.append((passed, stride[axis - 1] - cells[axis] * stride[axis]))
     axes = sorted((s, b) for s, b in zip(stride, block, strict=True) if b > 1)
     step, length = axes.pop(0) if axes else (1, 1)
     while axes and axes[0][0] == step * length:  # the next axis continues the run
         length *= axes.pop(0)[1]
     starts = reduce(np.add.outer, [np.arange(b) * s for s, b in axes], np.zeros(1, np.int64))
-    return _Runs(starts.ravel(), length, step)
+    extent = 1 + sum((n - 1) * s for n, s in zip(shape, stride, strict=True))
+    runs = (extent - (length - 1) * step, length)
+    return _Layout(tuple(jump for jump in jumps if jump[1]), starts.ravel(), runs, step)
 
 
 class DenseBlocks:
