@@ -20,15 +20,17 @@ REPEATS = 9
 
 
 def cost(block: int, gamma: float, *, sparse: bool) -> float:
-    """Median seconds of painting one mask."""
+    """Median seconds of painting one mask, without the product that goes with it."""
     out = torch.ones(SHAPE, dtype=torch.bfloat16)
     times = []
     for seed in range(REPEATS + 2):
         mask = BlockMask(SHAPE, (1, 1, block, block), -math.log1p(-gamma), seed)
         start = time.perf_counter()
         blocks = SparseBlocks(mask) if sparse else DenseBlocks(mask, out.device)
-        blocks.zero_(out)
-        times.append(time.perf_counter() - start)
+        blocks.drop(out, 1.0, out)
+        end = time.perf_counter()
+        torch.mul(out, 1.0, out=out)
+        times.append(2 * end - start - time.perf_counter())
     return statistics.median(times[2:])
 
 

@@ -54,8 +54,12 @@ def cover(size, block):
     return count
 
 
+def zeroed(blocks, x):
+    return blocks.drop(x, 1.0, x)
+
+
 def painted(mask, draw=either):
-    return 1 - draw(mask).zero_(torch.ones(mask.shape))
+    return 1 - zeroed(draw(mask), torch.ones(mask.shape))
 
 
 @BOTH_WAYS
@@ -77,15 +81,15 @@ def test_the_same_in_every_memory_format(draw):
     mask = BlockMask((2, 3, 8, 6), (1, 1, 3, 2), 0.1, 5)
     expected = painted(mask, draw)
     channels_last = torch.ones(mask.shape).contiguous(memory_format=torch.channels_last)
-    assert torch.equal(draw(mask).zero_(channels_last), 1 - expected)
+    assert torch.equal(zeroed(draw(mask), channels_last), 1 - expected)
     inside = torch.ones(4, 6, 10, 9)[1:3, ::2, 1:9, 2:8]
-    assert torch.equal(draw(mask).zero_(inside), 1 - expected)
+    assert torch.equal(zeroed(draw(mask), inside), 1 - expected)
 
 
 def test_a_slice_is_painted_and_nothing_beside_it():
     whole = torch.ones(4, 6, 10, 9)
     mask = BlockMask((2, 3, 8, 6), (1, 1, 3, 2), 0.3, 5)
-    either(mask).zero_(whole[1:3, ::2, 1:9, 2:8])
+    zeroed(either(mask), whole[1:3, ::2, 1:9, 2:8])
     assert (whole == 0).sum() == painted(mask).sum() > 0
 
 
@@ -96,7 +100,7 @@ def test_zeroes_whatever_is_there(draw, value, shape):
     mask = BlockMask(shape, (1, 1, 3, 2), 0.1, 5)
     dropped = painted(mask, draw).bool().expand(2, 3, 8, 6)
     assert 0 < dropped.sum() < dropped.numel()
-    out = draw(mask).zero_(torch.full((2, 3, 8, 6), value))
+    out = zeroed(draw(mask), torch.full((2, 3, 8, 6), value))
     torch.testing.assert_close(
         out, torch.full_like(out, value).masked_fill(dropped, 0), equal_nan=True
     )
@@ -171,7 +175,7 @@ def test_counts_what_it_paints(draw, block):
     for before in (None, torch.channels_last):
         blocks = draw(mask)
         if before:  # what is remembered of one memory layout does not serve another
-            blocks.zero_(torch.ones(mask.shape).contiguous(memory_format=before))
+            zeroed(blocks, torch.ones(mask.shape).contiguous(memory_format=before))
         assert blocks.count() == int(painted(mask, draw).sum()) > 0
 
 
@@ -192,15 +196,15 @@ GOLDEN = {
     "(1, 1, 7, 7) 40 sparse": "22dd43729cc6",
     "(1, 3, 2, 5) 16 sparse": "8782b2bd0200",
     "(1, 3, 2, 5) 40 sparse": "7e8095dcde94",
-    "(1, 1, 1, 1) 16 dense": "b766b20f2f6b",
-    "(1, 1, 1, 1) 40 dense": "b4f9cf2a7971",
+    "(1, 1, 1, 1) 16 dense": "d94f8e0baa60",
+    "(1, 1, 1, 1) 40 dense": "2b1b9e4b75a6",
 }
 
 
 def test_a_seed_means_one_mask_on_every_cpu():
     """Golden: changing how masks are drawn, or which draw draws, changes users' experiments."""
     found = {}
-    for block, intensity in [((1, 1, 7, 7), 0.003), ((1, 3, 2, 5), 0.05), ((1, 1, 1, 1), 0.1)]:
+    for block, intensity in [((1, 1, 7, 7), 0.003), ((1, 3, 2, 5), 0.05), ((1, 1, 1, 1), 0.7)]:
         for size in (16, 40):
             mask = BlockMask((2, 3, size, size), block, intensity, 12345)
             pixels = painted(mask).to(torch.uint8).numpy().tobytes()

@@ -228,8 +228,7 @@ def _write(
     shape = (*planes, *size) if channelwise else (*planes[:-1], 1, *size)
     mask = BlockMask(shape, (*[1] * len(planes), *block), intensity, int(seed))
     blocks = draw_blocks(mask, x.device)
-    torch.mul(x, SCALE[scale](x, blocks, p, axes), out=out)
-    blocks.zero_(out)
+    blocks.drop(x, SCALE[scale](x, blocks, p, axes), out)
 
 
 @lru_cache(maxsize=1)
