@@ -158,7 +158,8 @@ def test_torch_func(row):
 @one_row_a_family("unet")
 def test_linearize(row):
     layer = without_running_statistics(made(row, dtype=torch.float64))
-    x, t = row.image(2, 3, 6, 5, dtype=torch.float64), torch.ones(2, 3, 6, 5, dtype=torch.float64)
+    x = row.image(2, 3, 6, 5, dtype=torch.float64)
+    t = torch.ones_like(x)
     y, linear = seeded(torch.func.linearize, layer, x)
     assert torch.equal(y, seeded(layer, x.clone()))
     _, expected = seeded(lambda: torch.func.jvp(layer, (x,), (t,)))
