@@ -148,6 +148,17 @@ def test_dtypes(scale, dtype):
     torch.testing.assert_close(z.float(), y, rtol=2 * torch.finfo(dtype).eps + 1e-6, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("channelwise", [True, False])
+@pytest.mark.parametrize(("p", "block_size"), [(0.3, 3), (0.7, 1)], ids=["sparse", "dense"])
+def test_half_precision_rounds_the_output_and_not_the_factor(dtype, channelwise, p, block_size):
+    x = torch.randn(2, 3, 30, 30, generator=seeded()).to(dtype)
+    y = drop_block2d(x, p, block_size, channelwise=channelwise)
+    expected = (x.float() * (1 / (1 - p))).to(dtype)
+    assert torch.equal(y, expected.where(y != 0, 0))
+    assert 0 < (y == 0).sum() < y.numel()
+
+
 @every_scale
 def test_memory_format_is_kept(scale):
     x = torch.randn(2, 4, 9, 8)
