@@ -148,6 +148,27 @@ def test_dtypes(scale, dtype):
     torch.testing.assert_close(z.float(), y, rtol=2 * torch.finfo(dtype).eps + 1e-6, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("channelwise", [True, False])
+@pytest.mark.parametrize("size", [(7, 7), (7, 64), (64, 7)], ids=str)
+@every_scale
+def test_rates_that_hit_most_blocks_of_whole_axes(dtype, channelwise, size, scale):
+    """Where blocks are drawn densely and span an axis, the mask is smaller than the map."""
+    p, x = 0.77, torch.ones(8, 16, *size, dtype=dtype)
+    y = drop_block2d(x, p, 7, scale=scale, channelwise=channelwise, generator=seeded(1))
+    same = drop_block2d(x.float(), p, 7, scale="none", channelwise=channelwise, generator=seeded(1))
+    assert torch.equal(y != 0, same != 0)
+    assert 0 < (y == 0).sum() < y.numel()
+
+
+def test_inplace_where_the_negative_bit_is_set():
+    z = torch.randn(1, 4, 40, 40, dtype=torch.complex64).conj().imag
+    assert z.is_neg()
+    expected = drop_block2d(z.clone(), 0.3, 3, generator=seeded(3))
+    assert torch.equal(drop_block2d(z, 0.3, 3, inplace=True, generator=seeded(3)), expected)
+    assert torch.equal(z, expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("channelwise", [True, False])
 @pytest.mark.parametrize(("p", "block_size"), [(0.3, 3), (0.7, 1)], ids=["sparse", "dense"])

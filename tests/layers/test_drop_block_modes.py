@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -12,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.testing._internal.two_tensor import TwoTensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from torchattn_blocks import DropBlock2d
 from torchattn_blocks.functional import drop_block2d
@@ -138,6 +140,22 @@ def test_a_subclass_that_wraps_tensors_comes_back():
     assert isinstance(y, TwoTensor)
     assert 0.1 < dropped(y.a) < 0.5
     assert torch.equal(y.b, 2 * y.a)
+
+
+class Seen(TorchDispatchMode):
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names = [*getattr(self, "names", []), str(function)]
+        return function(*args, **kwargs or {})
+
+
+def test_a_mode_sees_the_operator_whatever_other_threads_do():
+    first, second = Seen(), Seen()
+    with ThreadPoolExecutor(1) as other:
+        other.submit(first.__enter__).result()
+        with second:
+            other.submit(first.__exit__, None, None, None).result()
+            drop_block2d(ones(), 0.3, 3)
+    assert "torchattn_blocks.drop_block.default" in second.names
 
 
 def test_compiled_autograd():

@@ -21,7 +21,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from .._check import check_rate
 from ._block_mask import INTENSITY, BlockMask, position_scale
@@ -172,7 +171,7 @@ class _DropBlock(torch.autograd.Function):
 
 def _dropped(x: Tensor, seed: Tensor, p: float, *options: Any, inplace: bool) -> Tensor:
     """The operator, run on memory."""
-    if _is_watched(x):
+    if _is_watched(x) or (inplace and x.is_neg()):  # torch would write into a copy of its own
         dropped = drop_block_operator(x, seed, _rate(p), *options)
         return x.copy_(dropped) if inplace else dropped
     out = x if inplace else torch.empty_like(x)
@@ -185,7 +184,8 @@ def _is_watched(x: Tensor) -> bool:
 
     Such are fake tensors, and those of autograd's ``is_grads_batched``.
     """
-    return is_in_torch_dispatch_mode() or torch._C._functorch.is_legacy_batchedtensor(x)
+    modes = torch._C._len_torch_dispatch_stack()  # of this thread
+    return modes > 0 or torch._C._functorch.is_legacy_batchedtensor(x)
 
 
 @drop_block_operator.register_vmap

@@ -89,7 +89,7 @@ class SparseBlocks:
         return int(np.count_nonzero(self._mask().numpy()))
 
     def _mask(self) -> Tensor:
-        return self._fill(torch.zeros(self.mask.shape, dtype=torch.bool), True)
+        return self._fill(torch.zeros(self.mask.shape, dtype=torch.bool, device="cpu"), True)
 
     def _fill(self, out: Tensor, value: float) -> Tensor:
         stride = out.stride()
@@ -171,7 +171,8 @@ def drop_where(dropped: Tensor, x: Tensor, factor: float | Tensor, out: Tensor) 
     # On a CPU a product costs a third of `masked_fill_`.
     kept = dropped.logical_not().to(x.dtype)
     if x.dtype.itemsize >= 4:
-        torch.mul(x, kept.mul_(factor), out=out)
+        kept = kept * factor if isinstance(factor, Tensor) else kept.mul_(factor)
+        torch.mul(x, kept, out=out)
     else:  # where a factor on its own would be rounded
         torch.mul(x, kept, out=out).mul_(factor)
     if not out.sum(dtype=torch.promote_types(out.dtype, torch.float32)).isfinite():
