@@ -101,19 +101,8 @@ def drop_block2d(
         >>> drop_block2d(x, p=0.5, block_size=2, training=False) is x
         True
     """
-    return _drop_block(
-        drop_block2d,
-        2,
-        x,
-        p,
-        block_size,
-        training,
-        gamma=gamma,
-        scale=scale,
-        channelwise=channelwise,
-        inplace=inplace,
-        generator=generator,
-    )
+    options = (gamma, scale, channelwise, inplace, generator)
+    return _drop_block(drop_block2d, 2, x, p, block_size, training, *options)
 
 
 def drop_block1d(
@@ -141,19 +130,8 @@ def drop_block1d(
         tensor([[[2., 2., 0., 0., 0., 0., 0., 0.],
                  [0., 0., 0., 0., 0., 2., 2., 2.]]])
     """
-    return _drop_block(
-        drop_block1d,
-        1,
-        x,
-        p,
-        block_size,
-        training,
-        gamma=gamma,
-        scale=scale,
-        channelwise=channelwise,
-        inplace=inplace,
-        generator=generator,
-    )
+    options = (gamma, scale, channelwise, inplace, generator)
+    return _drop_block(drop_block1d, 1, x, p, block_size, training, *options)
 
 
 def drop_block3d(
@@ -179,19 +157,8 @@ def drop_block3d(
         >>> drop_block3d(torch.ones(2, 4, 8, 32, 32), p=0.2, block_size=(2, 5, 5)).shape
         torch.Size([2, 4, 8, 32, 32])
     """
-    return _drop_block(
-        drop_block3d,
-        3,
-        x,
-        p,
-        block_size,
-        training,
-        gamma=gamma,
-        scale=scale,
-        channelwise=channelwise,
-        inplace=inplace,
-        generator=generator,
-    )
+    options = (gamma, scale, channelwise, inplace, generator)
+    return _drop_block(drop_block3d, 3, x, p, block_size, training, *options)
 
 
 def _drop_block(
@@ -201,7 +168,6 @@ def _drop_block(
     p: float | Tensor,
     block_size: int | tuple[int, ...],
     training: bool,
-    *,
     gamma: Gamma,
     scale: Scale,
     channelwise: bool,
