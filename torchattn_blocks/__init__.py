@@ -6,7 +6,13 @@ __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
     from . import functional as functional
-    from .layers.attention import SpatialAttention as SpatialAttention
+    from .layers.attention.channel import CBAM as CBAM
+    from .layers.attention.channel import ChannelAttention as ChannelAttention
+    from .layers.attention.eca import EfficientChannelAttention as EfficientChannelAttention
+    from .layers.attention.gate import AttentionGate as AttentionGate
+    from .layers.attention.spatial import SpatialAttention as SpatialAttention
+    from .layers.attention.squeeze_excite import ConcurrentSqueezeExcite as ConcurrentSqueezeExcite
+    from .layers.attention.squeeze_excite import SqueezeExcite as SqueezeExcite
     from .layers.drop_block import DropBlock1d as DropBlock1d
     from .layers.drop_block import DropBlock2d as DropBlock2d
     from .layers.drop_block import DropBlock3d as DropBlock3d
@@ -31,7 +37,13 @@ else:
         __name__,
         {
             "functional": ".functional",
-            "SpatialAttention": ".layers.attention",
+            "CBAM": ".layers.attention.channel",
+            "ChannelAttention": ".layers.attention.channel",
+            "EfficientChannelAttention": ".layers.attention.eca",
+            "AttentionGate": ".layers.attention.gate",
+            "SpatialAttention": ".layers.attention.spatial",
+            "ConcurrentSqueezeExcite": ".layers.attention.squeeze_excite",
+            "SqueezeExcite": ".layers.attention.squeeze_excite",
             "DropBlock1d": ".layers.drop_block",
             "DropBlock2d": ".layers.drop_block",
             "DropBlock3d": ".layers.drop_block",

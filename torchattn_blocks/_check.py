@@ -8,33 +8,41 @@ import torch
 from torch import Tensor
 
 
-def check_map(x: object, owner: str, channels: int | None = None) -> None:
-    """Raise unless `x` is a floating-point tensor (N, C, H, W), with C = `channels` if given.
+def check_map(
+    x: object, owner: str, channels: int | None = None, spatial_dims: int = 2, name: str = "x"
+) -> None:
+    """Raise unless `x` is a floating-point tensor (N, C, *size), with C = `channels` if given.
 
     An FX proxy passes: it has no shape while a graph is recorded.
     """
     if hasattr(x, "__torch_function__") and not isinstance(x, Tensor):
         return
-    x = _check_floating(x, owner)
-    if x.dim() != 4:
-        raise ValueError(f"{owner}: x must have 4 dimensions (N, C, H, W), got {tuple(x.shape)}")
+    x = _check_floating(x, owner, name)
+    if x.dim() != spatial_dims + 2:
+        expected = f"{spatial_dims + 2} dimensions (N, C, {_size(spatial_dims)})"
+        raise ValueError(f"{owner}: {name} must have {expected}, got {tuple(x.shape)}")
     if channels is not None and x.shape[1] != channels:
-        raise ValueError(f"{owner}: x must have {channels} channels, got shape {tuple(x.shape)}")
+        got = f"got shape {tuple(x.shape)}"
+        raise ValueError(f"{owner}: {name} must have {channels} channels, {got}")
 
 
 def check_features(x: object, owner: str, axes: int) -> None:
     """Raise unless `x` is a floating-point tensor (N, C, *size) or (C, *size) with `axes` sizes."""
     x = _check_floating(x, owner)
     if x.dim() not in (axes + 1, axes + 2):
-        size = ", ".join("DHW"[-axes:] if axes > 1 else "L")
+        size = _size(axes)
         expected = f"{axes + 2} dimensions (N, C, {size}) or {axes + 1} (C, {size})"
         raise ValueError(f"{owner}: x must have {expected}, got {tuple(x.shape)}")
 
 
-def _check_floating(x: object, owner: str) -> Tensor:
+def _size(axes: int) -> str:
+    return ", ".join("DHW"[-axes:] if axes > 1 else "L")
+
+
+def _check_floating(x: object, owner: str, name: str = "x") -> Tensor:
     if not isinstance(x, Tensor) or not x.is_floating_point():
         kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(f"{owner}: x must be a floating-point tensor, got {kind}")
+        raise TypeError(f"{owner}: {name} must be a floating-point tensor, got {kind}")
     return x
 
 
@@ -45,6 +53,21 @@ def check_at_least(owner: str, least: int, **numbers: int) -> None:
             raise TypeError(f"{owner}: {name} must be an int, got {number!r}")
         if number < least:
             raise ValueError(f"{owner}: {name} must be at least {least}, got {number}")
+
+
+def check_spatial_dims(owner: str, spatial_dims: int) -> None:
+    """Raise unless `spatial_dims` is 1, 2 or 3: torch's convolutions have no more."""
+    check_at_least(owner, 1, spatial_dims=spatial_dims)
+    if spatial_dims > 3:
+        raise ValueError(f"{owner}: spatial_dims must be at most 3, got {spatial_dims}")
+
+
+def check_odd(owner: str, **numbers: int) -> None:
+    """Raise unless each number is an odd int, at least 1."""
+    check_at_least(owner, 1, **numbers)
+    for name, number in numbers.items():
+        if number % 2 == 0:
+            raise ValueError(f"{owner}: {name} must be odd, got {number}")
 
 
 def check_choice(owner: str, choices: Iterable[str], **values: str) -> None:

@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-Conv = TypeVar("Conv", bound=nn.Conv2d | nn.ConvTranspose2d)
+Conv = TypeVar("Conv", bound=nn.modules.conv._ConvNd)
 
 
 def start_with(rule: Callable[[Tensor], object], conv: Conv) -> Conv:

@@ -8,12 +8,18 @@ import torch
 from torch import nn
 
 from torchattn_blocks import (
+    CBAM,
     RSAB,
+    AttentionGate,
+    ChannelAttention,
+    ConcurrentSqueezeExcite,
     DropBlock1d,
     DropBlock2d,
     DropBlock3d,
+    EfficientChannelAttention,
     PreActResidual,
     SpatialAttention,
+    SqueezeExcite,
     backbone,
     backbone_dropblock,
     rsan,
@@ -49,6 +55,17 @@ class Row(NamedTuple):
         return {2 + axis: torch.export.Dim.DYNAMIC for axis in range(self.axes)}
 
 
+class GatedByItself(nn.Module):
+    """An attention gate as a layer of one input, whose gate has other sizes than its skip."""
+
+    def __init__(self, **options: int) -> None:
+        super().__init__()
+        self.gate = AttentionGate(3, 3, **options)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.gate(x[..., ::2], x)
+
+
 WRITES = "it writes into what its children return, as it was asked to"
 SMALL = {"widths": (4, 6), "p": 0.3, "block_size": 2}
 ROWS = [
@@ -60,6 +77,18 @@ ROWS = [
     Row("DropBlock3d", lambda: DropBlock3d(0.3, (2, 3, 3), scale="none"), axes=3),
     Row("SpatialAttention", SpatialAttention),
     Row("SpatialAttention-bias", lambda: SpatialAttention(kernel_size=3, bias=True)),
+    Row("SpatialAttention-norm", lambda: SpatialAttention(norm=nn.BatchNorm2d)),
+    Row("SpatialAttention-1d", lambda: SpatialAttention(spatial_dims=1), axes=1),
+    Row("SpatialAttention-3d", lambda: SpatialAttention(spatial_dims=3, kernel_size=3), axes=3),
+    Row("ChannelAttention", lambda: ChannelAttention(3)),
+    Row("ChannelAttention-3d", lambda: ChannelAttention(3, bias=True, spatial_dims=3), axes=3),
+    Row("CBAM", lambda: CBAM(3)),
+    Row("SqueezeExcite", lambda: SqueezeExcite(3)),
+    Row("SqueezeExcite-1d", lambda: SqueezeExcite(3, reduction=1, spatial_dims=1), axes=1),
+    Row("EfficientChannelAttention", lambda: EfficientChannelAttention(3, kernel_size=3)),
+    Row("ConcurrentSqueezeExcite", lambda: ConcurrentSqueezeExcite(3)),
+    Row("AttentionGate", GatedByItself),
+    Row("AttentionGate-3d", lambda: GatedByItself(spatial_dims=3), axes=3),
     Row("PreActResidual", lambda: PreActResidual(3)),
     Row("PreActResidual-wider", lambda: PreActResidual(3, 5), 5),
     Row("RSAB", lambda: RSAB(3)),
@@ -84,7 +113,7 @@ both_modes = pytest.mark.parametrize("training", [True, False], ids=["train", "e
 
 def one_row_a_family(network: str = "rsan") -> pytest.MarkDecorator:
     """A row of each layer, and one network; the others are slow."""
-    chosen = {"DropBlock2d", "SpatialAttention", "RSAB", network}
+    chosen = {"DropBlock2d", "SpatialAttention", "CBAM", "AttentionGate", "RSAB", network}
     rows = [
         pytest.param(row, id=row.name, marks=() if row.name in chosen else pytest.mark.slow)
         for row in ROWS

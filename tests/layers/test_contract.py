@@ -33,7 +33,7 @@ from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.checkpoint import checkpoint
 
-from torchattn_blocks import DropBlock2d, SpatialAttention, layers, models, rsan
+from torchattn_blocks import ChannelAttention, DropBlock2d, SpatialAttention, layers, models, rsan
 from torchattn_blocks.functional import drop_block2d, spatial_attention
 from torchattn_blocks.layers.drop_block import DropBlock
 
@@ -82,12 +82,16 @@ class Textbook(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if isinstance(self.layer, DropBlock):
             return x * self.layer(torch.ones_like(x, dtype=torch.float64)).to(x.dtype)
+        if isinstance(self.layer, ChannelAttention):
+            values = x.flatten(2)
+            logits = self.layer.excite(values.max(2).values) + self.layer.excite(values.mean(2))
+            return x * torch.sigmoid(logits.reshape(*x.shape[:2], *[1] * (x.dim() - 2)))
         summary = torch.cat([x.max(1, keepdim=True).values, x.mean(1, keepdim=True)], 1)
-        return x * torch.sigmoid(self.layer.conv(summary))
+        return x * torch.sigmoid(self.layer.norm(self.layer.conv(summary)))
 
 
 def in_textbook_form(layer: nn.Module) -> nn.Module:
-    if isinstance(layer, DropBlock | SpatialAttention):
+    if isinstance(layer, DropBlock | SpatialAttention | ChannelAttention):
         return Textbook(layer)
     for name, child in layer.named_children():
         setattr(layer, name, in_textbook_form(child))
@@ -235,7 +239,7 @@ def test_traces_with_fx(row):
     traced.eval()
     layer.eval()
     for shape in ((2, 3, 12, 10), (1, 3, 9, 15)):
-        assert torch.equal(traced(row.image(*shape)), layer(row.image(*shape)))
+        torch.testing.assert_close(traced(row.image(*shape)), layer(row.image(*shape)))
     x = row.image(2, 3, 40, 40)
     for graph in (traced, torch.fx.symbolic_trace(layer.train())):
         graph.train()
@@ -376,11 +380,11 @@ def test_bad_input(row):
     owner = name if name[0].isupper() else "UNet"
     owner = owner.replace("DropBlock", "drop_block")
     x = row.image()
-    with pytest.raises(ValueError, match=f"{owner}: x must have {x.dim()} dimensions"):
+    with pytest.raises(ValueError, match=f"{owner}: (x|gate) must have {x.dim()} dimensions"):
         layer(x[0, 0])
-    with pytest.raises(TypeError, match=f"{owner}: x must be a floating-point tensor, got"):
+    with pytest.raises(TypeError, match=f"{owner}: (x|gate) must be a floating-point tensor, got"):
         layer(np.ones(x.shape))
-    with pytest.raises(TypeError, match=rf"{owner}: x must be .*, got torch\.int64"):
+    with pytest.raises(TypeError, match=rf"{owner}: (x|gate) must be .*, got torch\.int64"):
         layer(x.to(torch.int64))
 
 

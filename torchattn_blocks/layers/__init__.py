@@ -1,14 +1,28 @@
 """The layers, one idea a file."""
 
-from .attention import SpatialAttention
+from .attention import (
+    CBAM,
+    AttentionGate,
+    ChannelAttention,
+    ConcurrentSqueezeExcite,
+    EfficientChannelAttention,
+    SpatialAttention,
+    SqueezeExcite,
+)
 from .drop_block import DropBlock1d, DropBlock2d, DropBlock3d
 from .residual import RSAB, PreActResidual
 
 __all__ = [
+    "CBAM",
     "RSAB",
+    "AttentionGate",
+    "ChannelAttention",
+    "ConcurrentSqueezeExcite",
     "DropBlock1d",
     "DropBlock2d",
     "DropBlock3d",
+    "EfficientChannelAttention",
     "PreActResidual",
     "SpatialAttention",
+    "SqueezeExcite",
 ]

@@ -19,11 +19,12 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from .._check import check_rate
 from ._block_mask import INTENSITY, BlockMask, position_scale
+from ._eager import has_memory, is_transformed
 from ._paint_cpu import DenseBlocks, SparseBlocks, draw_blocks
 
 
@@ -40,7 +41,7 @@ def drop_blocks(
 ) -> Tensor:
     """Drop blocks of `x`, shape (N, C, *size) or (C, *size); arguments checked by the caller."""
     options = (block_size, gamma, scale, channelwise)
-    if _has_memory(x):
+    if has_memory(x):
         if not (x.requires_grad and torch.is_grad_enabled()):
             return _dropped(x, seed, float(p), *options, inplace=inplace)
         if inplace and x._is_view():  # torch refuses some views, before it copies
@@ -55,7 +56,7 @@ def drop_blocks(
     rate = _rate(p)
     if isinstance(x, FakeTensor) and not isinstance(seed, FakeTensor):  # its mode has ended
         seed, rate = map(x.fake_mode.from_tensor, (seed, rate))
-    if not _is_transformed():
+    if not is_transformed():
         dropped = drop_block_operator(x, seed, rate, *options)
         return x.copy_(dropped) if inplace else dropped
     mask = drop_block_operator(torch.ones_like(x), seed, rate, *options)
@@ -81,27 +82,6 @@ def _check_supported(x: Tensor, name: str) -> None:
             f"{name}: it has no translation to ONNX. Call model.eval() before torch.onnx.export: "
             "in evaluation DropBlock returns its input"
         )
-
-
-def _has_memory(x: Tensor) -> bool:
-    """Whether eager code runs, and `x` is a plain tensor with memory that can be painted.
-
-    If not, a graph is recorded, a transform is at work, or `x` is fake, meta or of a subclass.
-    """
-    return not (
-        torch.compiler.is_compiling()
-        or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-        or x.is_meta
-        or type(x) not in (Tensor, nn.Parameter)
-        or torch._is_functional_tensor(x)
-        or _is_transformed()
-    )
-
-
-def _is_transformed() -> bool:
-    """Whether a transform of `torch.func` or the forward mode is at work."""
-    transforms = torch._C._are_functorch_transforms_active()
-    return transforms or torch.autograd.forward_ad._current_level >= 0
 
 
 def _rate(p: float | Tensor) -> Tensor:

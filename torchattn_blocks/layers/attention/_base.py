@@ -1,0 +1,49 @@
+"""What the attention layers share."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..._check import check_at_least, check_map, check_spatial_dims, plain_int
+
+CONVOLUTION: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+
+Device = torch.device | str | int | None
+
+
+class Attention(nn.Module):
+    """A layer that multiplies feature maps by attention maps that it computes from them."""
+
+    def __init__(self, channels: int | None, spatial_dims: int) -> None:
+        super().__init__()
+        owner = type(self).__name__
+        if channels is not None:
+            check_at_least(owner, 1, channels=channels)
+        check_spatial_dims(owner, spatial_dims)
+        self.channels, self.spatial_dims = plain_int(channels), plain_int(spatial_dims)
+
+    def check(self, x: Tensor) -> None:
+        """Raise unless `x` has the dimensions and channels of this layer."""
+        check_map(x, type(self).__name__, self.channels, self.spatial_dims)
+
+    def attention_map(self, x: Tensor) -> Tensor:
+        """What `forward` multiplies `x` by; it can be broadcast to the shape of `x`."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply `x` by its attention map."""
+        return x * self.attention_map(x)
+
+    def extra_repr(self) -> str:
+        """The options that the children do not show."""
+        return f"spatial_dims={self.spatial_dims}"
+
+    @property
+    def spatial_axes(self) -> tuple[int, ...]:
+        """The axes of height and width, and of depth if there is one."""
+        return tuple(range(2, 2 + self.spatial_dims))
+
+    def as_map(self, values: Tensor) -> Tensor:
+        """One value for each channel as an attention map, (N, C) -> (N, C, 1, ...)."""
+        return values[(..., *[None] * self.spatial_dims)]

@@ -1,0 +1,43 @@
+"""The two linear layers between a channel's statistics and its weight."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..._check import check_at_least, plain_int
+from ._base import Attention, Device
+
+
+class Excitation(Attention):
+    """A channel attention with two linear layers, the first of which reduces the channels."""
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        reduction: int,
+        hidden_channels: int | None,
+        bias: bool,
+        activation: Callable[[], nn.Module],
+        gate: Callable[[], nn.Module],
+        spatial_dims: int,
+        device: Device,
+        dtype: torch.dtype | None,
+    ) -> None:
+        super().__init__(channels, spatial_dims)
+        owner = type(self).__name__
+        check_at_least(owner, 1, reduction=reduction)
+        if hidden_channels is None:
+            hidden_channels = max(1, self.channels // reduction)
+        check_at_least(owner, 1, hidden_channels=hidden_channels)
+        hidden_channels = plain_int(hidden_channels)
+        self.fc1 = nn.Linear(self.channels, hidden_channels, bias, device, dtype)
+        self.activation = activation()
+        self.fc2 = nn.Linear(hidden_channels, self.channels, bias, device, dtype)
+        self.gate = gate()
+
+    def excite(self, statistics: Tensor) -> Tensor:
+        """The two linear layers, (..., C) -> (..., C)."""
+        out: Tensor = self.fc2(self.activation(self.fc1(statistics)))
+        return out

@@ -1,0 +1,187 @@
+"""The convolutional block attention module, and the channel attention in it.
+
+Woo, Park, Lee & Kweon, "CBAM: Convolutional block attention module", ECCV 2018.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ._base import Attention, Device
+from ._excitation import Excitation
+from ._max_and_mean import max_and_mean
+from .spatial import SpatialAttention
+
+
+class ChannelAttention(Excitation):
+    r"""Multiply each channel by a weight from the maxima and the means of all channels.
+
+    .. math:: y = x \cdot \sigma(W_2\, \delta(W_1 \max(x)) + W_2\, \delta(W_1\, \mathrm{mean}(x)))
+
+    Maximum and mean are over all positions of a channel, δ is the ReLU, σ the sigmoid. From Woo et
+    al., "CBAM: Convolutional block attention module", ECCV 2018, equation 2. The layer does the
+    same in training and evaluation.
+
+    Args:
+        channels: Channels C of the input.
+        reduction: Ratio of C to the channels between the two linear layers; these are at least 1.
+        hidden_channels: Channels between the two linear layers, in place of `reduction`.
+        bias: Whether the linear layers have biases. The paper's formula has none.
+        activation: Function without arguments that returns δ.
+        gate: Function without arguments that returns σ.
+        spatial_dims: Dimensions after the channels: 1, 2 or 3.
+        device: See `torch.nn.Linear`.
+        dtype: See `torch.nn.Linear`.
+
+    Shape:
+        (N, C, H, W) in, or as many sizes as `spatial_dims` says; the same out; dtype and memory
+        format are kept. The attention map has shape (N, C, 1, 1).
+
+    Parameters:
+        2 C H, where H = max(1, C // `reduction`); 2 C H + H + C with biases.
+
+    Raises:
+        TypeError: If a number is not an int or the input not a floating-point tensor.
+        ValueError: If a number is below 1, `spatial_dims` above 3, or the input has other
+            dimensions or channels.
+
+    Note:
+        The code of CBAM's authors has biases, and makes a layer without weights where C is below
+        the reduction. timm has none. Positions that share the maximum share its gradient here and
+        in timm; max-pooling layers give it to one of them.
+
+    Example:
+        >>> import torch
+        >>> from torchattn_blocks import ChannelAttention
+        >>> layer = ChannelAttention(64)
+        >>> x = torch.randn(2, 64, 32, 32)
+        >>> layer(x).shape, layer.attention_map(x).shape
+        (torch.Size([2, 64, 32, 32]), torch.Size([2, 64, 1, 1]))
+        >>> sum(w.numel() for w in layer.parameters())
+        512
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        reduction: int = 16,
+        hidden_channels: int | None = None,
+        bias: bool = False,
+        activation: Callable[[], nn.Module] = nn.ReLU,
+        gate: Callable[[], nn.Module] = nn.Sigmoid,
+        spatial_dims: int = 2,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(
+            channels,
+            reduction=reduction,
+            hidden_channels=hidden_channels,
+            bias=bias,
+            activation=activation,
+            gate=gate,
+            spatial_dims=spatial_dims,
+            device=device,
+            dtype=dtype,
+        )
+
+    def attention_map(self, x: Tensor) -> Tensor:
+        """A weight for each channel, (N, C, 1, 1); `forward` multiplies `x` by it."""
+        self.check(x)
+        statistics = torch.stack(max_and_mean(x, self.spatial_axes))  # (2, N, C)
+        return self.as_map(self.gate(self.excite(statistics).sum(0)))
+
+
+class CBAM(Attention):
+    """`ChannelAttention`, then `SpatialAttention` on its output.
+
+    From Woo et al., "CBAM: Convolutional block attention module", ECCV 2018, equation 1. With
+    batch normalisation as `norm` the layer differs between training and evaluation as that does;
+    else it does the same in both.
+
+    Args:
+        channels: Channels C of the input.
+        reduction: See `ChannelAttention`.
+        hidden_channels: See `ChannelAttention`.
+        mlp_bias: The `bias` of `ChannelAttention`.
+        kernel_size: See `SpatialAttention`.
+        bias: See `SpatialAttention`.
+        norm: See `SpatialAttention`.
+        spatial_dims: Dimensions after the channels: 1, 2 or 3.
+        device: See `torch.nn.Linear`.
+        dtype: See `torch.nn.Linear`.
+
+    Shape:
+        (N, C, H, W) in, or as many sizes as `spatial_dims` says; the same out; dtype and memory
+        format are kept. The attention map has the shape of the input: it is the product of the
+        maps of the children `channel` and `spatial`.
+
+    Parameters:
+        2 C H + 98, where H = max(1, C // `reduction`), with the default options.
+
+    Raises:
+        TypeError: If a number is not an int or the input not a floating-point tensor.
+        ValueError: If a number is below 1, `kernel_size` even, `spatial_dims` above 3, or the input
+            has other dimensions or channels.
+
+    Note:
+        The authors' code is ``mlp_bias=True, norm=torch.nn.BatchNorm2d``; timm's is
+        ``norm=torch.nn.BatchNorm2d`` with the mean before the maximum.
+        `torchattn_blocks.convert` reads the weights of both.
+
+    Example:
+        >>> import torch
+        >>> from torchattn_blocks import CBAM
+        >>> layer = CBAM(64)
+        >>> layer(torch.randn(2, 64, 32, 32)).shape
+        torch.Size([2, 64, 32, 32])
+        >>> sum(w.numel() for w in layer.parameters())
+        610
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        reduction: int = 16,
+        hidden_channels: int | None = None,
+        mlp_bias: bool = False,
+        kernel_size: int = 7,
+        bias: bool = False,
+        norm: Callable[[int], nn.Module] | None = None,
+        spatial_dims: int = 2,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(channels, spatial_dims)
+        self.channel = ChannelAttention(
+            channels,
+            reduction=reduction,
+            hidden_channels=hidden_channels,
+            bias=mlp_bias,
+            spatial_dims=spatial_dims,
+            device=device,
+            dtype=dtype,
+        )
+        self.spatial = SpatialAttention(
+            kernel_size=kernel_size,
+            bias=bias,
+            norm=norm,
+            spatial_dims=spatial_dims,
+            device=device,
+            dtype=dtype,
+        )
+
+    def attention_map(self, x: Tensor) -> Tensor:
+        """A weight for each element, (N, C, H, W); `forward` multiplies `x` by it."""
+        self.check(x)
+        by_channel = self.channel.attention_map(x)
+        return by_channel * self.spatial.attention_map(x * by_channel)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply `x` by the map of its channels, then by the map of the product's positions."""
+        self.check(x)
+        out: Tensor = self.spatial(self.channel(x))
+        return out
