@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ._base import Attention, Device
 from ._excitation import Excitation
-from ._max_and_mean import max_and_mean
+from ._pool import max_and_mean
 from .spatial import SpatialAttention
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..._check import check_odd, plain_int
 from ._base import Attention, Device
+from ._pool import mean
 
 
 class EfficientChannelAttention(Attention):
@@ -76,7 +77,7 @@ class EfficientChannelAttention(Attention):
     def attention_map(self, x: Tensor) -> Tensor:
         """A weight for each channel, (N, C, 1, 1); `forward` multiplies `x` by it."""
         self.check(x)
-        means = x.mean(self.spatial_axes)
+        means = mean(x, self.spatial_axes)
         return self.as_map(self.conv(means[:, None]).sigmoid()[:, 0])
 
 

@@ -15,7 +15,7 @@ from ..._check import check_map, check_odd, plain_int
 from ..._init import he_normal_, start_with
 from .._eager import has_memory
 from ._base import CONVOLUTION, Attention, Device
-from ._max_and_mean import max_and_mean
+from ._pool import max_and_mean
 
 
 def spatial_attention(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

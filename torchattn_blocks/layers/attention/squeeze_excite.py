@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ._base import CONVOLUTION, Device
 from ._excitation import Excitation
+from ._pool import mean
 
 
 class SqueezeExcite(Excitation):
@@ -90,7 +91,7 @@ class SqueezeExcite(Excitation):
     def attention_map(self, x: Tensor) -> Tensor:
         """A weight for each channel, (N, C, 1, 1); `forward` multiplies `x` by it."""
         self.check(x)
-        return self.as_map(self.gate(self.excite(x.mean(self.spatial_axes))))
+        return self.as_map(self.gate(self.excite(mean(x, self.spatial_axes))))
 
 
 class ConcurrentSqueezeExcite(SqueezeExcite):

@@ -116,3 +116,41 @@ def test_bad_inputs():
         SpatialAttention()(torch.ones(3, 8, 8))
     with pytest.raises(TypeError, match=r"floating-point tensor, got torch\.uint8"):
         SpatialAttention()(torch.ones(1, 3, 8, 8, dtype=torch.uint8))
+
+
+def test_holds_the_input_and_a_few_maps_of_one_channel():
+    x = torch.randn(2, 16, 9, 7, requires_grad=True)
+    held = {}
+
+    def note(tensor):
+        storage = tensor.untyped_storage()
+        held[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    layer = SpatialAttention()
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        y = layer(x)
+    for own in (x, y, layer.conv.weight):
+        held.pop(own.untyped_storage().data_ptr(), None)
+    one_channel = 4 * 2 * 9 * 7
+    # The maximum, what goes into the convolution (two channels), the map.
+    assert sorted(held.values()) == [one_channel, one_channel, 2 * one_channel]
+
+
+@pytest.mark.parametrize("spatial_dims", [1, 3])
+def test_the_function_takes_other_dimensions(spatial_dims):
+    x = torch.randn(2, 3, *(5, 6, 4)[:spatial_dims])
+    layer = SpatialAttention(kernel_size=3, bias=True, spatial_dims=spatial_dims)
+    expected = spatial_attention(x, layer.conv.weight, layer.conv.bias)
+    torch.testing.assert_close(layer(x), expected)
+    with pytest.raises(ValueError, match=f"x must have {spatial_dims + 2} dimensions"):
+        spatial_attention(x[0], layer.conv.weight)
+
+
+def test_with_batch_normalisation():
+    layer = SpatialAttention(norm=torch.nn.BatchNorm2d)
+    assert sum(w.numel() for w in layer.parameters()) == 100
+    x = torch.randn(4, 3, 8, 8)
+    logits = (layer.attention_map(x) / (1 - layer.attention_map(x))).log()
+    assert logits.mean().item() == pytest.approx(0, abs=1e-4)
+    assert logits.std().item() == pytest.approx(1, abs=0.02)

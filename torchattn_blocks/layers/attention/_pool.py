@@ -1,5 +1,9 @@
-"""Maximum and mean in one differentiable step, which eager code computes faster than in two."""
+"""Means and maxima, whose gradients eager code writes as seldom as it can.
 
+Writing a tensor as large as the feature maps is what these layers spend their time with.
+"""
+
+import math
 from typing import Any
 
 import torch
@@ -8,19 +12,27 @@ from torch import Tensor
 from .._eager import has_memory
 
 
+def mean(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """Mean of `x` over `dims`, which the result no longer has."""
+    if has_memory(x) and x.dtype in (torch.float32, torch.float64):  # in float16 a sum overflows
+        # The gradient of a mean is written element by element, that of a sum is an expanded view.
+        return x.sum(dims) / math.prod(x.shape[dim] for dim in dims)
+    return x.mean(dims)
+
+
 def max_and_mean(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Maximum and mean of `x` over `dims`, ascending, which the results no longer have.
 
     Positions that share the maximum share its gradient, as with `torch.amax`.
     """
     if has_memory(x) and x.requires_grad and torch.is_grad_enabled():
-        largest, mean = _MaxAndMean.apply(x, dims)  # type: ignore[no-untyped-call]
-        return largest, mean
+        both: tuple[Tensor, Tensor] = _MaxAndMean.apply(x, dims)  # type: ignore[no-untyped-call]
+        return both
     return x.amax(dims), x.mean(dims)
 
 
 class _MaxAndMean(torch.autograd.Function):
-    """Torch's own gradients of the two fill four tensors as large as `x`; this one fills one."""
+    """Both in one step: their gradients are one tensor as large as `x`, not several."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -39,7 +51,13 @@ class _MaxAndMean(torch.autograd.Function):
         among = x.numel() // max(1, largest.numel())
         grad_mean = grad_mean / among
         is_max = x == largest
-        # A byte holds the count of up to 255: several times faster to sum than the default.
-        counter = torch.uint8 if among <= 255 else torch.int32
-        ties = is_max.sum(ctx.dims, keepdim=True, dtype=counter)
+        ties = _count(is_max, ctx.dims)
         return torch.where(is_max, grad_max / ties + grad_mean, grad_mean), None
+
+
+def _count(found: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """The number of true elements over `dims`, which become 1."""
+    # Bytes are summed ten times faster than wider integers, and hold up to 255.
+    last = dims[-1]
+    parts = [part.sum(last, keepdim=True, dtype=torch.uint8) for part in found.split(255, last)]
+    return torch.cat(parts, last).sum(dims, keepdim=True, dtype=torch.int32)

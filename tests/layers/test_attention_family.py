@@ -1,0 +1,287 @@
+"""The attention layers against their formulas, and the contract that they share."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from contract_rows import image
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from torchattn_blocks import (
+    CBAM,
+    ChannelAttention,
+    ConcurrentSqueezeExcite,
+    EfficientChannelAttention,
+    SpatialAttention,
+    SqueezeExcite,
+)
+
+WITH_CHANNELS = [
+    CBAM,
+    ChannelAttention,
+    ConcurrentSqueezeExcite,
+    EfficientChannelAttention,
+    SqueezeExcite,
+]
+every_layer = pytest.mark.parametrize("layer_class", WITH_CHANNELS)
+SIZES = {1: (9,), 2: (5, 7), 3: (3, 5, 2)}
+
+
+def made(layer_class, channels, **options):
+    """A layer in double precision; `SpatialAttention` too, which takes no channels."""
+    if layer_class is SpatialAttention:
+        return SpatialAttention(**options).double()
+    return layer_class(channels, **options).double()
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def mlp(layer, v):
+    """The two linear layers on one vector of C statistics."""
+    first, second = layer.fc1, layer.fc2
+    bias1, bias2 = (0 if fc.bias is None else fc.bias.numpy() for fc in (first, second))
+    hidden = np.maximum(0, first.weight.numpy() @ v + bias1)
+    return second.weight.numpy() @ hidden + bias2
+
+
+def channel_weights(layer, sample):
+    values = sample.reshape(len(sample), -1)
+    return sigmoid(mlp(layer, values.max(1)) + mlp(layer, values.mean(1)))
+
+
+def squeeze_weights(layer, sample):
+    return sigmoid(mlp(layer, sample.reshape(len(sample), -1).mean(1)))
+
+
+def eca_weights(layer, sample):
+    means = sample.reshape(len(sample), -1).mean(1)
+    kernel = layer.conv.weight.numpy().ravel()
+    reach = len(kernel) // 2
+    logits = [
+        sum(
+            w * means[c + offset]
+            for w, offset in zip(kernel, range(-reach, reach + 1), strict=True)
+            if 0 <= c + offset < len(means)
+        )
+        for c in range(len(means))
+    ]
+    return sigmoid(np.array(logits))
+
+
+def position_weights(layer, sample):
+    kernel = layer.conv.weight.numpy().ravel()
+    bias = 0 if layer.conv.bias is None else layer.conv.bias.item()
+    return sigmoid(np.tensordot(kernel, sample, 1) + bias)
+
+
+def along_channels(weights, sample):
+    return weights.reshape(-1, *[1] * (sample.ndim - 1))
+
+
+FORMULA = {
+    ChannelAttention: lambda layer, s: along_channels(channel_weights(layer, s), s),
+    SqueezeExcite: lambda layer, s: along_channels(squeeze_weights(layer, s), s),
+    EfficientChannelAttention: lambda layer, s: along_channels(eca_weights(layer, s), s),
+    ConcurrentSqueezeExcite: lambda layer, s: (
+        along_channels(squeeze_weights(layer, s), s) + position_weights(layer, s)
+    ),
+}
+
+
+@pytest.mark.parametrize("layer_class", FORMULA)
+@given(
+    shape=st.tuples(*[st.integers(1, n) for n in (3, 40, 9, 9)]),
+    spatial_dims=st.integers(1, 3),
+    options=st.fixed_dictionaries({}, optional={"bias": st.booleans(), "reduction": st.just(3)}),
+)
+@settings(max_examples=25)
+def test_equals_the_formula(layer_class, shape, spatial_dims, options):
+    options = {} if layer_class is EfficientChannelAttention else options
+    batch, channels, *size = shape
+    x = torch.randn(batch, channels, *(*size, 2)[:spatial_dims], dtype=torch.float64)
+    layer = made(layer_class, channels, spatial_dims=spatial_dims, **options)
+    layer.requires_grad_(False)
+    expected = np.stack([FORMULA[layer_class](layer, sample) for sample in x.numpy()])
+    torch.testing.assert_close(layer.attention_map(x), torch.from_numpy(expected))
+    assert torch.equal(layer(x), x * layer.attention_map(x))
+
+
+def test_cbam_is_channel_then_spatial_attention():
+    layer, x = made(CBAM, 6), image(2, 6, 9, 8, dtype=torch.float64)
+    by_channel = layer.channel(x)
+    assert torch.equal(layer(x), layer.spatial(by_channel))
+    torch.testing.assert_close(x * layer.attention_map(x), layer(x))
+    assert list(layer.state_dict()) == [
+        "channel.fc1.weight",
+        "channel.fc2.weight",
+        "spatial.conv.weight",
+    ]
+
+
+def test_cbams_options_reach_its_children():
+    layer = CBAM(
+        64, hidden_channels=5, mlp_bias=True, kernel_size=3, bias=True, norm=nn.BatchNorm2d
+    )
+    assert {name: tuple(p.shape) for name, p in layer.named_parameters()} == {
+        "channel.fc1.weight": (5, 64),
+        "channel.fc1.bias": (5,),
+        "channel.fc2.weight": (64, 5),
+        "channel.fc2.bias": (64,),
+        "spatial.conv.weight": (1, 2, 3, 3),
+        "spatial.conv.bias": (1,),
+        "spatial.norm.weight": (1,),
+        "spatial.norm.bias": (1,),
+    }
+    assert CBAM(64, reduction=4).channel.fc1.out_features == 16
+
+
+@every_layer
+@pytest.mark.parametrize("spatial_dims", [1, 2, 3])
+@pytest.mark.parametrize("channels", [1, 2, 15, 33])
+def test_any_channels_and_sizes(layer_class, spatial_dims, channels):
+    layer = made(layer_class, channels, spatial_dims=spatial_dims)
+    for size in (SIZES[spatial_dims], [1] * spatial_dims):
+        x = torch.randn(2, channels, *size, dtype=torch.float64)
+        assert layer(x).shape == x.shape
+        assert torch.broadcast_shapes(layer.attention_map(x).shape, x.shape) == x.shape
+        assert layer.attention_map(x).dim() == x.dim()
+
+
+@pytest.mark.parametrize("layer_class", [*WITH_CHANNELS, SpatialAttention])
+def test_more_dimensions_are_the_same_layer(layer_class):
+    """With axes of one, layers of one, two and three dimensions agree."""
+    torch.manual_seed(0)
+    line = made(layer_class, 6, spatial_dims=1)
+    x = image(2, 6, 1, 11, dtype=torch.float64)
+    for spatial_dims in (2, 3):
+        more = made(layer_class, 6, spatial_dims=spatial_dims)
+        for name, weight in more.state_dict().items():
+            narrow = line.state_dict()[name]
+            weight.zero_()
+            middle = (slice(None), slice(None), *[k // 2 for k in weight.shape[2:-1]])
+            weight[middle if weight.dim() > narrow.dim() else ...] = narrow
+        shape = (2, 6, *[1] * (spatial_dims - 1), 11)
+        torch.testing.assert_close(more(x.view(shape)).view(x.shape)[:, :, 0], line(x[:, :, 0]))
+
+
+def parameters(layer):
+    return sum(p.numel() for p in layer.parameters())
+
+
+@given(channels=st.integers(1, 300), reduction=st.integers(1, 40))
+@settings(max_examples=40)
+def test_parameters_as_documented(channels, reduction):
+    c, h = channels, max(1, channels // reduction)
+    options = {"reduction": reduction, "device": "meta"}
+    assert parameters(ChannelAttention(c, **options)) == 2 * c * h
+    assert parameters(ChannelAttention(c, bias=True, **options)) == 2 * c * h + h + c
+    assert parameters(CBAM(c, **options)) == 2 * c * h + 98
+    assert parameters(SqueezeExcite(c, **options)) == 2 * c * h + h + c
+    assert parameters(SqueezeExcite(c, bias=False, **options)) == 2 * c * h
+    assert parameters(ConcurrentSqueezeExcite(c, **options)) == 2 * c * h + h + 2 * c + 1
+    assert parameters(ConcurrentSqueezeExcite(c, bias=False, **options)) == 2 * c * h + c
+    assert parameters(EfficientChannelAttention(c, device="meta")) in (1, 3, 5)
+
+
+def test_default_reductions():
+    hidden = {
+        kind: kind(64).fc1.out_features
+        for kind in WITH_CHANNELS
+        if kind(64) and "fc1" in dict(kind(64).named_children())
+    }
+    assert hidden == {ChannelAttention: 4, ConcurrentSqueezeExcite: 32, SqueezeExcite: 4}
+
+
+@pytest.mark.parametrize(
+    ("channels", "size"),
+    [(1, 1), (7, 1), (8, 3), (64, 3), (127, 3), (128, 5), (512, 5), (2047, 5), (2048, 7)],
+)
+def test_kernel_size_of_eca(channels, size):
+    assert parameters(EfficientChannelAttention(channels, device="meta")) == size
+    assert parameters(EfficientChannelAttention(channels, kernel_size=9, device="meta")) == 9
+
+
+@pytest.mark.parametrize("layer_class", [*WITH_CHANNELS, SpatialAttention])
+def test_made_where_it_is_asked_for(layer_class):
+    channels = () if layer_class is SpatialAttention else (8,)
+    norm = {"norm": nn.BatchNorm2d} if layer_class in (CBAM, SpatialAttention) else {}
+    layer = layer_class(*channels, device="meta", dtype=torch.bfloat16, **norm)
+    assert {(p.device.type, p.dtype) for p in layer.parameters()} == {("meta", torch.bfloat16)}
+
+
+def test_activation_and_gate_are_chosen():
+    layer = SqueezeExcite(8, activation=nn.SiLU, gate=nn.Hardsigmoid)
+    x = image(2, 8, 5, 5)
+    means = x.mean((2, 3))
+    expected = nn.functional.hardsigmoid(layer.fc2(nn.functional.silu(layer.fc1(means))))
+    torch.testing.assert_close(layer.attention_map(x)[..., 0, 0], expected)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SqueezeExcite(0), "SqueezeExcite: channels must be at least 1, got 0"),
+        (lambda: CBAM(-1), "CBAM: channels must be at least 1, got -1"),
+        (lambda: CBAM(8, reduction=0), "ChannelAttention: reduction must be at least 1, got 0"),
+        (lambda: CBAM(8, kernel_size=2), "SpatialAttention: kernel_size must be odd, got 2"),
+        (
+            lambda: ChannelAttention(8, hidden_channels=0),
+            "ChannelAttention: hidden_channels must be at least 1, got 0",
+        ),
+        (
+            lambda: EfficientChannelAttention(8, kernel_size=4),
+            "EfficientChannelAttention: kernel_size must be odd, got 4",
+        ),
+        (
+            lambda: ConcurrentSqueezeExcite(8, spatial_dims=4),
+            "ConcurrentSqueezeExcite: spatial_dims must be at most 3, got 4",
+        ),
+        (lambda: SpatialAttention(spatial_dims=0), "spatial_dims must be at least 1, got 0"),
+    ],
+)
+def test_bad_numbers(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@every_layer
+def test_bad_kinds(layer_class):
+    name = layer_class.__name__
+    with pytest.raises(TypeError, match=f"{name}: channels must be an int, got 8.0"):
+        layer_class(8.0)
+    with pytest.raises(TypeError, match="spatial_dims must be an int, got '2'"):
+        layer_class(8, spatial_dims="2")
+    with pytest.raises(ValueError, match=rf"{name}: x must have 8 channels, got shape \(2, 3,"):
+        layer_class(8)(image())
+    with pytest.raises(ValueError, match=rf"{name}: x must have 5 dimensions \(N, C, D, H, W\)"):
+        layer_class(3, spatial_dims=3)(image())
+    with pytest.raises(TypeError):
+        layer_class(8, 4)  # options are keywords
+
+
+@pytest.mark.parametrize("layer_class", [ChannelAttention, SpatialAttention])
+def test_equal_maxima_share_the_gradient(layer_class):
+    """Eager code and torch's own `amax` agree, also where more than 255 elements are equal."""
+    x = torch.randint(0, 2, (2, 700, 3, 300), dtype=torch.float64)
+    x[0] = 0
+    layer = made(layer_class, 700)
+    grads = []
+    for run in (layer, torch.func.vjp):
+        if run is layer:
+            leaf = x.clone().requires_grad_()
+            grads.append(torch.autograd.grad(layer(leaf).sum(), leaf)[0])
+        else:  # under a transform: torch's own gradient of `amax`
+            grads.append(torch.func.grad(lambda x: layer(x).sum())(x))
+    torch.testing.assert_close(*grads)
+    assert grads[0].isfinite().all()
+
+
+def test_he_normal_stays_with_spatial_attention_alone():
+    torch.manual_seed(0)
+    kernel = torch.cat([CBAM(4).spatial.conv.weight.flatten() for _ in range(100)])
+    assert kernel.std().item() == pytest.approx(math.sqrt(2 / 98), rel=0.03)
