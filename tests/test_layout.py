@@ -29,7 +29,11 @@ MAY_IMPORT = {
     "retina": {"__init__", "functional", "retina", "_lazy"},
 }
 CORE_NEEDS = {"torch", "numpy", *sys.stdlib_module_names}
-USES_TRITON = ("torchattn_blocks/layers/_paint_triton.py", "triton")  # imported where there is CUDA
+# What one file may import besides, when it is used: where there is CUDA; to draw.
+OPTIONAL = {
+    ("torchattn_blocks/layers/_paint_triton.py", "triton"),
+    ("torchattn_blocks/layers/attention/maps.py", "matplotlib"),
+}
 
 
 def imports(path: str, source: str) -> Iterator[tuple[int, str]]:
@@ -55,7 +59,7 @@ def violations(sources: dict[str, str]) -> list[str]:
         for line, name in imports(path, source):
             root, *rest = name.split(".")
             if root != "torchattn_blocks":
-                fine = part == "retina" or root in CORE_NEEDS or (path, root) == USES_TRITON
+                fine = part == "retina" or root in CORE_NEEDS or (path, root) in OPTIONAL
             else:
                 target = rest[0] if rest and rest[0] in MAY_IMPORT else "__init__"
                 private = any(name[0] == "_" and name[-2:] != "__" for name in rest)

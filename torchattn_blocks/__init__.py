@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from .layers.attention.channel import ChannelAttention as ChannelAttention
     from .layers.attention.eca import EfficientChannelAttention as EfficientChannelAttention
     from .layers.attention.gate import AttentionGate as AttentionGate
+    from .layers.attention.maps import attention_maps as attention_maps
+    from .layers.attention.maps import save_attention_maps as save_attention_maps
     from .layers.attention.spatial import SpatialAttention as SpatialAttention
     from .layers.attention.squeeze_excite import ConcurrentSqueezeExcite as ConcurrentSqueezeExcite
     from .layers.attention.squeeze_excite import SqueezeExcite as SqueezeExcite
@@ -41,6 +43,8 @@ else:
             "ChannelAttention": ".layers.attention.channel",
             "EfficientChannelAttention": ".layers.attention.eca",
             "AttentionGate": ".layers.attention.gate",
+            "attention_maps": ".layers.attention.maps",
+            "save_attention_maps": ".layers.attention.maps",
             "SpatialAttention": ".layers.attention.spatial",
             "ConcurrentSqueezeExcite": ".layers.attention.squeeze_excite",
             "SqueezeExcite": ".layers.attention.squeeze_excite",
