@@ -7,10 +7,15 @@ import torch
 from torch import nn
 
 from torchattn_blocks import (
+    CBAM,
     RSAB,
+    ChannelAttention,
+    ConcurrentSqueezeExcite,
     DropBlock2d,
+    EfficientChannelAttention,
     PreActResidual,
     SpatialAttention,
+    SqueezeExcite,
     backbone,
     backbone_dropblock,
     rsan,
@@ -52,6 +57,34 @@ def test_drop_block_has_the_options(model):
             "exact",
             "position",
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("spatial", SpatialAttention),
+        ("channel", ChannelAttention),
+        ("cbam", CBAM),
+        ("se", SqueezeExcite),
+        ("eca", EfficientChannelAttention),
+        ("scse", ConcurrentSqueezeExcite),
+    ],
+)
+@pytest.mark.parametrize("after", [False, True])
+def test_attention_by_name(name, kind, after):
+    model = Network(widths=(4, 8), attention=name, attention_after=after).build()
+    stages = (*model.encoders, model.bottleneck, *model.decoders)
+    assert {type(stage[2] if after else stage[1].attention) for stage in stages} == {kind}
+    assert model(torch.rand(1, 3, 12, 12)).shape == (1, 1, 12, 12)
+    if not after:
+        torch.manual_seed(0)
+        preset = rsan(widths=(4, 8), attention=kind if name != "spatial" else lambda _: kind())
+        assert repr(preset) == repr(model)
+
+
+def test_an_unknown_attention_is_refused():
+    with pytest.raises(ValueError, match=r"attention must be one of spatial, .*, got 'none'"):
+        Network(attention="none").build()
 
 
 def test_attention_after_acts_on_the_sum():

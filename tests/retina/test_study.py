@@ -77,6 +77,7 @@ def test_all_but_the_data_set_has_a_default_and_a_piece_is_there_once(grid):
         ("{p = 0.1, block-size = 9}", "block-size=9,p=0.1", ["--block-size", "9", "--p", "0.1"]),
         ('{gamma = "exact"}', "gamma=exact", ["--gamma", "exact"]),
         ("{attention-after = true}", "attention-after", ["--attention-after"]),
+        ('{attention = "cbam"}', "attention=cbam", ["--attention", "cbam"]),
         ("{augment = false}", "no-augment", ["--no-augment"]),
         ('{fold = "1/5"}', "fold=1of5", ["--fold", "1/5"]),
         ("{widths = [8, 16]}", "widths=8-16", ["--widths", "8", "16"]),
@@ -133,7 +134,7 @@ def test_what_is_wrong_in_a_grid_is_one_line(grid, text, message, capsys):
 
 def test_a_bad_name_lists_the_shipped_grids():
     with pytest.raises(
-        FileNotFoundError, match=r"nowhere: .*ablations, cross_validation, paper_tables"
+        FileNotFoundError, match=r"nowhere: .*ablations, attention, cross_validation, paper_tables"
     ):
         read_grid("nowhere")
 
@@ -152,6 +153,10 @@ def test_the_shipped_grids():
     changes += [{"p": p} for p in (0.05, 0.1, 0.2)] + [{"attention_after": True}]
     ablations = read_grid("ablations").pieces
     assert ablations == [piece("drive", seed=s, **c) for c in changes for s in range(3)]
+    others = [{}, *({"attention": name} for name in ("channel", "cbam", "se", "eca", "scse"))]
+    attention = [piece("drive", seed=s, **c) for c in others for s in range(3)]
+    without = [piece("drive", "backbone_dropblock", seed=s) for s in range(3)]
+    assert read_grid("attention").pieces == attention + without
     folds = read_grid("cross_validation")
     assert folds.about == "The only way a recipe is chosen: no test image is read."
     assert folds.pieces == [

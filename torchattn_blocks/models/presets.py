@@ -5,10 +5,13 @@ Guo et al., "Residual spatial attention network for retinal vessel segmentation"
 paper and the authors' code.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
+from torch import nn
+
 from ..layers.drop_block import paper_drop_block
+from ..layers.residual import spatial_attention_slot
 from .parts import transposed
 from .stages import plain_stage, residual_stage, rsan_stage
 from .unet_factory import UNet
@@ -24,9 +27,9 @@ def unet(
 ) -> UNet:
     """A plain U-Net with the widths of `rsan`.
 
-    The arguments are those of `rsan`, without `p` and `block_size`. Each stage is two times
-    (convolution 3 x 3, batch normalisation, ReLU). The U-Net of the paper's tables is another one,
-    from other work.
+    The arguments are those of `rsan`, without `p`, `block_size` and `attention`. Each stage is two
+    times (convolution 3 x 3, batch normalisation, ReLU). The U-Net of the paper's tables is another
+    one, from other work.
 
     Example:
         >>> import torch
@@ -53,7 +56,7 @@ def backbone(
 ) -> UNet:
     """RSAN without attention and DropBlock: the paper's "Backbone", 996,583 parameters.
 
-    The arguments are those of `rsan`, without `p` and `block_size`.
+    The arguments are those of `rsan`, without `p`, `block_size` and `attention`.
 
     Example:
         >>> from torchattn_blocks import backbone
@@ -81,7 +84,7 @@ def backbone_dropblock(
 ) -> UNet:
     """RSAN without attention: the paper's "Backbone+DropBlock", 996,583 parameters.
 
-    The arguments are those of `rsan`.
+    The arguments are those of `rsan`, without `attention`.
 
     Example:
         >>> import torch
@@ -106,6 +109,7 @@ def rsan(
     widths: Sequence[int] = (16, 32, 64, 128),
     p: float = 0.15,
     block_size: int = 7,
+    attention: Callable[[int], nn.Module] = spatial_attention_slot,
     up_kernel_size: int = 2,
     inplace: bool = False,
 ) -> UNet:
@@ -124,6 +128,8 @@ def rsan(
         p: DropBlock's drop probability, ``1 - keep_prob``. In the paper it is 0.15 for DRIVE and
             0.22 for CHASE_DB1.
         block_size: Height and width of a dropped block.
+        attention: Function from a number of channels to the attention layer of each stage, such as
+            the class `CBAM`; by default `SpatialAttention`, as in the paper.
         up_kernel_size: Kernel size of the transposed convolutions: 2 as in the paper, or 3 as in
             the authors' code (1,051,029 parameters).
         inplace: Whether activations and DropBlock write into their input, which saves time in
@@ -143,11 +149,16 @@ def rsan(
         997269
         >>> model.predict_proba(torch.rand(1, 3, 57, 41)).shape
         torch.Size([1, 1, 57, 41])
+
+        With another attention layer:
+
+        >>> from torchattn_blocks import EfficientChannelAttention
+        >>> model = rsan(attention=EfficientChannelAttention)
     """
     return UNet(
         in_channels,
         out_channels,
         widths=widths,
-        stage=rsan_stage(p=p, block_size=block_size, inplace=inplace),
+        stage=rsan_stage(p=p, block_size=block_size, attention=attention, inplace=inplace),
         up=transposed(up_kernel_size),
     )

@@ -1,5 +1,6 @@
 """Networks by name: how commands and weights files refer to them."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, get_args
@@ -7,9 +8,29 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-from .. import DropBlock2d, SpatialAttention, UNet, plain_stage, residual_stage
+from .. import (
+    CBAM,
+    ChannelAttention,
+    ConcurrentSqueezeExcite,
+    DropBlock2d,
+    EfficientChannelAttention,
+    SpatialAttention,
+    SqueezeExcite,
+    UNet,
+    plain_stage,
+    residual_stage,
+)
 from ..models import transposed
-from .names import ModelName
+from .names import AttentionName, ModelName
+
+ATTENTION: Mapping[AttentionName, Callable[[int], nn.Module]] = {
+    "spatial": lambda channels: SpatialAttention(),
+    "channel": ChannelAttention,
+    "cbam": CBAM,
+    "se": SqueezeExcite,
+    "eca": EfficientChannelAttention,
+    "scse": ConcurrentSqueezeExcite,
+}
 
 
 @dataclass(frozen=True)
@@ -26,6 +47,9 @@ class Network:
             `torchattn_blocks.DropBlock2d`.
         scale: DropBlock's factor for kept elements, ``"batch"`` (the paper's), ``"constant"`` or
             ``"position"``.
+        attention: The attention layer of `rsan`: ``"spatial"`` (the paper's `SpatialAttention`),
+            ``"channel"`` (`ChannelAttention`), ``"cbam"`` (`CBAM`), ``"se"`` (`SqueezeExcite`),
+            ``"eca"`` (`EfficientChannelAttention`) or ``"scse"`` (`ConcurrentSqueezeExcite`).
         attention_after: Whether the attention of `rsan` acts on the sum of branch and shortcut. In
             the paper it acts on the branch.
 
@@ -42,6 +66,7 @@ class Network:
     block_size: int = 7
     gamma: Literal["paper", "exact"] = "paper"
     scale: Literal["batch", "constant", "position"] = "batch"
+    attention: AttentionName = "spatial"
     attention_after: bool = False
 
     def build(self) -> UNet:
@@ -49,8 +74,8 @@ class Network:
 
         Raises:
             TypeError: If a width, `up_kernel_size` or `block_size` is not an int.
-            ValueError: If `model`, `gamma` or `scale` is unknown, `widths` has fewer than two
-                entries or one below 1, `p` lies outside [0, 1], `block_size` is below 1 or
+            ValueError: If `model`, `attention`, `gamma` or `scale` is unknown, `widths` has fewer
+                than two entries or one below 1, `p` lies outside [0, 1], `block_size` is below 1 or
                 `up_kernel_size` below 2.
         """
         return UNet(3, 1, widths=self.widths, stage=self._stage, up=transposed(self.up_kernel_size))
@@ -72,14 +97,17 @@ class Network:
 
     def _stage(self, in_channels: int, out_channels: int) -> nn.Module:
         drop = partial(DropBlock2d, self.p, self.block_size, gamma=self.gamma, scale=self.scale)
+        if self.attention not in tuple(ATTENTION):
+            names = ", ".join(ATTENTION)
+            raise ValueError(f"Network: attention must be one of {names}, got {self.attention!r}")
+        attention = ATTENTION[self.attention]
         match self.model:
             case "rsan" if self.attention_after:
                 stage = residual_stage(drop=drop)(in_channels, out_channels)
                 assert isinstance(stage, nn.Sequential)
-                return stage.insert(2, SpatialAttention())
+                return stage.insert(2, attention(out_channels))
             case "rsan":
-                attended = residual_stage(drop=drop, attention=lambda _: SpatialAttention())
-                return attended(in_channels, out_channels)
+                return residual_stage(drop=drop, attention=attention)(in_channels, out_channels)
             case "backbone_dropblock":
                 return residual_stage(drop=drop)(in_channels, out_channels)
             case "backbone":

@@ -19,7 +19,7 @@ class Study:
     """
 
     grid: Annotated[Positional[str], arg(metavar="GRID")]
-    """A TOML file, or a shipped grid: paper_tables, ablations or cross_validation."""
+    """A TOML file, or a shipped grid: paper_tables, ablations, attention or cross_validation."""
     drive: Path | None = None
     """Folder of DRIVE."""
     chase_db1: Path | None = None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..names import DatasetName, ModelName, RecipeName
+from ..names import AttentionName, DatasetName, ModelName, RecipeName
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,6 +55,8 @@ class Train:
     """How DropBlock computes its gamma; exact: it drops the fraction p on average."""
     scale: Literal["batch", "constant", "position"] = "batch"
     """DropBlock's factor for kept elements; batch is the paper's."""
+    attention: AttentionName = "spatial"
+    """The attention layer of rsan; spatial is the paper's."""
     attention_after: bool = False
     """Apply the attention to the sum of branch and shortcut, not to the branch."""
     widths: tuple[int, ...] = (16, 32, 64, 128)
@@ -109,6 +111,7 @@ class Train:
             block_size=self.block_size,
             gamma=self.gamma,
             scale=self.scale,
+            attention=self.attention,
             attention_after=self.attention_after,
         )
         torch.manual_seed(self.seed)
