@@ -229,8 +229,10 @@ def from_timm_se(
         torch.Size([1, 8, 16, 16])
     """
     source = _Source("from_timm_se", state, prefix)
-    source.refuse("bn.", "it normalises between its linear layers")
-    efficient = source.has("conv_reduce.weight", "conv_expand.weight")
+    source.refused = {"bn.": "the layer normalises between its linear layers, ours does not"}
+    efficient = not source.has("fc1.weight", "fc2.weight") and any(
+        key.endswith(("conv_reduce.weight", "conv_expand.weight")) for key in state
+    )
     first, second = ("conv_reduce.", "conv_expand.") if efficient else ("fc1.", "fc2.")
     bias = source.has(f"{first}bias", f"{second}bias")
     source.read(_excitation(first, second, "1 1", bias))
@@ -267,8 +269,10 @@ def from_timm_eca(
         torch.Size([1, 8, 16, 16])
     """
     source = _Source("from_timm_eca", state, prefix)
-    source.refuse("conv2.", "it has two convolutions (timm's use_mlp)")
-    source.refuse("conv.bias", "its convolution has a bias")
+    source.refused = {
+        "conv2.": "the layer has two convolutions (use_mlp), ours has one",
+        "conv.bias": "the convolution has a bias (act_layer or use_mlp), ours has none",
+    }
     source.read(_weight("conv.", "conv.", "1 1 k"))
     kernel_size = source.sizes["k"]
     return source.fill(EfficientChannelAttention(channels, kernel_size=kernel_size, device="meta"))
@@ -495,21 +499,13 @@ class _Source:
         self.owner, self.prefix = owner, prefix
         self.state: Mapping[str, Tensor] = state
         self.keys = [key.removeprefix(prefix) for key in state if key.startswith(prefix)]
+        self.refused: dict[str, str] = {}  # to what a key starts with: why it cannot be converted
         self.sizes: dict[str, int] = {}
         self.tensors: dict[str, Tensor] = {}
 
     def has(self, *keys: str) -> bool:
         """Whether any of the keys is there."""
         return any(key in self.keys for key in keys)
-
-    def refuse(self, start: str, why: str) -> None:
-        """Raise if a key starts so."""
-        for key in self.keys:
-            if key.startswith(start):
-                raise ValueError(
-                    f"{self.owner}: the layer has {self.prefix + key!r}: {why}, which no layer of "
-                    "torchattn_blocks does"
-                )
 
     def only_kernel(self) -> tuple[str, int]:
         """What the name of the only kernel for two channels starts with, and its dimensions."""
@@ -527,19 +523,22 @@ class _Source:
 
     def read(self, keys: Keys) -> None:
         """Take all tensors and learn the sizes; raise unless keys and shapes are these."""
-        for key, (ours, sizes) in keys.items():
-            if self.has(key):
-                self.tensors[ours] = self._checked(key, sizes.split())
-            elif not key.endswith(_COUNTER):
+        for key, (_, sizes) in keys.items():
+            if not self.has(key) and not key.endswith(_COUNTER):
                 raise ValueError(
                     f"{self.owner}: the key {self.prefix + key!r} is missing; it must have shape "
                     f"{self._shape(sizes.split())}{self._hint(keys)}"
                 )
-        if unexpected := [key for key in self.keys if key not in keys]:
-            raise ValueError(
-                f"{self.owner}: the key {self.prefix + unexpected[0]!r} is not expected; the "
-                f"layer's keys are {', '.join(map(repr, keys))}"
-            )
+        for key in self.keys:
+            if key not in keys:
+                whys = (why for start, why in self.refused.items() if key.startswith(start))
+                why = next(whys, f"the layer's keys are {', '.join(map(repr, keys))}")
+                raise ValueError(
+                    f"{self.owner}: the key {self.prefix + key!r} is not expected: {why}"
+                )
+        for key, (ours, sizes) in keys.items():
+            if self.has(key):
+                self.tensors[ours] = self._checked(key, sizes.split())
 
     def fill(self, layer: Layer) -> Layer:
         """Give the layer, built on the meta device, copies of the tensors in its own shapes."""

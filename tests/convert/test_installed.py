@@ -139,7 +139,7 @@ def test_timms_cbam_trains_alike():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"use_mlp": True, "rd_channels": 4}, "two convolutions"),
+        ({"use_mlp": True, "rd_channels": 4}, "use_mlp"),
         ({"norm_layer": nn.BatchNorm2d}, "normalises"),
     ],
 )

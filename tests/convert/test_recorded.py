@@ -91,7 +91,7 @@ def test_weights_are_copies_in_their_dtype_and_on_their_device(case):
         assert weight.requires_grad
         assert weight.is_leaf
         assert weight.is_contiguous()
-    assert not any(buffer.is_meta for buffer in layer.buffers())
+    assert not any(buffer.is_meta or buffer.requires_grad for buffer in layer.buffers())
     with torch.no_grad():
         for value in layer.state_dict().values():
             value.fill_(7)
@@ -118,7 +118,8 @@ def test_a_key_too_few_or_too_many_is_named(case):
 def test_a_wrong_shape_is_named(case):
     state, _ = recorded(case)
     for key, x in state.items():
-        for wrong in (x[..., None], x.new_zeros([size + 1 for size in x.shape])):
+        longer = (torch.cat([x, x.narrow(axis, 0, 1)], axis) for axis in range(x.dim()))
+        for wrong in (x[..., None], *longer):
             if wrong.shape == x.shape or (
                 case.function == "from_spatial_attention" and x.dim() == 4
             ):
@@ -209,18 +210,29 @@ def test_files_without_the_counter_of_batches_are_read(function):
 
 
 def test_timms_variants_are_refused():
-    state = state_of("timm SEModule")
-    with pytest.raises(
-        ValueError, match=r"^from_timm_se: the layer has 'a\.bn\.weight': it normal"
-    ):
-        from_timm_se({f"a.{k}": x for k, x in state.items()} | {"a.bn.weight": 0}, prefix="a.")
-    kernel = {"conv.weight": torch.zeros(1, 1, 3)}
-    with pytest.raises(ValueError, match=r"^from_timm_eca: .*'conv\.bias': its convolution has"):
-        from_timm_eca({**kernel, "conv.bias": torch.zeros(1)}, 8)
-    with pytest.raises(ValueError, match=r"^from_timm_eca: .*'conv2\.weight': it has two"):
-        from_timm_eca({**kernel, "conv.bias": 0, "conv2.weight": 0}, 8)
+    state = {f"a.{key}": x for key, x in state_of("timm SEModule").items()}
+    with pytest.raises(ValueError, match=r"^from_timm_se: the key 'a\.bn\.bias' .* normalises"):
+        from_timm_se({**state, "a.bn.bias": torch.zeros(4)}, prefix="a.")
+    kernel = {"conv.weight": torch.zeros(1, 1, 3), "conv.bias": torch.zeros(1)}
+    with pytest.raises(ValueError, match=r"^from_timm_eca: the key 'conv\.bias' .* has a bias"):
+        from_timm_eca(kernel, 8)
+    with pytest.raises(ValueError, match=r"^from_timm_eca: the key 'conv2\.bias' .* two conv"):
+        from_timm_eca({"conv2.bias": torch.zeros(1), **kernel}, 8)
     with pytest.raises(ValueError, match="channels must be at least 1"):
-        from_timm_eca(kernel, 0)
+        from_timm_eca({"conv.weight": kernel["conv.weight"]}, 0)
+
+
+def test_a_block_is_not_taken_for_a_variant():
+    block = {"conv1.weight": 0, "conv2.weight": 0, "se.conv.weight": torch.zeros(1, 1, 3)}
+    with pytest.raises(ValueError, match=r"'conv\.weight' is missing; .* all keys: 'se\.'$"):
+        from_timm_eca(block, 8)
+
+
+@pytest.mark.parametrize("name", ["timm SEModule", "timm EfficientNet SqueezeExcite"])
+def test_both_layers_of_timm_are_found_in_a_model(name):
+    model = {f"a.se.{key}": x for key, x in state_of(name).items()}
+    with pytest.raises(ValueError, match=r"all keys: 'a\.se\.'$"):
+        from_timm_se(model, prefix="a.")
 
 
 def test_residual_must_be_a_bool():
