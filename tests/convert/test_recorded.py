@@ -232,7 +232,7 @@ def test_a_block_is_not_taken_for_a_variant():
 def test_both_layers_of_timm_are_found_in_a_model(name):
     model = {f"a.se.{key}": x for key, x in state_of(name).items()}
     with pytest.raises(ValueError, match=r"all keys: 'a\.se\.'$"):
-        from_timm_se(model, prefix="a.")
+        from_timm_se(model, prefix="b.")
 
 
 def test_residual_must_be_a_bool():
