@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
+    from . import convert as convert
     from . import functional as functional
     from .layers.attention.channel import CBAM as CBAM
     from .layers.attention.channel import ChannelAttention as ChannelAttention
@@ -38,6 +39,7 @@ else:
     __getattr__, __dir__, __all__ = lazy(
         __name__,
         {
+            "convert": ".convert",
             "functional": ".functional",
             "CBAM": ".layers.attention.channel",
             "ChannelAttention": ".layers.attention.channel",

@@ -1,0 +1,590 @@
+"""Attention layers of other libraries as layers of this one, with equal outputs.
+
+Each function takes the state dict of the other library's layer, or that of a whole model and the
+prefix of the layer's keys in it, and returns a new layer with copies of the weights. None imports
+the other library. A layer's options are not in its weights: what differs from the defaults must be
+said, and is said where a function has an argument for it.
+
+The new layer keeps dtype and device of the weights. It is in training mode, as every new layer:
+call `eval` where that matters, which here is with batch normalisation alone.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ._check import check_kind
+from .layers.attention import (
+    CBAM,
+    ConcurrentSqueezeExcite,
+    EfficientChannelAttention,
+    SpatialAttention,
+    SqueezeExcite,
+)
+
+__all__ = [
+    "from_cbam_authors",
+    "from_monai_se",
+    "from_smp_scse",
+    "from_spatial_attention",
+    "from_timm_cbam",
+    "from_timm_eca",
+    "from_timm_se",
+    "from_torchvision_se",
+]
+
+Layer = TypeVar("Layer", bound=nn.Module)
+Make = Callable[[], nn.Module]
+Keys = dict[str, tuple[str, str]]  # to their key: our key, and the tensor's sizes
+
+
+def from_timm_cbam(state: Mapping[str, Tensor], *, prefix: str = "") -> CBAM:
+    """`CBAM` with the weights of timm's ``CbamModule``.
+
+    timm has batch normalisation after the spatial convolution, and the mean before the maximum: the
+    two channels of the kernel are swapped. Its options for other activations and gates are not
+    covered, nor are its light variants.
+
+    Args:
+        state: State dict of the layer, or of a model that has it.
+        prefix: What the layer's keys start with, such as ``"layer1.0.se."``.
+
+    Returns:
+        A layer with `torch.nn.BatchNorm2d` as `norm`. Its linear layers have biases if theirs do.
+
+    Raises:
+        TypeError: If `state` is not a mapping of tensors.
+        ValueError: If a key is missing or not expected, or a tensor has another shape.
+
+    Example:
+        >>> import torch
+        >>> from torchattn_blocks.convert import from_timm_cbam
+        >>> state = {
+        ...     "channel.fc1.weight": torch.randn(2, 8, 1, 1),
+        ...     "channel.fc2.weight": torch.randn(8, 2, 1, 1),
+        ...     "spatial.conv.conv.weight": torch.randn(1, 2, 7, 7),
+        ...     "spatial.conv.bn.weight": torch.ones(1),
+        ...     "spatial.conv.bn.bias": torch.zeros(1),
+        ...     "spatial.conv.bn.running_mean": torch.zeros(1),
+        ...     "spatial.conv.bn.running_var": torch.ones(1),
+        ... }
+        >>> layer = from_timm_cbam(state)
+        >>> layer(torch.randn(1, 8, 16, 16)).shape
+        torch.Size([1, 8, 16, 16])
+    """
+    source = _Source("from_timm_cbam", state, prefix)
+    bias = source.has("channel.fc1.bias", "channel.fc2.bias")
+    source.read(
+        _excitation("channel.fc1.", "channel.fc2.", "1 1", bias, ours="channel.")
+        | _weight("spatial.conv.conv.", "spatial.conv.", "1 2 k k")
+        | _batch_norm("spatial.conv.bn.", "spatial.norm.")
+    )
+    layer = source.fill(_cbam(source.sizes, bias, nn.BatchNorm2d))
+    _put_maximum_first(layer.spatial)
+    return layer
+
+
+def from_cbam_authors(state: Mapping[str, Tensor], *, prefix: str = "") -> CBAM:
+    """`CBAM` with the weights of its authors' code, ``attention-module`` by Jongchan Park.
+
+    Args:
+        state: State dict of the authors' ``CBAM``, or of a model that has it.
+        prefix: What the layer's keys start with, such as ``"layer1.0.cbam."``.
+
+    Returns:
+        A layer with biases in its linear layers and `torch.nn.BatchNorm2d` as `norm`. Its momentum
+        is the authors' 0.01.
+
+    Raises:
+        TypeError: If `state` is not a mapping of tensors.
+        ValueError: If a key is missing or not expected, or a tensor has another shape.
+
+    Example:
+        >>> import torch
+        >>> from torchattn_blocks.convert import from_cbam_authors
+        >>> state = {
+        ...     "ChannelGate.mlp.1.weight": torch.randn(2, 8),
+        ...     "ChannelGate.mlp.1.bias": torch.randn(2),
+        ...     "ChannelGate.mlp.3.weight": torch.randn(8, 2),
+        ...     "ChannelGate.mlp.3.bias": torch.randn(8),
+        ...     "SpatialGate.spatial.conv.weight": torch.randn(1, 2, 7, 7),
+        ...     "SpatialGate.spatial.bn.weight": torch.ones(1),
+        ...     "SpatialGate.spatial.bn.bias": torch.zeros(1),
+        ...     "SpatialGate.spatial.bn.running_mean": torch.zeros(1),
+        ...     "SpatialGate.spatial.bn.running_var": torch.ones(1),
+        ... }
+        >>> layer = from_cbam_authors(state)
+        >>> layer(torch.randn(1, 8, 16, 16)).shape
+        torch.Size([1, 8, 16, 16])
+    """
+    source = _Source("from_cbam_authors", state, prefix)
+    source.read(
+        _excitation("ChannelGate.mlp.1.", "ChannelGate.mlp.3.", ours="channel.")
+        | _weight("SpatialGate.spatial.conv.", "spatial.conv.", "1 2 k k")
+        | _batch_norm("SpatialGate.spatial.bn.", "spatial.norm.")
+    )
+    return source.fill(_cbam(source.sizes, True, partial(nn.BatchNorm2d, momentum=0.01)))
+
+
+def from_spatial_attention(
+    state: Mapping[str, Tensor], *, mean_first: bool, prefix: str = ""
+) -> SpatialAttention:
+    """`SpatialAttention` with the weights of any layer that convolves a maximum and a mean.
+
+    The layer may have any names. It has one kernel of shape (1, 2, k, k), or with one or three
+    sizes k, and may have a bias, batch normalisation, or both.
+
+    Args:
+        state: State dict of the layer, or of a model that has it.
+        mean_first: Whether the first channel of the kernel is for the mean, the second for the
+            maximum. The weights cannot tell. timm and the RSAN authors' code have the mean first,
+            CBAM's authors the maximum.
+        prefix: What the layer's keys start with, such as ``"encoder.0.attention."``.
+
+    Returns:
+        A layer with `bias` and `norm` as theirs. Batch normalisation has torch's default `eps` and
+        `momentum`; set them on `layer.norm` if theirs are others.
+
+    Raises:
+        TypeError: If `state` is not a mapping of tensors, or `mean_first` not a bool.
+        ValueError: If there is no such kernel or more than one, a key is missing or not expected,
+            or a tensor has another shape.
+
+    Example:
+        >>> import torch
+        >>> from torchattn_blocks.convert import from_spatial_attention
+        >>> state = {"conv1.weight": torch.randn(1, 2, 7, 7), "conv1.bias": torch.randn(1)}
+        >>> layer = from_spatial_attention(state, mean_first=True)
+        >>> sum(w.numel() for w in layer.parameters())
+        99
+    """
+    source = _Source("from_spatial_attention", state, prefix)
+    check_kind(source.owner, bool, mean_first=mean_first)
+    conv, spatial_dims = source.only_kernel()
+    keys = _weight(conv, "conv.", " ".join("12" + "k" * spatial_dims))
+    if bias := source.has(f"{conv}bias"):
+        keys |= _bias(conv, "conv.", "1")
+    means = [key for key in source.keys if key.endswith("running_mean")]
+    if means:
+        keys |= _batch_norm(means[0].removesuffix("running_mean"), "norm.")
+    source.read(keys)
+    batch_norm = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[spatial_dims - 1]
+    layer = source.fill(
+        SpatialAttention(
+            kernel_size=source.sizes["k"],
+            bias=bias,
+            norm=batch_norm if means else None,
+            spatial_dims=spatial_dims,
+            device="meta",
+        )
+    )
+    if mean_first:
+        _put_maximum_first(layer)
+    return layer
+
+
+def from_timm_se(
+    state: Mapping[str, Tensor],
+    *,
+    activation: Make = nn.ReLU,
+    gate: Make = nn.Sigmoid,
+    prefix: str = "",
+) -> SqueezeExcite:
+    """`SqueezeExcite` with the weights of timm's ``SEModule`` or of its EfficientNets' layer.
+
+    The keys tell which of the two it is: ``fc1`` and ``fc2``, or ``conv_reduce`` and
+    ``conv_expand``. Not covered are the variants with normalisation, which raise an error, with
+    maxima (``add_maxpool``) and for channels last.
+
+    Args:
+        state: State dict of the layer, or of a model that has it.
+        activation: Function without arguments that returns what is between the linear layers. It is
+            `torch.nn.SiLU` in timm's EfficientNets and `torch.nn.ReLU` in its ResNets and
+            MobileNets.
+        gate: Function without arguments that returns what follows the linear layers. It is
+            `torch.nn.Hardsigmoid` in timm's MobileNetV3.
+        prefix: What the layer's keys start with, such as ``"layer1.0.se."``.
+
+    Returns:
+        A layer with biases if theirs has some.
+
+    Raises:
+        TypeError: If `state` is not a mapping of tensors.
+        ValueError: If a key is missing or not expected, or a tensor has another shape.
+
+    Example:
+        >>> import torch
+        >>> from torchattn_blocks.convert import from_timm_se
+        >>> state = {
+        ...     "conv_reduce.weight": torch.randn(2, 8, 1, 1),
+        ...     "conv_reduce.bias": torch.randn(2),
+        ...     "conv_expand.weight": torch.randn(8, 2, 1, 1),
+        ...     "conv_expand.bias": torch.randn(8),
+        ... }
+        >>> layer = from_timm_se(state, activation=torch.nn.SiLU)
+        >>> layer(torch.randn(1, 8, 16, 16)).shape
+        torch.Size([1, 8, 16, 16])
+    """
+    source = _Source("from_timm_se", state, prefix)
+    source.refused = {"bn.": "the layer normalises between its linear layers, ours does not"}
+    efficient = not source.has("fc1.weight", "fc2.weight") and any(
+        key.endswith(("conv_reduce.weight", "conv_expand.weight")) for key in state
+    )
+    first, second = ("conv_reduce.", "conv_expand.") if efficient else ("fc1.", "fc2.")
+    bias = source.has(f"{first}bias", f"{second}bias")
+    source.read(_excitation(first, second, "1 1", bias))
+    return source.fill(_squeeze_excite(source.sizes, activation, gate, bias=bias))
+
+
+def from_timm_eca(
+    state: Mapping[str, Tensor], channels: int, *, prefix: str = ""
+) -> EfficientChannelAttention:
+    """`EfficientChannelAttention` with the weights of timm's ``EcaModule``.
+
+    timm's variants with two convolutions (``use_mlp``) or a bias raise an error. Its
+    ``CecaModule`` has the same keys and another formula: the weights cannot tell, so do not convert
+    it.
+
+    Args:
+        state: State dict of the layer, or of a model that has it.
+        channels: Channels of the input. The weights do not depend on them.
+        prefix: What the layer's keys start with, such as ``"layer1.0.se."``.
+
+    Returns:
+        A layer with the kernel size of theirs.
+
+    Raises:
+        TypeError: If `state` is not a mapping of tensors, or `channels` not an int.
+        ValueError: If a key is missing or not expected, a tensor has another shape, or `channels`
+            is below 1.
+
+    Example:
+        >>> import torch
+        >>> from torchattn_blocks.convert import from_timm_eca
+        >>> layer = from_timm_eca({"conv.weight": torch.randn(1, 1, 3)}, 8)
+        >>> layer(torch.randn(1, 8, 16, 16)).shape
+        torch.Size([1, 8, 16, 16])
+    """
+    source = _Source("from_timm_eca", state, prefix)
+    source.refused = {
+        "conv2.": "the layer has two convolutions (use_mlp), ours has one",
+        "conv.bias": "the convolution has a bias (act_layer or use_mlp), ours has none",
+    }
+    source.read(_weight("conv.", "conv.", "1 1 k"))
+    kernel_size = source.sizes["k"]
+    return source.fill(EfficientChannelAttention(channels, kernel_size=kernel_size, device="meta"))
+
+
+def from_torchvision_se(
+    state: Mapping[str, Tensor],
+    *,
+    activation: Make = nn.ReLU,
+    gate: Make = nn.Sigmoid,
+    prefix: str = "",
+) -> SqueezeExcite:
+    """`SqueezeExcite` with the weights of torchvision's ``SqueezeExcitation``.
+
+    Args:
+        state: State dict of the layer, or of a model that has it.
+        activation: Function without arguments that returns what is between the linear layers. It is
+            `torch.nn.SiLU` in torchvision's EfficientNets and `torch.nn.ReLU` in its other models.
+        gate: Function without arguments that returns what follows the linear layers. It is
+            `torch.nn.Hardsigmoid` in torchvision's MobileNetV3.
+        prefix: What the layer's keys start with, such as ``"features.1.0.block.1."``.
+
+    Returns:
+        A layer with biases.
+
+    Raises:
+        TypeError: If `state` is not a mapping of tensors.
+        ValueError: If a key is missing or not expected, or a tensor has another shape.
+
+    Example:
+        >>> import torch
+        >>> from torchattn_blocks.convert import from_torchvision_se
+        >>> state = {
+        ...     "fc1.weight": torch.randn(2, 8, 1, 1),
+        ...     "fc1.bias": torch.randn(2),
+        ...     "fc2.weight": torch.randn(8, 2, 1, 1),
+        ...     "fc2.bias": torch.randn(8),
+        ... }
+        >>> layer = from_torchvision_se(state, gate=torch.nn.Hardsigmoid)
+        >>> layer(torch.randn(1, 8, 16, 16)).shape
+        torch.Size([1, 8, 16, 16])
+    """
+    source = _Source("from_torchvision_se", state, prefix)
+    source.read(_excitation("fc1.", "fc2.", "1 1"))
+    return source.fill(_squeeze_excite(source.sizes, activation, gate))
+
+
+def from_smp_scse(state: Mapping[str, Tensor], *, prefix: str = "") -> ConcurrentSqueezeExcite:
+    """`ConcurrentSqueezeExcite` with the weights of segmentation_models.pytorch's ``SCSEModule``.
+
+    Args:
+        state: State dict of the layer, or of a model that has it.
+        prefix: What the layer's keys start with, such as
+            ``"decoder.blocks.0.attention1.attention."``.
+
+    Returns:
+        A layer with biases.
+
+    Raises:
+        TypeError: If `state` is not a mapping of tensors.
+        ValueError: If a key is missing or not expected, or a tensor has another shape.
+
+    Example:
+        >>> import torch
+        >>> from torchattn_blocks.convert import from_smp_scse
+        >>> state = {
+        ...     "cSE.1.weight": torch.randn(2, 8, 1, 1),
+        ...     "cSE.1.bias": torch.randn(2),
+        ...     "cSE.3.weight": torch.randn(8, 2, 1, 1),
+        ...     "cSE.3.bias": torch.randn(8),
+        ...     "sSE.0.weight": torch.randn(1, 8, 1, 1),
+        ...     "sSE.0.bias": torch.randn(1),
+        ... }
+        >>> layer = from_smp_scse(state)
+        >>> layer(torch.randn(1, 8, 16, 16)).shape
+        torch.Size([1, 8, 16, 16])
+    """
+    source = _Source("from_smp_scse", state, prefix)
+    source.read(
+        _excitation("cSE.1.", "cSE.3.", "1 1")
+        | _weight("sSE.0.", "conv.", "1 C 1 1")
+        | _bias("sSE.0.", "conv.", "1")
+    )
+    channels, hidden_channels = source.sizes["C"], source.sizes["H"]
+    return source.fill(
+        ConcurrentSqueezeExcite(channels, hidden_channels=hidden_channels, device="meta")
+    )
+
+
+def from_monai_se(
+    state: Mapping[str, Tensor],
+    *,
+    activation: Make | None = None,
+    gate: Make | None = None,
+    residual: bool = False,
+    spatial_dims: int = 2,
+    prefix: str = "",
+) -> SqueezeExcite:
+    """`SqueezeExcite` with the weights of MONAI's ``ChannelSELayer`` or ``ResidualSELayer``.
+
+    The layer in MONAI's ``SEBlock`` is a ``ChannelSELayer``: the prefix ends in ``"se_layer."``.
+
+    Args:
+        state: State dict of the layer, or of a model that has it.
+        activation: Function without arguments that returns what is between the linear layers. None
+            is MONAI's default: `torch.nn.LeakyReLU` if `residual`, else `torch.nn.ReLU`.
+        gate: Function without arguments that returns what follows the linear layers. None is
+            MONAI's default: `torch.nn.ReLU` if `residual`, else `torch.nn.Sigmoid`.
+        residual: Whether the layer adds its input to its output, as ``ResidualSELayer`` does. Our
+            layer then adds one to its gate.
+        spatial_dims: Dimensions after the channels: 1, 2 or 3.
+        prefix: What the layer's keys start with, such as ``"layer1.0.se_layer."``.
+
+    Returns:
+        A layer with biases.
+
+    Raises:
+        TypeError: If `state` is not a mapping of tensors, `residual` not a bool, or `spatial_dims`
+            not an int.
+        ValueError: If a key is missing or not expected, a tensor has another shape, or
+            `spatial_dims` is not 1, 2 or 3.
+
+    Example:
+        >>> import torch
+        >>> from torchattn_blocks.convert import from_monai_se
+        >>> state = {
+        ...     "fc.0.weight": torch.randn(2, 8),
+        ...     "fc.0.bias": torch.randn(2),
+        ...     "fc.2.weight": torch.randn(8, 2),
+        ...     "fc.2.bias": torch.randn(8),
+        ... }
+        >>> layer = from_monai_se(state, residual=True, spatial_dims=3)
+        >>> layer(torch.randn(1, 8, 4, 16, 16)).shape
+        torch.Size([1, 8, 4, 16, 16])
+    """
+    source = _Source("from_monai_se", state, prefix)
+    check_kind(source.owner, bool, residual=residual)
+    source.read(_excitation("fc.0.", "fc.2."))
+    activation = activation or (nn.LeakyReLU if residual else nn.ReLU)
+    gate = gate or (nn.ReLU if residual else nn.Sigmoid)
+    gate = partial(_OnePlus, gate) if residual else gate
+    return source.fill(_squeeze_excite(source.sizes, activation, gate, spatial_dims=spatial_dims))
+
+
+class _OnePlus(nn.Module):
+    """A gate plus one: what it multiplies is added to the product."""
+
+    def __init__(self, gate: Make) -> None:
+        super().__init__()
+        self.gate = gate()
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return 1 + self.gate(logits)
+
+
+def _cbam(sizes: dict[str, int], bias: bool, norm: Callable[[int], nn.Module]) -> CBAM:
+    return CBAM(
+        sizes["C"],
+        hidden_channels=sizes["H"],
+        mlp_bias=bias,
+        kernel_size=sizes["k"],
+        norm=norm,
+        device="meta",
+    )
+
+
+def _squeeze_excite(
+    sizes: dict[str, int], activation: Make, gate: Make, *, bias: bool = True, spatial_dims: int = 2
+) -> SqueezeExcite:
+    return SqueezeExcite(
+        sizes["C"],
+        hidden_channels=sizes["H"],
+        bias=bias,
+        activation=activation,
+        gate=gate,
+        spatial_dims=spatial_dims,
+        device="meta",
+    )
+
+
+def _put_maximum_first(layer: SpatialAttention) -> None:
+    """Swap the two channels of a kernel that has the mean first."""
+    with torch.no_grad():
+        layer.conv.weight.copy_(layer.conv.weight.flip(1))
+
+
+def _weight(theirs: str, ours: str, sizes: str) -> Keys:
+    return {f"{theirs}weight": (f"{ours}weight", sizes)}
+
+
+def _bias(theirs: str, ours: str, sizes: str) -> Keys:
+    return {f"{theirs}bias": (f"{ours}bias", sizes)}
+
+
+def _excitation(
+    first: str, second: str, kernel: str = "", bias: bool = True, ours: str = ""
+) -> Keys:
+    """Two linear layers, or convolutions with the kernel's sizes."""
+    keys = _weight(first, f"{ours}fc1.", f"H C {kernel}")
+    keys |= _weight(second, f"{ours}fc2.", f"C H {kernel}")
+    if bias:
+        keys |= _bias(first, f"{ours}fc1.", "H") | _bias(second, f"{ours}fc2.", "C")
+    return keys
+
+
+def _batch_norm(theirs: str, ours: str) -> Keys:
+    """One channel's batch normalisation; old files have no counter, which torch then adds."""
+    names = ("weight", "bias", "running_mean", "running_var")
+    keys = {f"{theirs}{name}": (f"{ours}{name}", "1") for name in names}
+    return keys | {f"{theirs}{_COUNTER}": (f"{ours}{_COUNTER}", "")}
+
+
+_COUNTER = "num_batches_tracked"
+
+
+class _Source:
+    """The tensors of one layer, as another library names them. Errors name the function."""
+
+    def __init__(self, owner: str, state: object, prefix: str) -> None:
+        if not isinstance(state, Mapping):
+            got = f"got {type(state).__name__}; of a module, pass .state_dict()"
+            raise TypeError(f"{owner}: state must be a state dict, {got}")
+        check_kind(owner, str, prefix=prefix)
+        self.owner, self.prefix = owner, prefix
+        self.state: Mapping[str, Tensor] = state
+        self.keys = [key.removeprefix(prefix) for key in state if key.startswith(prefix)]
+        self.refused: dict[str, str] = {}  # to what a key starts with: why it cannot be converted
+        self.sizes: dict[str, int] = {}
+        self.tensors: dict[str, Tensor] = {}
+
+    def has(self, *keys: str) -> bool:
+        """Whether any of the keys is there."""
+        return any(key in self.keys for key in keys)
+
+    def only_kernel(self) -> tuple[str, int]:
+        """What the name of the only kernel for two channels starts with, and its dimensions."""
+        kernels = [key for key, value in self.state.items() if _is_kernel(key, value)]
+        here = [key for key in kernels if key.startswith(self.prefix)]
+        if len(here) != 1:
+            raise ValueError(
+                f"{self.owner}: there must be one weight of shape (1, 2, k, k), or with one or "
+                f"three sizes k, under the prefix {self.prefix!r}, got {len(here)}; in the whole "
+                f"state: {_few(kernels)}"
+            )
+        (kernel,) = here
+        name = kernel.removeprefix(self.prefix).removesuffix("weight")
+        return name, self.state[kernel].dim() - 2
+
+    def read(self, keys: Keys) -> None:
+        """Take all tensors and learn the sizes; raise unless keys and shapes are these."""
+        for key, (_, sizes) in keys.items():
+            if not self.has(key) and not key.endswith(_COUNTER):
+                raise ValueError(
+                    f"{self.owner}: the key {self.prefix + key!r} is missing; it must have shape "
+                    f"{self._shape(sizes.split())}{self._hint(keys)}"
+                )
+        for key in self.keys:
+            if key not in keys:
+                whys = (why for start, why in self.refused.items() if key.startswith(start))
+                why = next(whys, f"the layer's keys are {', '.join(map(repr, keys))}")
+                raise ValueError(
+                    f"{self.owner}: the key {self.prefix + key!r} is not expected: {why}"
+                )
+        for key, (ours, sizes) in keys.items():
+            if self.has(key):
+                self.tensors[ours] = self._checked(key, sizes.split())
+
+    def fill(self, layer: Layer) -> Layer:
+        """Give the layer, built on the meta device, copies of the tensors in its own shapes."""
+        shapes = {key: value.shape for key, value in layer.state_dict().items()}
+        copies = {key: x.detach().reshape(shapes[key]).clone() for key, x in self.tensors.items()}
+        layer.load_state_dict(copies, assign=True)
+        return layer
+
+    def _checked(self, key: str, sizes: list[str]) -> Tensor:
+        x = self.state[self.prefix + key]
+        check_kind(self.owner, Tensor, **{f"state[{self.prefix + key!r}]": x})
+        expected = self._shape(sizes)
+        fits = x.dim() == len(sizes) and all(
+            size == (int(name) if name.isdigit() else self.sizes.setdefault(name, size))
+            for name, size in zip(sizes, x.shape, strict=True)
+        )
+        if not fits or self.sizes.get("k", 1) % 2 == 0:
+            got = f"got {tuple(x.shape)}"
+            raise ValueError(
+                f"{self.owner}: {self.prefix + key!r} must have shape {expected}, {got}"
+            )
+        return x
+
+    def _shape(self, sizes: list[str]) -> str:
+        """A shape in words, with the sizes that are known."""
+        shape = ", ".join(str(self.sizes.get(name, name)) for name in sizes)
+        return f"({shape})" + (" with k odd" if "k" in shape else "")
+
+    def _hint(self, keys: Keys) -> str:
+        """The prefixes, if any, under which all keys are."""
+        first, *others = (key for key in keys if not key.endswith(_COUNTER))
+        starts = [key.removesuffix(first) for key in self.state if key.endswith(first)]
+        fitting = [p for p in starts if all(p + key in self.state for key in others)]
+        fitting.sort(key=lambda start: not start.startswith(self.prefix))
+        return f". Prefixes that have all keys: {_few(fitting)}" if fitting else ""
+
+
+def _is_kernel(key: str, value: Tensor) -> bool:
+    """Whether this is a convolution's kernel for a maximum and a mean, of any size."""
+    if not (isinstance(value, Tensor) and value.dim() in (3, 4, 5)):
+        return False
+    return key.endswith("weight") and value.shape[:2] == (1, 2)
+
+
+def _few(names: list[str]) -> str:
+    """At most four of the names."""
+    if not names:
+        return "none"
+    return ", ".join(map(repr, names[:4])) + (", ..." if len(names) > 4 else "")
