@@ -285,3 +285,16 @@ def test_he_normal_stays_with_spatial_attention_alone():
     torch.manual_seed(0)
     kernel = torch.cat([CBAM(4).spatial.conv.weight.flatten() for _ in range(100)])
     assert kernel.std().item() == pytest.approx(math.sqrt(2 / 98), rel=0.03)
+
+
+@pytest.mark.parametrize("layer_class", [*WITH_CHANNELS, SpatialAttention])
+def test_means_in_half_precision_do_not_overflow(layer_class):
+    """The sum of these elements is above 65,504, the greatest number of float16."""
+    exact = made(layer_class, 64)
+    half = layer_class(**({} if layer_class is SpatialAttention else {"channels": 64})).half()
+    half.load_state_dict(exact.state_dict())
+    x = torch.full((1, 64, 40, 50), 60.0, dtype=torch.float64)
+    expected = exact.attention_map(x)
+    torch.testing.assert_close(
+        half.attention_map(x.half()).double(), expected, rtol=0.02, atol=0.01
+    )
