@@ -9,6 +9,7 @@ from contract_rows import image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from torchattn_blocks import (
     CBAM,
@@ -279,6 +280,29 @@ def test_equal_maxima_share_the_gradient(layer_class):
             grads.append(torch.func.grad(lambda x: layer(x).sum())(x))
     torch.testing.assert_close(*grads)
     assert grads[0].isfinite().all()
+
+
+class Operators(TorchDispatchMode):
+    """Note the names of all operators that run."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(func.overloadpacket.__name__)
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("layer_class", [*WITH_CHANNELS, SpatialAttention])
+def test_gradients_are_deterministic_on_cuda(layer_class):
+    """Adaptive and other poolings, scatter_add and index_put add in any order there."""
+    layer, x = made(layer_class, 3), image(dtype=torch.float64).requires_grad_()
+    with Operators() as operators:
+        layer(x).sum().backward()
+    unordered = ("pool", "scatter", "index", "cumsum", "upsample")
+    assert [name for name in operators.names if any(word in name for word in unordered)] == []
+    assert {"mul", "sigmoid"} <= operators.names
 
 
 def test_he_normal_stays_with_spatial_attention_alone():
