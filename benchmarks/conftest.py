@@ -26,9 +26,8 @@ def _device(request):
 
 def contenders(config):
     """Those of the files that run."""
-    return [
-        c for module in {item.module for item in config.stash[ITEMS]} for c in module.CONTENDERS
-    ]
+    modules = {item.module for item in config.stash[ITEMS]}
+    return [contender for module in modules for contender in module.CONTENDERS]
 
 
 def pytest_report_collectionfinish(config, items):
