@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import torchattn_blocks as ours
 
-GATE = "attention gate"
+GATE = "Attention gate"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ def _hidden(channels: int) -> int:
 
 CONTENDERS = [
     *_kind(
-        "spatial attention",
+        "Spatial attention",
         ("textbook", "torch", lambda c: textbook.SpatialAttention()),
         (OURS, OURS, lambda c: ours.SpatialAttention()),
         ("textbook, batch norm", "torch", lambda c: textbook.SpatialAttention(norm=True)),
@@ -79,7 +79,7 @@ CONTENDERS = [
         (f"{OURS}, batch norm", OURS, lambda c: ours.SpatialAttention(norm=nn.BatchNorm2d)),
     ),
     *_kind(
-        "channel attention",
+        "Channel attention",
         ("textbook", "torch", lambda c: textbook.ChannelAttention(c, _hidden(c))),
         ("timm", "timm", lambda c: _peer("timm.layers.cbam:ChannelAttn", c)),
         (OURS, OURS, lambda c: ours.ChannelAttention(c)),
@@ -93,7 +93,7 @@ CONTENDERS = [
         (f"{OURS}, batch norm", OURS, lambda c: ours.CBAM(c, norm=nn.BatchNorm2d)),
     ),
     *_kind(
-        "squeeze-and-excitation",
+        "Squeeze-and-excitation",
         ("textbook", "torch", lambda c: textbook.SqueezeExcite(c, _hidden(c))),
         ("timm", "timm", lambda c: _peer("timm.layers:SEModule", c, rd_channels=_hidden(c))),
         (
@@ -105,7 +105,7 @@ CONTENDERS = [
         (OURS, OURS, lambda c: ours.SqueezeExcite(c)),
     ),
     *_kind(
-        "efficient channel attention",
+        "Efficient channel attention",
         ("textbook", "torch", lambda c: textbook.EfficientChannelAttention(c)),
         ("timm", "timm", lambda c: _peer("timm.layers:EcaModule", c)),
         (OURS, OURS, lambda c: ours.EfficientChannelAttention(c)),

@@ -21,7 +21,7 @@ def test_layer(benchmark, record_property, shape, passes, name):
     if contender.missing:
         pytest.skip(contender.missing)
     if failure := contender.failure(shape[1]):
-        record_property("failure", about | {"shape": shape, "failure": failure})
+        record_property("failure", about | {"shape": shape, "passes": passes, "failure": failure})
         pytest.skip(f"fails: {failure}")
     torch.manual_seed(0)
     layer = contender.build(shape[1])
