@@ -103,7 +103,7 @@ def named(own: dict, rows: list[dict], cell: Callable[[dict], str]) -> str:
     found = {}
     for row in sorted(others(own, rows), key=lambda row: row["norm"] == own["norm"]):
         found[row["name"].split(",")[0]] = row
-    return ", ".join(
+    return "; ".join(
         f"{name if row['norm'] == own['norm'] else row['name']} {cell(row)}"
         for name, row in found.items()
     )
