@@ -25,10 +25,6 @@ extensions = [
 ]
 # The tables in the folders are included by pages.
 exclude_patterns = ["_build", "drop_block/*.md", "attention/*.md"]
-    "_build",
-    "drop_block/*.md",
-    "attention/*.md",
-]  # the tables there are included by pages
 myst_enable_extensions = ["dollarmath"]
 
 # Types stand in signatures only; a method without words of its own does not repeat torch's.
