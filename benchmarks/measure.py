@@ -52,9 +52,15 @@ def call_of(
 
 
 def measure(
-    benchmark: Any, call: Callable[[], Any], passes: str, x: Tensor, seconds: float
+    benchmark: Any,
+    call: Callable[[], Any],
+    passes: str,
+    x: Tensor,
+    *,
+    seconds: float,
+    least: int = 5,
 ) -> None:
-    """Time `call` and, in turn with it, the floor on `x`, for about so many `seconds`.
+    """Time `call` and, in turn with it, the floor on `x`, for some `seconds` or `least` rounds.
 
     Both meet the same moods of the machine, so that the ratio of the two times of a round is
     steadier than either.
@@ -71,7 +77,7 @@ def measure(
 
     call()  # compiles, fills caches
     once = seconds_of(lambda: repeat(call)) + seconds_of(lambda: repeat(floor))
-    rounds = max(5, min(31, int(seconds / once)))
+    rounds = max(least, min(31, int(seconds / once)))
     benchmark.pedantic(
         repeat,
         (call,),

@@ -50,7 +50,8 @@ def read(paths: Sequence[Path]) -> dict:
     for other in others:
         if environment(other) != environment(results):
             sys.exit("These results are not of the same machine, versions, threads and day.")
-        results["benchmarks"] += other["benchmarks"]
+        for part in ("benchmarks", "failures"):
+            results[part] += other[part]
     return results
 
 

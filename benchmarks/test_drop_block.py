@@ -20,7 +20,7 @@ BY_NAME = {contender.name: contender for contender in CONTENDERS}
 def measure_drop(benchmark, drop, shape, passes, *, p=P, block=BLOCK, seconds=1.5):
     torch.manual_seed(0)
     x = torch.randn(shape, requires_grad=True)
-    measure(benchmark, call_of(lambda: drop(x, p, block), passes, x), passes, x, seconds)
+    measure(benchmark, call_of(lambda: drop(x, p, block), passes, x), passes, x, seconds=seconds)
     benchmark.extra_info.update(p=p, block=block)
     if passes != "forward":
         benchmark.extra_info["bytes_held"] = bytes_held(drop(x, p, block), x)
