@@ -1,8 +1,10 @@
 """Record what a result depends on beside the code: versions, threads, the machine."""
 
-import peers
+import libraries
 import pytest
 import torch
+
+ITEMS = pytest.StashKey[list[pytest.Item]]()
 
 
 def pytest_addoption(parser):
@@ -22,14 +24,28 @@ def _device(request):
         yield
 
 
-def pytest_report_header(config):
-    found = [f"{name} {version}" for name, version in peers.versions().items()]
-    return [f"{torch.get_num_threads()} threads, " + ", ".join(found), *peers.missing()]
+def contenders(config):
+    """Those of the files that run."""
+    modules = {item.module for item in config.stash[ITEMS]}
+    return [contender for module in modules for contender in module.CONTENDERS]
+
+
+def pytest_report_collectionfinish(config, items):
+    config.stash[ITEMS] = list(items)
+    found = [f"{name} {v}" for name, v in libraries.versions(contenders(config)).items()]
+    threads = f"{torch.get_num_threads()} threads, "
+    return [threads + ", ".join(found), *libraries.missing(contenders(config))]
 
 
 def pytest_benchmark_update_machine_info(config, machine_info):
     machine_info["threads"] = torch.get_num_threads()
     on_gpu = config.getoption("--device") != "cpu"
     machine_info["gpu"] = torch.cuda.get_device_name() if on_gpu else ""
-    machine_info["versions"] = peers.versions()
-    machine_info["missing"] = peers.missing()
+    machine_info["versions"] = libraries.versions(contenders(config))
+    machine_info["missing"] = libraries.missing(contenders(config))
+
+
+def pytest_benchmark_update_json(config, output_json):
+    """What could not be measured, as the tests tell it."""
+    told = [told for item in config.stash[ITEMS] for told in item.user_properties]
+    output_json["failures"] = [failure for name, failure in told if name == "failure"]

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 
-def bytes_held(x: Tensor, y: Tensor) -> int:
-    """Bytes of all tensors that the graph of `y` holds, but for `x` and `y` themselves.
+def bytes_held(y: Tensor, *given: Tensor) -> int:
+    """Bytes of all tensors that the graph of `y` holds, but for `y` itself and what was `given`.
 
     Each piece of memory counts once and as a whole, whoever shares it. Hooks on saved tensors alone
     would miss what a Python function keeps as an attribute of its context.
     """
-    own = {t.untyped_storage().data_ptr() for t in (x, y)}
+    own = {t.untyped_storage().data_ptr() for t in (y, *given)}
     sizes = {}
     for tensor in _tensors(y.grad_fn):
         storage = tensor.untyped_storage()

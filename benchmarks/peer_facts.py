@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import libraries
 import peers
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ LIBRARIES = {
 }
 
 
-def libraries() -> dict[str, peers.Drop]:
+def drops() -> dict[str, peers.Drop]:
     known = {c.name: c.drop for c in peers.CONTENDERS}
     found = {name: drop or known[name] for name, drop in LIBRARIES.items()}
     return {name: drop for name, drop in found.items() if drop}
@@ -144,15 +145,15 @@ def recompilations() -> dict[str, dict[str, str]]:
     from torchattn_blocks import DropBlock2d
 
     layers = {"torchattn_blocks": (DropBlock2d(0.1, BLOCK), "p")}
-    if "torchvision" in peers.versions():
+    if "torchvision" in libraries.versions(peers.CONTENDERS):
         from torchvision.ops import DropBlock2d as Torchvision
 
         layers["torchvision"] = (Torchvision(0.1, BLOCK), "p")
-    if "timm" in peers.versions():
+    if "timm" in libraries.versions(peers.CONTENDERS):
         from timm.layers import DropBlock2d as Timm
 
         layers["timm"] = (Timm(0.1, BLOCK), "drop_prob")
-    if "dropblock" in peers.versions():
+    if "dropblock" in libraries.versions(peers.CONTENDERS):
         from dropblock import DropBlock2D
 
         layers["dropblock"] = (DropBlock2D(0.1, BLOCK), "drop_prob")
@@ -208,7 +209,7 @@ def main() -> None:
     warnings.simplefilter("ignore")  # of peers; what matters is in the table
     torch.set_num_threads(2)
     rows, largest = {}, 0.0
-    for name, drop in libraries().items():
+    for name, drop in drops().items():
         print(f"{name} ...", file=sys.stderr, flush=True)
         torch.manual_seed(0)
         fractions, error = kept_fractions(drop)
@@ -218,8 +219,8 @@ def main() -> None:
     for name, row in recompilations().items():
         rows[name] |= row
     facts = {
-        "versions": peers.versions(),
-        "missing": peers.missing(),
+        "versions": libraries.versions(peers.CONTENDERS),
+        "missing": libraries.missing(peers.CONTENDERS),
         "largest_standard_error": largest,
         "facts": rows,
     }

@@ -4,30 +4,26 @@ All run in training. A library that is not installed stays in the list, with the
 its function. Which versions are meant, and how to install them: `peers.txt`.
 """
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 
+import libraries
 import torch
+from libraries import OURS
 from torch import Tensor
 from torch.nn import functional as F
 
-import torchattn_blocks
 from torchattn_blocks.functional import drop_block2d
 
 Drop = Callable[[Tensor, float, int], Tensor]
 
 
-@dataclass(frozen=True)
-class Contender:
+@dataclass(frozen=True, kw_only=True)
+class Contender(libraries.Contender):
     """One way to drop elements of a feature map."""
 
-    name: str
     drop: Drop | None
     mask: str  # what one random decision is shared by
-    library: str = "torch"
-    missing: str = ""
 
 
 def dense(x: Tensor, p: float, block: int) -> Tensor:
@@ -71,74 +67,41 @@ def _dropblock() -> Drop:
     return lambda x, p, block: DropBlock2D(p, block)(x)
 
 
-def define_torchvision_operators() -> None:
-    """Let torchvision be imported beside a torch that its compiled part was not built for.
-
-    PyPI's torchvision for Linux is built for CUDA. Beside a CPU-only torch its compiled part does
-    not load, and its Python part then looks for operators that nobody has defined. DropBlock uses
-    none of them.
-    """
-    try:
-        import torchvision  # noqa: F401
-    except ModuleNotFoundError:
-        return
-    except RuntimeError as error:
-        if "torchvision::" not in str(error):
-            raise
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        for name in ("nms", "qnms"):
-            _OPERATORS.define(f"{name}(Tensor dets, Tensor scores, float threshold) -> Tensor")
-
-
-_OPERATORS = torch.library.Library("torchvision", "FRAGMENT")  # they live as long as this does
-
-
 def _peer(name: str, library: str, mask: str, load: Callable[[], Drop]) -> Contender:
     try:
-        return Contender(name, load(), mask, library)
+        return Contender(name=name, drop=load(), mask=mask, library=library)
     except ModuleNotFoundError as error:
-        return Contender(name, None, mask, library, f"{library} is not installed: {error}")
+        reason = f"{library} is not installed: {error}"
+        return Contender(name=name, drop=None, mask=mask, library=library, missing=reason)
 
 
-define_torchvision_operators()
-
-FLOOR = Contender("x * 2.", lambda x, p, block: x * 2.0, "none")
-
-OURS = "torchattn_blocks"
 PER_CHANNEL, SHARED = "each channel", "all channels"
 
+
+def _contender(name: str, mask: str, drop: Drop, library: str = "torch") -> Contender:
+    return Contender(name=name, drop=drop, mask=mask, library=library)
+
+
 CONTENDERS = [
-    FLOOR,
-    Contender("F.dropout", lambda x, p, block: F.dropout(x, p), "each element"),
-    Contender("F.dropout2d", lambda x, p, block: F.dropout2d(x, p), "a whole channel"),
-    Contender("textbook, max-pooling", dense, PER_CHANNEL),
+    _contender("x * 2.", "none", lambda x, p, block: x * 2.0),
+    _contender("F.dropout", "each element", lambda x, p, block: F.dropout(x, p)),
+    _contender("F.dropout2d", "a whole channel", lambda x, p, block: F.dropout2d(x, p)),
+    _contender("textbook, max-pooling", PER_CHANNEL, dense),
     _peer("torchvision", "torchvision", PER_CHANNEL, _torchvision),
     _peer("timm, couple_channels=False", "timm", PER_CHANNEL, _timm_per_channel),
-    Contender(OURS, lambda x, p, block: drop_block2d(x, p, block), PER_CHANNEL, OURS),
-    Contender(
+    _contender(OURS, PER_CHANNEL, lambda x, p, block: drop_block2d(x, p, block), OURS),
+    _contender(
         f"{OURS}, paper, batch",
-        lambda x, p, block: drop_block2d(x, p, block, gamma="paper", scale="batch"),
         PER_CHANNEL,
+        lambda x, p, block: drop_block2d(x, p, block, gamma="paper", scale="batch"),
         OURS,
     ),
     _peer("timm", "timm", SHARED, _timm),
     _peer("dropblock", "dropblock", SHARED, _dropblock),
-    Contender(
+    _contender(
         f"{OURS}, channelwise=False",
-        lambda x, p, block: drop_block2d(x, p, block, channelwise=False),
         SHARED,
+        lambda x, p, block: drop_block2d(x, p, block, channelwise=False),
         OURS,
     ),
 ]
-
-
-def missing() -> list[str]:
-    """What is not installed."""
-    return sorted({c.missing for c in CONTENDERS if c.missing})
-
-
-def versions() -> dict[str, str]:
-    """The version of each library that is installed."""
-    others = {c.library for c in CONTENDERS if not c.missing} - {OURS}
-    return {OURS: torchattn_blocks.__version__, **{name: version(name) for name in sorted(others)}}

@@ -9,79 +9,34 @@ Results that are already there are turned into tables without a run:
 
 import argparse
 import json
-import math
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import peer_facts
 import peers
+from libraries import OURS
+from measure import PASSES
+from plots import draw
+from results import HERE, options, read, refuse_without, rows_of, run, save
+from tables import environment, grid, of_passes, ratio_cell, shape_name, significant, table
 
-HERE = Path(__file__).parent
-PASSES = ["forward", "forward+backward"]
+RUNS = Path("runs/drop_block")
+MASK = {"one mask for": "mask"}
 
 
-def run(folder: Path, threads: int, device: str) -> tuple[list[Path], Path]:
+def measure(args: argparse.Namespace) -> tuple[list[Path], Path]:
     """Measure now; some ten minutes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    suite = ["-m", "pytest", "-c", HERE / "pytest.ini", HERE / "test_drop_block.py", "-v"]
-    suite += ["--threads", str(threads), "--device", device]
-    paths = []
-    for part, chosen in {"times": "not compiler", "compiler": "compiler"}.items():
-        print(f"{part} ...", flush=True)
-        paths.append(folder / f"{part}.json")
-        command = [sys.executable, *suite, "-k", chosen, f"--benchmark-json={paths[-1]}"]
-        subprocess.run(command, check=True)
+    parts = {"times": "not compiler", "compiler": "compiler"}
+    paths = [
+        run("test_drop_block.py", RUNS / f"{part}.json", args, chosen)
+        for part, chosen in parts.items()
+    ]
     print("facts ...", flush=True)
-    facts = folder / "facts.json"
+    facts = RUNS / "facts.json"
     subprocess.run([sys.executable, HERE / "peer_facts.py", "--json", facts], check=True)
     return paths, facts
-
-
-def significant(value: float) -> str:
-    """Three significant digits, without an exponent."""
-    decimals = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
-    return f"{value:,.{min(decimals, 4)}f}"
-
-
-def environment(results: dict) -> str:
-    machine = results["machine_info"]
-    versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items())
-    missing = "".join(f" {reason}." for reason in machine["missing"])
-    gpu = machine["gpu"] and f"{machine['gpu']}, "
-    return (
-        f"{gpu}{machine['cpu']['brand_raw']}, {machine['threads']} threads, Python "
-        f"{machine['python_version']}, {versions}; {results['datetime'][:10]}.{missing}"
-    )
-
-
-def table(header: list[str], rows: list[list[str]], left: int = 1) -> str:
-    align = ["---"] * left + ["---:"] * (len(header) - left)
-    return "\n".join("| " + " | ".join(row) + " |" for row in [header, align, *rows]) + "\n"
-
-
-def shape_name(shape: list[int]) -> str:
-    return " × ".join(map(str, shape))
-
-
-def grid(rows: list[dict], passes: str, cell: Callable[[dict], str]) -> str:
-    """A table with a row for each contender and a column for each shape."""
-    rows = [row for row in rows if row["passes"] == passes]
-    shapes = list(dict.fromkeys(tuple(row["shape"]) for row in rows))
-    names = {row["name"]: row["mask"] for row in rows}
-    found = {(row["name"], tuple(row["shape"])): row for row in rows}
-    lines = []
-    for name, mask in names.items():
-        cells = [cell(found[name, s]) if (name, s) in found else "" for s in shapes]
-        lines.append([name, mask, *cells])
-    return table(["", "one mask for", *map(shape_name, shapes)], lines, left=2)
-
-
-def ratio_cell(row: dict) -> str:
-    low, high = row["ratio_quartiles"]
-    return f"{significant(row['ratio'])} ({significant(low)}–{significant(high)})"
 
 
 def sweep(rows: list[dict]) -> str:
@@ -93,9 +48,9 @@ def sweep(rows: list[dict]) -> str:
         line = [str(block)]
         for p in rates:
             here = [row for row in rows if row["block"] == block and row["p"] == p]
-            best = min((r for r in here if not r["name"].startswith(peers.OURS)), key=ratio)
-            own = next(row for row in here if row["name"] == peers.OURS)
-            paper = next(row for row in here if row["name"] == f"{peers.OURS}, paper, batch")
+            best = min((r for r in here if not r["name"].startswith(OURS)), key=ratio)
+            own = next(row for row in here if row["name"] == OURS)
+            paper = next(row for row in here if row["name"] == f"{OURS}, paper, batch")
             line.append(
                 f"{significant(ratio(own))}, {significant(ratio(paper))} / "
                 f"{significant(ratio(best))}"
@@ -110,8 +65,8 @@ def ratio(row: dict) -> float:
 
 
 SUMMARY = {  # of the table of libraries in the README: name in the facts, in the times, addition
-    "torchattn_blocks": (peers.OURS, ""),
-    "torchattn_blocks, paper, batch": (f"{peers.OURS}, paper, batch", ""),
+    "torchattn_blocks": (OURS, ""),
+    "torchattn_blocks, paper, batch": (f"{OURS}, paper, batch", ""),
     "torchvision": ("torchvision", ""),
     "timm": ("timm, couple_channels=False", ", `couple_channels=False`"),
     "dropblock": ("dropblock", ", one mask for all channels"),
@@ -120,7 +75,7 @@ SUMMARY = {  # of the table of libraries in the README: name in the facts, in th
 
 def summary(results: dict, facts: dict) -> str:
     """What a reader wants to know first: kept fractions, float16, time and memory."""
-    rows = [b["extra_info"] for b in results["benchmarks"]]
+    rows = rows_of(results)
     level = [r for r in rows if r["table"] == "level" and r["passes"] == "forward+backward"]
     first, small = (2, 16, 592, 592), (8, 64, 56, 56)
     lines = []
@@ -148,13 +103,13 @@ def losses(rows: list[dict]) -> list[str]:
     """Every place where a DropBlock with the same kind of mask is faster than ours."""
     lines = []
     for row in rows:
-        if row["name"].startswith(peers.OURS) or row["mask"] not in (
+        if row["name"].startswith(OURS) or row["mask"] not in (
             peers.PER_CHANNEL,
             peers.SHARED,
         ):
             continue
         shared = row["mask"] == peers.SHARED
-        name = f"{peers.OURS}, channelwise=False" if shared else peers.OURS
+        name = f"{OURS}, channelwise=False" if shared else OURS
         keys = ("table", "shape", "passes", "p", "block")
         for own in rows:
             same = own["name"] == name and all(own[key] == row[key] for key in keys)
@@ -168,7 +123,7 @@ def losses(rows: list[dict]) -> list[str]:
 
 
 def markdown(results: dict) -> str:
-    rows = [b["extra_info"] for b in results["benchmarks"]]
+    rows = rows_of(results)
     level = [row for row in rows if row["table"] == "level"]
     swept = [row for row in rows if row["table"] == "sweep"]
     compiler = [row for row in rows if row["table"] == "compiler"]
@@ -180,13 +135,13 @@ def markdown(results: dict) -> str:
     for passes in PASSES:
         parts += [
             f"**{passes}: time divided by that of `x * 2.`** (median of the rounds, and quartiles)",
-            grid(level, passes, ratio_cell),
+            grid(of_passes(level, passes), ratio_cell, MASK),
             f"**{passes}: milliseconds** (median)",
-            grid(level, passes, lambda row: significant(row["seconds"] * 1e3)),
+            grid(of_passes(level, passes), lambda row: significant(row["seconds"] * 1e3), MASK),
         ]
     parts += [
         "**Bytes held for the backward pass** (`x` and the output not counted)",
-        grid(level, "forward+backward", lambda row: f"{row['bytes_held']:,}"),
+        grid(of_passes(level, "forward+backward"), lambda row: f"{row['bytes_held']:,}", MASK),
     ]
     if swept:
         parts += [
@@ -197,9 +152,9 @@ def markdown(results: dict) -> str:
         ]
     for passes in PASSES if compiler else []:
         parts += [
-            f"**Compiled, {passes}**: {peers.OURS} with `torch.compile` and without, in a process "
+            f"**Compiled, {passes}**: {OURS} with `torch.compile` and without, in a process "
             "of its own",
-            grid(compiler, passes, ratio_cell),
+            grid(of_passes(compiler, passes), ratio_cell, MASK),
         ]
     slower = losses(rows)
     parts += [
@@ -213,67 +168,34 @@ UNDRAWN = {"x * 2.", "F.dropout2d", "textbook, max-pooling"}
 
 
 def plot(results: dict, path: Path) -> None:
-    rows = [b["extra_info"] for b in results["benchmarks"]]
+    rows = rows_of(results)
     level = [row for row in rows if row["table"] == "level" and row["name"] not in UNDRAWN]
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), sharey=True, layout="constrained")
     # One colour for each contender, in the order of the list, however many there are.
     names = dict.fromkeys(row["name"] for row in level)
     colours = {name: plt.get_cmap("tab20")(i) for i, name in enumerate(names)}
     for axis, passes in zip(axes, PASSES, strict=True):
-        for name, colour in colours.items():
-            mine = [r for r in level if r["name"] == name and r["passes"] == passes]
-            mine.sort(key=lambda row: math.prod(row["shape"]))
-            ours = name.startswith(peers.OURS)
-            axis.plot(
-                [math.prod(row["shape"]) for row in mine],
-                [row["ratio"] for row in mine],
-                marker="o" if ours else ".",
-                linewidth=2.2 if ours else 1.1,
-                color=colour,
-                label=name,
-            )
-        axis.set(xscale="log", yscale="log", title=passes, xlabel="elements of the feature maps")
-        axis.grid(alpha=0.3)
+        draw(axis, of_passes(level, passes), passes, colours)
     axes[0].set_ylabel("time / time of x * 2.")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     figure.savefig(path, dpi=130)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "results", nargs="*", type=Path, help="JSON of pytest-benchmark; of parts, if several"
-    )
+    parser = options(__doc__)
     parser.add_argument("--facts", type=Path, help="JSON of peer_facts.py")
-    parser.add_argument("--out", type=Path, required=True, help="folder for tables and plot")
-    parser.add_argument("--threads", type=int, default=2, help="torch's threads (default: 2)")
-    parser.add_argument("--device", default="cpu", help="where to measure, for example cuda")
-    parser.add_argument("--partial", action="store_true", help="go on though libraries are missing")
     args = parser.parse_args()
-    if not args.results and peers.missing() and not args.partial:
-        sys.exit("\n".join([*peers.missing(), "Install benchmarks/peers.txt, or add --partial."]))
+    refuse_without(peers.CONTENDERS, args)
     args.out.mkdir(parents=True, exist_ok=True)
     paths, facts = args.results, args.facts
     if not paths:
-        paths, facts = run(Path("runs/drop_block"), args.threads, args.device)
-    results, *others = (json.loads(path.read_text()) for path in paths)
-    for other in others:
-        if environment(other) != environment(results):
-            sys.exit("These results are not of the same machine, versions, threads and day.")
-        results["benchmarks"] += other["benchmarks"]
-    write(args.out, results, facts and json.loads(facts.read_text()))
+        paths, facts = measure(args)
+    write(args.out, read(paths), facts and json.loads(facts.read_text()))
 
 
 def write(out: Path, results: dict, facts: dict | None) -> None:
     (out / "times.md").write_text(markdown(results))
-    # What the tables were made of, without the machine's details that nobody needs.
-    slim = {
-        "environment": environment(results),
-        "rows": [b["extra_info"] for b in results["benchmarks"]],
-    }
-    (out / "times.json").write_text(json.dumps(slim, indent=1) + "\n")
+    save(out / "times.json", results)
     plot(results, out / "times.png")
     if facts:
         (out / "facts.md").write_text(peer_facts.markdown(facts))

@@ -23,7 +23,8 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["_build", "drop_block/*.md"]  # the tables there are included by pages
+# The tables in the folders are included by pages.
+exclude_patterns = ["_build", "drop_block/*.md", "attention/*.md"]
 myst_enable_extensions = ["dollarmath"]
 
 # Types stand in signatures only; a method without words of its own does not repeat torch's.

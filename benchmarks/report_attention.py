@@ -1,0 +1,167 @@
+"""Run the benchmark of the attention layers, and write tables and a plot.
+
+    python benchmarks/report_attention.py --out docs/attention
+
+Results that are already there are turned into tables without a run:
+
+    python benchmarks/report_attention.py results.json --out docs/attention
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from attention_peers import CONTENDERS
+from measure import PASSES
+from plots import draw
+from results import options, read, refuse_without, rows_of, run, save
+from tables import environment, grid, of_passes, ratio_cell, shape_name, significant, table
+
+TRAINING = "forward+backward"
+SUMMARY = _, SMALL = (2, 16, 592, 592), (8, 64, 56, 56)
+
+
+def title(own: dict) -> str:
+    return own["kind"] + ", batch norm" * own["norm"]
+
+
+def others(own: dict, rows: list[dict]) -> list[dict]:
+    """What one of our layers is compared with: those that do the same, or batch norm besides."""
+    same = [row for row in rows if all(row[key] == own[key] for key in ("kind", "passes", "shape"))]
+    return [row for row in same if not row["ours"] and row["norm"] >= own["norm"]]
+
+
+def beside_fastest(rows: list[dict]) -> str:
+    """The time of ours divided by that of the fastest other."""
+    lines = []
+    for own in rows:
+        if own["ours"]:
+            other = min(others(own, rows), key=lambda row: row["ratio"])
+            quotient = significant(own["ratio"] / other["ratio"])
+            lines.append(own | {"name": title(own), "beside": f"{quotient} {other['name']}"})
+    return grid(lines, lambda line: line["beside"])
+
+
+def losses(rows: list[dict], key: str) -> str:
+    """Every place where another takes less than ours, a line each."""
+    lines = [
+        f"- {own['kind']}, {shape_name(own['shape'])}, {own['passes']}: {other['name']} "
+        f"{significant(other[key])}, {own['name']} {significant(own[key])}"
+        for own in rows
+        if own["ours"]
+        for other in others(own, rows)
+        if other[key] < own[key]
+    ]
+    return "\n".join(lines) or "Nowhere in this run."
+
+
+def or_fails(cell: Callable[[dict], str]) -> Callable[[dict], str]:
+    return lambda row: "fails" if "failure" in row else cell(row)
+
+
+def section(kind: str, rows: list[dict]) -> list[str]:
+    """The tables of one kind of layer."""
+    rows = [row for row in rows if row["kind"] == kind]
+    training = of_passes(rows, TRAINING)
+    parts = [f"### {kind}"]
+    for passes in PASSES:
+        parts += [f"**{passes}**", grid(of_passes(rows, passes), or_fails(ratio_cell))]
+    parts += [
+        "**Bytes held for the backward pass**, divided by those of `x`",
+        grid(training, or_fails(lambda row: significant(row["held"]))),
+        "**Parameters**",
+        grid(training, or_fails(lambda row: f"{row['parameters']:,}")),
+    ]
+    return parts + [
+        f"{row['name']} fails with {row['shape'][1]} channels: `{row['failure']}`"
+        for row in training
+        if "failure" in row
+    ]
+
+
+def markdown(results: dict) -> str:
+    rows = rows_of(results)
+    parts = [
+        "<!-- Written by benchmarks/report_attention.py -->",
+        f"float32. {environment(results)}",
+        "Times are divided by that of `x * 2.`: the median of the rounds, and quartiles.",
+        "### Ours beside the fastest other",
+        "The time of ours divided by that of the fastest other, and which that is: below 1 ours is "
+        "faster. Others do the same as ours, or batch normalisation besides.",
+    ]
+    for passes in PASSES:
+        parts += [f"**{passes}**", beside_fastest(of_passes(rows, passes))]
+    parts += ["### Where others are faster", losses(rows, "ratio")]
+    parts += ["### Where others hold fewer bytes", losses(of_passes(rows, TRAINING), "held")]
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        parts += section(kind, rows + results["failures"])
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def named(own: dict, rows: list[dict], cell: Callable[[dict], str]) -> str:
+    """One figure of each other library: of its layer that does the same, if it has one."""
+    found = {}
+    for row in sorted(others(own, rows), key=lambda row: row["norm"] == own["norm"]):
+        found[row["name"].split(",")[0]] = row
+    return "; ".join(
+        f"{name if row['norm'] == own['norm'] else row['name']} {cell(row)}"
+        for name, row in found.items()
+    )
+
+
+def summary(results: dict) -> str:
+    """What a reader wants to know first: parameters, and time in training."""
+    rows = of_passes(rows_of(results), TRAINING)
+    header, lines = [""], {}
+    columns = [
+        ("parameters, C = 64", SMALL, lambda row: f"{row['parameters']:,}"),
+        *((f"time, {shape_name(s)}", s, lambda row: significant(row["ratio"])) for s in SUMMARY),
+    ]
+    for heading, shape, cell in columns:
+        measured = [row for row in rows if row["ours"] and tuple(row["shape"]) == shape]
+        header += [heading, "others"] if measured else []
+        for own in measured:
+            lines.setdefault(title(own), []).extend([cell(own), named(own, rows, cell)])
+    return table(header, [[name, *line] for name, line in lines.items()])
+
+
+def plot(results: dict, path: Path) -> None:
+    """A panel for each kind of layer."""
+    rows = of_passes(rows_of(results), TRAINING)
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    names = dict.fromkeys(row["name"].split(",")[0] for row in rows)
+    pairs = plt.get_cmap("tab20").colors  # dark, light, dark, light ...
+    colours = {}
+    for name, plain, light in zip(names, pairs[::2], pairs[1::2], strict=False):
+        colours |= {name: plain, f"{name}, batch norm": light}
+    figure, axes = plt.subplots(2, 4, figsize=(15, 7.5), sharey=True, layout="constrained")
+    for axis, kind in zip(axes.flat, kinds, strict=False):
+        draw(axis, [row for row in rows if row["kind"] == kind], kind, colours)
+    lines = {
+        label: line
+        for axis in axes.flat
+        for line, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    for axis in axes.flat[len(kinds) :]:
+        axis.axis("off")
+    axes[-1, -1].legend(lines.values(), lines.keys(), loc="center")
+    figure.supylabel(f"time / time of x * 2., {TRAINING}")
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    args = options(__doc__).parse_args()
+    refuse_without(CONTENDERS, args)
+    args.out.mkdir(parents=True, exist_ok=True)
+    paths = args.results or [run("test_attention.py", Path("runs/attention/times.json"), args)]
+    results = read(paths)
+    (args.out / "times.md").write_text(markdown(results))
+    (args.out / "summary.md").write_text(summary(results))
+    save(args.out / "times.json", results, failures=results["failures"])
+    plot(results, args.out / "times.png")
+    for path in sorted(args.out.iterdir()):
+        print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Each attention layer as its paper reads, in plain torch functions whose gradients are torch's."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class SpatialAttention(nn.Module):
+    """Weigh each position by maximum and mean over the channels."""
+
+    def __init__(self, norm: bool = False) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
+        self.norm = nn.BatchNorm2d(1) if norm else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        summary = torch.cat([x.max(1, keepdim=True).values, x.mean(1, keepdim=True)], 1)
+        return x * self.norm(self.conv(summary)).sigmoid()
+
+
+class ChannelAttention(nn.Module):
+    """Weigh each channel by maximum and mean over the positions."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, hidden, 1, bias=False)
+        self.fc2 = nn.Conv2d(hidden, channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        largest = self.fc2(self.fc1(F.adaptive_max_pool2d(x, 1)).relu())
+        mean = self.fc2(self.fc1(F.adaptive_avg_pool2d(x, 1)).relu())
+        return x * (largest + mean).sigmoid()
+
+
+def cbam(channels: int, hidden: int, norm: bool = False) -> nn.Module:
+    return nn.Sequential(ChannelAttention(channels, hidden), SpatialAttention(norm))
+
+
+class SqueezeExcite(nn.Module):
+    """Weigh each channel by the means of all."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, hidden, 1)
+        self.fc2 = nn.Conv2d(hidden, channels, 1)
+
+    def weights(self, x: Tensor) -> Tensor:
+        return self.fc2(self.fc1(F.adaptive_avg_pool2d(x, 1)).relu()).sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weights(x)
+
+
+class ConcurrentSqueezeExcite(SqueezeExcite):
+    """Weigh each channel by the means of all, each position by its channels, and add the two."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__(channels, hidden)
+        self.conv = nn.Conv2d(channels, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weights(x) + x * self.conv(x).sigmoid()
+
+
+class EfficientChannelAttention(nn.Module):
+    """Weigh each channel by the means of its neighbours."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        size = int((math.log2(channels) + 1) / 2) // 2 * 2 + 1
+        self.conv = nn.Conv1d(1, 1, size, padding=size // 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        means = F.adaptive_avg_pool2d(x, 1)[..., 0].transpose(1, 2)
+        return x * self.conv(means).sigmoid().transpose(1, 2)[..., None]
+
+
+class AttentionGate(nn.Module):
+    """Weigh each position of a skip connection by itself and a gate of the same size."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        hidden = channels // 2
+        self.gate_conv = nn.Conv2d(channels, hidden, 1)
+        self.skip_conv = nn.Conv2d(channels, hidden, 1, bias=False)
+        self.psi = nn.Conv2d(hidden, 1, 1)
+
+    def forward(self, gate: Tensor, skip: Tensor) -> Tensor:
+        return skip * self.psi((self.gate_conv(gate) + self.skip_conv(skip)).relu()).sigmoid()
