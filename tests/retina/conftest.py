@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from runs import run_program
+from small_runs import run_program
 
 from torchattn_blocks.retina import __main__ as program
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from runs import run_program
+from small_runs import run_program
 
 from torchattn_blocks.retina import (
     CROPS_RECIPE,

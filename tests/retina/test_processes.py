@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import FAST, SMALL_CROPS, run
+from small_runs import FAST, SMALL_CROPS, run
 from torch import nn
 
 from torchattn_blocks import UNet, plain_stage

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from runs import FAST, SMALL_CROPS, equal, run, small_rsan
+from small_runs import FAST, SMALL_CROPS, equal, run, small_rsan
 
 from torchattn_blocks.retina import (
     Augmentation,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from runs import FAST, SMALL_CROPS, equal, run, small_rsan
+from small_runs import FAST, SMALL_CROPS, equal, run, small_rsan
 from torch import nn
 
 from torchattn_blocks import DropBlock2d, rsan
