@@ -30,7 +30,7 @@ def test_layer(benchmark, record_property, shape, passes, name):
     benchmark.group = f"{contender.kind}, {name_of(shape)} {passes}"
     benchmark.extra_info.update(about, ours=contender.ours, parameters=parameters(layer))
     call = call_of(lambda: layer(*gates, x), passes, x, *gates, *weights)
-    measure(benchmark, call, passes, x, seconds=0.3, least=3)
+    measure(benchmark, call, passes, x, seconds=0.5, least=7)
     if passes != "forward":
         held = bytes_held(layer(*gates, x), *gates, x, *weights, *layer.buffers())
         benchmark.extra_info["held"] = held / x.untyped_storage().nbytes()
