@@ -11,17 +11,23 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = [
     code for code in re.findall(r"```python\n(.*?)```", README, re.S) if "retina" not in code
 ]
-PAGE = (ROOT / "docs" / "drop_block.md").read_text(encoding="utf-8")
-EXAMPLES_OF_THE_PAGE = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+EXAMPLES_OF_PAGES = [
+    code
+    for page in ("drop_block", "attention")
+    for code in re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"), re.S
+    )
+]
 
 
-@pytest.mark.parametrize("code", EXAMPLES + EXAMPLES_OF_THE_PAGE)
-def test_an_example_runs(code: str) -> None:
+@pytest.mark.parametrize("code", EXAMPLES + EXAMPLES_OF_PAGES)
+def test_an_example_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # one draws a figure
     exec(code, {})
 
 
-def test_there_are_two_each() -> None:
-    assert len(EXAMPLES) == len(EXAMPLES_OF_THE_PAGE) == 2
+def test_the_examples_are_found() -> None:
+    assert (len(EXAMPLES), len(EXAMPLES_OF_PAGES)) == (2, 6)
 
 
 def test_the_table_of_libraries_is_the_measured_one() -> None:
