@@ -139,6 +139,11 @@ def test_cbams_options_reach_its_children():
         "spatial.norm.bias": (1,),
     }
     assert CBAM(64, reduction=4).channel.fc1.out_features == 16
+    for mlp_bias in (False, True):
+        one_bias = CBAM(64, mlp_bias=mlp_bias, bias=not mlp_bias)
+        assert (one_bias.channel.fc1.bias is not None) == mlp_bias
+        assert (one_bias.channel.fc2.bias is not None) == mlp_bias
+        assert (one_bias.spatial.conv.bias is not None) != mlp_bias
 
 
 @every_layer
