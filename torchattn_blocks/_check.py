@@ -1,11 +1,12 @@
 """Argument validation. Every message names the layer, the argument, its bounds and its value."""
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def check_map(
@@ -83,6 +84,29 @@ def check_kind(owner: str, kind: Any, **values: object) -> None:
         if not isinstance(value, kind):
             got = type(value).__name__
             raise TypeError(f"{owner}: {name} must be a {kind.__name__}, got {got}")
+
+
+def made_by(owner: str, name: str, factory: Any, *args: Any) -> nn.Module:
+    """What a factory returns for the arguments; raise unless that is a module."""
+    what = "a number of channels" if args else "no argument"
+    wanted = f"{owner}: {name} must be a function that takes {what} and returns a module"
+    if isinstance(factory, nn.Module) or not callable(factory) or not _takes(factory, *args):
+        raise TypeError(f"{wanted}, got {factory!r}")
+    module = factory(*args)
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"{wanted}, got one that returns {type(module).__name__}")
+    return module
+
+
+def _takes(factory: Callable[..., object], *args: Any) -> bool:
+    """Whether it can be called so, as far as its signature is known."""
+    try:
+        inspect.signature(factory).bind(*args)
+    except TypeError:
+        return False
+    except ValueError:  # some built-in functions have no signature
+        return True
+    return True
 
 
 def plain_int(number: Any) -> Any:

@@ -13,11 +13,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from torchattn_blocks import (
     CBAM,
+    RSAB,
     ChannelAttention,
     ConcurrentSqueezeExcite,
     EfficientChannelAttention,
     SpatialAttention,
     SqueezeExcite,
+    rsan,
 )
 
 WITH_CHANNELS = [
@@ -195,12 +197,8 @@ def test_parameters_as_documented(channels, reduction):
 
 
 def test_default_reductions():
-    hidden = {
-        kind: kind(64).fc1.out_features
-        for kind in WITH_CHANNELS
-        if kind(64) and "fc1" in dict(kind(64).named_children())
-    }
-    assert hidden == {ChannelAttention: 4, ConcurrentSqueezeExcite: 32, SqueezeExcite: 4}
+    kinds = (ChannelAttention, ConcurrentSqueezeExcite, SqueezeExcite)
+    assert [kind(64).fc1.out_features for kind in kinds] == [4, 32, 4]
 
 
 @pytest.mark.parametrize(
@@ -300,14 +298,77 @@ class Operators(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("layer_class", [*WITH_CHANNELS, SpatialAttention])
-def test_gradients_are_deterministic_on_cuda(layer_class):
-    """Adaptive and other poolings, scatter_add and index_put add in any order there."""
+def test_no_operator_adds_in_any_order_on_cuda(layer_class):
+    """As adaptive and other poolings, scatter_add and index_put do there."""
     layer, x = made(layer_class, 3), image(dtype=torch.float64).requires_grad_()
     with Operators() as operators:
         layer(x).sum().backward()
     unordered = ("pool", "scatter", "index", "cumsum", "upsample")
     assert [name for name in operators.names if any(word in name for word in unordered)] == []
     assert {"mul", "sigmoid"} <= operators.names
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SqueezeExcite(8, activation=nn.ReLU()), "SqueezeExcite: activation must be a fun"),
+        (lambda: SqueezeExcite(8, gate="sigmoid"), "gate must be a function .*, got 'sigmoid'"),
+        (lambda: SqueezeExcite(8, gate=lambda: 3), "gate must .* got one that returns int"),
+        (lambda: ChannelAttention(8, gate=lambda x: x), "ChannelAttention: gate must be a functio"),
+        (lambda: SpatialAttention(norm=nn.BatchNorm2d(1)), "SpatialAttention: norm must be a func"),
+        (lambda: CBAM(8, norm=True), "SpatialAttention: norm must be a function .*, got True"),
+        (lambda: RSAB(8, attention=SpatialAttention), "RSAB: attention must be a function that t"),
+        (lambda: rsan(attention=SqueezeExcite(8)), "RSAB: attention must be .* a number of chann"),
+    ],
+)
+def test_bad_factories(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def test_children_are_made_where_the_layer_is():
+    layer = SqueezeExcite(8, activation=nn.PReLU, device="meta", dtype=torch.float64)
+    assert {(p.device.type, p.dtype) for p in layer.parameters()} == {("meta", torch.float64)}
+
+
+class InFloat32(nn.Module):
+    """What autocast makes of layer normalisation, for example."""
+
+    def forward(self, x):
+        return x.float()
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        SpatialAttention(norm=lambda channels: InFloat32()),
+        CBAM(8, norm=lambda channels: InFloat32()),
+        ChannelAttention(8, gate=InFloat32),
+        SqueezeExcite(8, gate=InFloat32),
+        ConcurrentSqueezeExcite(8, gate=InFloat32),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_a_child_of_another_dtype_does_not_change_that_of_the_output(layer):
+    x = image(2, 8, 6, 5, dtype=torch.bfloat16)
+    layer.bfloat16()
+    assert layer(x).dtype == layer.attention_map(x).dtype == torch.bfloat16
+
+
+def test_scse_holds_no_map_of_the_inputs_size():
+    x = torch.randn(2, 16, 9, 7, requires_grad=True)
+    layer, held = ConcurrentSqueezeExcite(16), {}
+
+    def note(tensor):
+        storage = tensor.untyped_storage()
+        held[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        y = layer(x)
+    for own in (x, y, *layer.parameters()):
+        held.pop(own.untyped_storage().data_ptr(), None)
+    assert 0 < max(held.values()) <= 4 * 2 * 9 * 7  # one channel
 
 
 def test_he_normal_stays_with_spatial_attention_alone():

@@ -84,6 +84,8 @@ def test_bad_inputs():
         layer(image(1, 6, 4, 4), image(1, 6, 4, 4))
     with pytest.raises(ValueError, match=r"AttentionGate: skip must have 4 dimensions"):
         layer(image(1, 6, 4, 4), image()[0])
+    with pytest.raises(ValueError, match="gate must have the batch size of skip, 1, got 2"):
+        layer(image(2, 6, 4, 4), image(1, 3, 4, 4))
     with pytest.raises(TypeError, match=r"AttentionGate: gate must be a floating-point tensor"):
         layer(None, image())
     with pytest.raises(ValueError, match="AttentionGate: gate_channels must be at least 1, got 0"):

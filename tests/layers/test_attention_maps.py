@@ -54,7 +54,7 @@ def test_every_layer_of_a_network_is_named():
 def test_cbam_and_layers_that_are_called_again():
     layer = CBAM(3).eval()
     maps = attention_maps(Twice(layer), image())
-    names = ["layer.channel", "layer.spatial", "layer"]
+    names = ["layer", "layer.channel", "layer.spatial"]
     assert list(maps) == names + [f"{name}#2" for name in names]
     torch.testing.assert_close(maps["layer"], maps["layer.channel"] * maps["layer.spatial"])
     torch.testing.assert_close(maps["layer#2"], layer.attention_map(layer(image())))
@@ -68,6 +68,34 @@ def test_gates_compiled_models_and_the_layer_itself():
     assert list(attention_maps(compiled, image())) == ["0"]
     inner = nn.Sequential(compiled)
     assert list(attention_maps(inner, image())) == ["0._orig_mod.0"]
+
+
+class WritesIntoItsInput(nn.Module):
+    """A layer of a user's, with an inner one."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = SpatialAttention()
+
+    def attention_map(self, x):
+        return 1 - self.inner(x)
+
+    def forward(self, x):
+        return x.mul_(self.attention_map(x))
+
+
+def test_layers_of_ones_own():
+    layer, x = WritesIntoItsInput(), image()
+    expected = layer.attention_map(x)
+    maps = attention_maps(layer, x=x.clone())
+    assert list(maps) == ["", "inner"]
+    torch.testing.assert_close(maps[""], expected)
+    torch.testing.assert_close(maps["inner"], layer.inner.attention_map(x))
+
+
+def test_a_compiled_layer_is_listed_once():
+    model = nn.Sequential(torch.compile(SpatialAttention(), backend="aot_eager"))
+    assert list(attention_maps(model, image())) == ["0._orig_mod"]
 
 
 def test_an_error_leaves_the_model_as_it_was():
@@ -104,13 +132,24 @@ def test_other_dimensions_are_drawn(tmp_path):
         assert (tmp_path / f"{name}.png").stat().st_size > 1000
 
 
+def test_maps_and_images_of_any_dtype(tmp_path):
+    maps = {"a": torch.rand(1, 1, 1, 1).bfloat16(), "b": torch.rand(1, 3, 4, 4).half() - 0.5}
+    save_attention_maps(tmp_path / "maps.png", maps, image=torch.rand(1, 5, 5).bfloat16())
+    for wrong in ({"maps": maps["a"]}, {"maps": {"a": 3}}, {"image": [[1.0]]}):
+        with pytest.raises(TypeError, match=r"save_attention_maps: (maps|image).* must be a "):
+            save_attention_maps(tmp_path / "maps.png", **{"maps": maps, **wrong})
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"maps": {}}, "maps must hold a map, got none"),
-        ({"sample": 1}, "sample must be below the batch size 1, got 1"),
+        ({"sample": 1}, r"sample must be below .* maps\['a'\], 1, got 1"),
         ({"columns": 0}, "columns must be at least 1, got 0"),
+        ({"maps": {"a": torch.rand(4, 4)}}, r"maps\['a'\] must have shape .*, got \(4, 4\)"),
+        ({"maps": {"a": torch.rand(1, 0, 4)}}, r"maps\['a'\] must have .*, got \(1, 0, 4\)"),
         ({"image": torch.rand(2, 5, 5)}, r"image must have shape .*, got \(2, 5, 5\)"),
+        ({"image": torch.full((1, 5, 5), 255)}, "image must have values from 0 to 1, got 255 to"),
     ],
 )
 def test_what_cannot_be_drawn(tmp_path, options, message):

@@ -147,6 +147,20 @@ def test_the_function_takes_other_dimensions(spatial_dims):
         spatial_attention(x[0], layer.conv.weight)
 
 
+class Views(torch.nn.Module):
+    """A child that needs contiguous memory, as nothing promises a channels-last one."""
+
+    def forward(self, x):
+        return x.view(x.shape[0], 2, -1).sum(1).view(x.shape[0], 1, *x.shape[2:])
+
+
+def test_a_child_in_the_place_of_the_convolution_gets_contiguous_memory():
+    layer, x = SpatialAttention(), torch.randn(2, 3, 5, 6)
+    layer.conv = Views()
+    expected = (x.amax(1, keepdim=True) + x.mean(1, keepdim=True)).sigmoid()
+    torch.testing.assert_close(layer.attention_map(x), expected)
+
+
 def test_with_batch_normalisation():
     layer = SpatialAttention(norm=torch.nn.BatchNorm2d)
     assert sum(w.numel() for w in layer.parameters()) == 100

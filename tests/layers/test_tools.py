@@ -207,6 +207,21 @@ def test_inductor(row):
     assert torch.equal(compiled(row.image()), compiled(row.image())) == (not is_random(layer))
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # inductor's own
+def test_inductor_trains_with_sizes_that_change():
+    torch._dynamo.reset()
+    layer = SpatialAttention()
+    compiled = torch.compile(layer, dynamic=True)
+    for size in ((9, 11), (20, 7)):
+        found = []
+        for run in (compiled, layer):
+            x = image(2, 3, *size).requires_grad_()
+            y = run(x)
+            y.square().sum().backward()
+            found.append((y, x.grad))
+        torch.testing.assert_close(*found)
+
+
 @pytest.mark.slow
 @every_row
 @pytest.mark.filterwarnings("ignore")

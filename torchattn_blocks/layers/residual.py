@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from .._check import check_at_least, check_map, plain_int
+from .._check import check_at_least, check_map, made_by, plain_int
 from .attention import SpatialAttention
 from .drop_block import paper_drop_block
 
@@ -152,7 +152,7 @@ class RSAB(PreActResidual):
     ) -> None:
         check_at_least("RSAB", 1, channels=channels)
         super().__init__(channels, drop=drop, norm=norm, activation=activation, inplace=inplace)
-        self.attention = attention(self.in_channels)
+        self.attention = made_by("RSAB", "attention", attention, self.in_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """attention(F(x)) + x."""

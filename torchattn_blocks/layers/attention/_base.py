@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..._check import check_at_least, check_map, check_spatial_dims, plain_int
+from ..._check import check_at_least, check_map, check_spatial_dims, made_by, plain_int
 
 CONVOLUTION: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
@@ -27,13 +27,26 @@ class Attention(nn.Module):
         """Raise unless `x` has the dimensions and channels of this layer."""
         check_map(x, type(self).__name__, self.channels, self.spatial_dims)
 
-    def attention_map(self, x: Tensor) -> Tensor:
-        """What `forward` multiplies `x` by; it can be broadcast to the shape of `x`."""
+    def weigh(self, x: Tensor) -> Tensor:
+        """The attention map of a checked `x`, in any dtype: what a layer defines."""
         raise NotImplementedError
+
+    def attention_map(self, x: Tensor) -> Tensor:
+        """What `forward` multiplies `x` by: of its dtype, and broadcastable to its shape."""
+        self.check(x)
+        # Under autocast a child, such as a normalisation, may return another dtype.
+        return self.weigh(x).to(x.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply `x` by its attention map."""
         return x * self.attention_map(x)
+
+    def child(
+        self, name: str, factory: Any, *args: Any, device: Device, dtype: torch.dtype | None
+    ) -> nn.Module:
+        """The module that a user's factory makes, where this layer is made."""
+        module = made_by(type(self).__name__, name, factory, *args)
+        return module if device is None and dtype is None else module.to(device, dtype)
 
     def extra_repr(self) -> str:
         """The options that the children do not show."""

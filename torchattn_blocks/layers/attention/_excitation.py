@@ -33,9 +33,9 @@ class Excitation(Attention):
         check_at_least(owner, 1, hidden_channels=hidden_channels)
         hidden_channels = plain_int(hidden_channels)
         self.fc1 = nn.Linear(self.channels, hidden_channels, bias, device, dtype)
-        self.activation = activation()
+        self.activation = self.child("activation", activation, device=device, dtype=dtype)
         self.fc2 = nn.Linear(hidden_channels, self.channels, bias, device, dtype)
-        self.gate = gate()
+        self.gate = self.child("gate", gate, device=device, dtype=dtype)
 
     def excite(self, statistics: Tensor) -> Tensor:
         """The two linear layers, (..., C) -> (..., C)."""

@@ -87,11 +87,11 @@ class ChannelAttention(Excitation):
             dtype=dtype,
         )
 
-    def attention_map(self, x: Tensor) -> Tensor:
-        """A weight for each channel, (N, C, 1, 1); `forward` multiplies `x` by it."""
-        self.check(x)
+    def weigh(self, x: Tensor) -> Tensor:
+        """A weight for each channel, (N, C, 1, 1)."""
         statistics = torch.stack(max_and_mean(x, self.spatial_axes))  # (2, N, C)
-        return self.as_map(self.gate(self.excite(statistics).sum(0)))
+        by_maximum, by_mean = self.excite(statistics).unbind()
+        return self.as_map(self.gate(by_maximum + by_mean))
 
 
 class CBAM(Attention):
@@ -116,7 +116,8 @@ class CBAM(Attention):
     Shape:
         (N, C, H, W) in, or as many sizes as `spatial_dims` says; the same out; dtype and memory
         format are kept. The attention map has the shape of the input: it is the product of the
-        maps of the children `channel` and `spatial`.
+        maps of the children `channel` and `spatial`, which must be attention layers, too, for
+        `attention_map`, and whose hooks it does not call. `forward` calls them as any modules.
 
     Parameters:
         2 C H + 98, where H = max(1, C // `reduction`), with the default options.
@@ -128,7 +129,7 @@ class CBAM(Attention):
 
     Note:
         The authors' code is ``mlp_bias=True, norm=torch.nn.BatchNorm2d``; timm's is
-        ``norm=torch.nn.BatchNorm2d`` with the mean before the maximum.
+        ``norm=torch.nn.BatchNorm2d`` with the mean before the maximum, as the paper writes it.
         `torchattn_blocks.convert` reads the weights of both.
 
     Example:
@@ -174,9 +175,8 @@ class CBAM(Attention):
             dtype=dtype,
         )
 
-    def attention_map(self, x: Tensor) -> Tensor:
-        """A weight for each element, (N, C, H, W); `forward` multiplies `x` by it."""
-        self.check(x)
+    def weigh(self, x: Tensor) -> Tensor:
+        """A weight for each element, (N, C, H, W)."""
         by_channel = self.channel.attention_map(x)
         return by_channel * self.spatial.attention_map(x * by_channel)
 

@@ -74,9 +74,8 @@ class EfficientChannelAttention(Attention):
             1, 1, kernel_size, padding=kernel_size // 2, bias=False, device=device, dtype=dtype
         )
 
-    def attention_map(self, x: Tensor) -> Tensor:
-        """A weight for each channel, (N, C, 1, 1); `forward` multiplies `x` by it."""
-        self.check(x)
+    def weigh(self, x: Tensor) -> Tensor:
+        """A weight for each channel, (N, C, 1, 1)."""
         means = mean(x, self.spatial_axes)
         return self.as_map(self.conv(means[:, None]).sigmoid()[:, 0])
 

@@ -54,8 +54,8 @@ class AttentionGate(nn.Module):
 
     Raises:
         TypeError: If a number is not an int or an input not a floating-point tensor.
-        ValueError: If a number is below 1, `spatial_dims` above 3, or an input has other dimensions
-            or channels.
+        ValueError: If a number is below 1, `spatial_dims` above 3, an input has other dimensions or
+            channels, or the two have batches of different sizes.
 
     Note:
         In the paper the skip connection is reduced to the size of the gate, and the map enlarged
@@ -104,10 +104,19 @@ class AttentionGate(nn.Module):
             ("skip", skip, self.skip_channels),
         ):
             check_map(x, "AttentionGate", channels, self.spatial_dims, name)
+        _check_batches(gate, skip)
         gating = resized(self.gate_conv(gate), skip)
         weights: Tensor = self.psi((gating + self.skip_conv(skip)).relu()).sigmoid()
-        return weights
+        return weights.to(skip.dtype)
 
     def forward(self, gate: Tensor, skip: Tensor) -> Tensor:
         """Multiply `skip` by its attention map."""
         return skip * self.attention_map(gate, skip)
+
+
+def _check_batches(gate: Tensor, skip: Tensor) -> None:
+    """Raise where a product would repeat one of them. FX proxies pass."""
+    if isinstance(gate, Tensor) and isinstance(skip, Tensor) and len(gate) != len(skip):
+        raise ValueError(
+            f"AttentionGate: gate must have the batch size of skip, {len(skip)}, got {len(gate)}"
+        )

@@ -1,7 +1,9 @@
 """The attention maps of a whole network, collected in one forward pass, and a figure of them."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,19 @@ from torch import Tensor, nn
 from ..._check import check_at_least, check_kind
 
 
-def attention_maps(model: nn.Module, *inputs: Any) -> dict[str, Tensor]:
+def attention_maps(model: nn.Module, *inputs: Any, **named: Any) -> dict[str, Tensor]:
     """The attention map of every attention layer in a model, for one input.
 
     The model runs once, in evaluation mode and without recording gradients; each module then has
-    its own mode back. A layer counts if it has a method `attention_map`, as all attention layers of
-    this library have, and layers of your own may have. Compiled models run uncompiled.
+    its own mode back. A layer counts if it has a method `attention_map` that takes what its
+    `forward` takes, as all attention layers of this library have, and layers of your own may have.
+    Each map is computed before the layer runs, so that children of the layer are called more than
+    once. Compiled models run uncompiled.
 
     Args:
         model: A network, or any other module.
         inputs: What to call it with.
+        named: What to call it with by name.
 
     Returns:
         The maps by the names of ``model.named_modules()``, in the order of the calls. A layer
@@ -42,36 +47,57 @@ def attention_maps(model: nn.Module, *inputs: Any) -> dict[str, Tensor]:
         decoders.0.1.attention (1, 1, 32, 32)
     """
     check_kind("attention_maps", nn.Module, model=model)
-    found: dict[str, Tensor] = {}
-
-    def note(name: str) -> Callable[..., None]:
-        def hook(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            calls = sum(known.partition("#")[0] == name for known in found)
-            key = f"{name}#{calls + 1}" if calls else name
-            found[key] = layer.attention_map(*args, **kwargs)
-
-        return hook
-
     model = getattr(model, "_orig_mod", model)  # of a compiled model: names without that prefix
     modes = [(module, module.training) for module in model.modules()]
-    layers = [(n, m) for n, m in model.named_modules() if callable(getattr(m, "attention_map", 0))]
-    hooks = [m.register_forward_hook(note(name), with_kwargs=True) for name, m in layers]
+    layers = {
+        name: module
+        for name, module in model.named_modules()
+        # A compiled module lends the methods of the one within, which stands in the list, too.
+        if callable(getattr(module, "attention_map", None)) and not hasattr(module, "_orig_mod")
+    }
+    found = _Found()
+    hooks = [
+        layer.register_forward_pre_hook(partial(found.note, name), with_kwargs=True)
+        for name, layer in layers.items()
+    ]
     try:
         for module, _ in modes:
             module.training = False
         with torch.no_grad(), torch.compiler.set_stance("force_eager"):
-            model(*inputs)
+            model(*inputs, **named)
     finally:
         for hook in hooks:
             hook.remove()
         for module, training in modes:
             module.training = training
-    if not found:
+    if not found.maps:
         raise ValueError(
             f"attention_maps: model must call a layer that has attention maps, got "
             f"{type(model).__name__} with {len(layers)} such layers"
         )
-    return found
+    return found.maps
+
+
+class _Found:
+    """The maps found so far, by name."""
+
+    def __init__(self) -> None:
+        self.maps: dict[str, Tensor] = {}
+        self.calls: Counter[str] = Counter()
+        self.busy = False  # computing a map, for which a layer may call others
+
+    def note(self, name: str, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Compute and keep the map of a layer that is about to be called."""
+        if self.busy:
+            return
+        self.busy = True
+        try:
+            attention = layer.attention_map(*args, **kwargs)
+        finally:
+            self.busy = False
+        self.calls[name] += 1
+        key = name if self.calls[name] == 1 else f"{name}#{self.calls[name]}"
+        self.maps[key] = attention
 
 
 def save_attention_maps(
@@ -86,7 +112,9 @@ def save_attention_maps(
 
     A map with a weight for each position is drawn as an image, bright where the weight is high; if
     it has several channels, as their mean; if it has three dimensions, in the middle of the first.
-    A map with one weight for each channel is drawn as a line over the channels.
+    A map of one dimension is drawn as a line over the positions, and one with a weight for each
+    channel as a line over the channels. Each panel is stretched from its lowest weight to its
+    highest, which stand above it.
 
     Args:
         path: The file; its ending chooses the format, as in matplotlib.
@@ -97,9 +125,10 @@ def save_attention_maps(
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
-        TypeError: If `sample` or `columns` is not an int.
-        ValueError: If `maps` is empty, `columns` below 1, `sample` outside the batch, or `image` of
-            another shape.
+        TypeError: If `maps` is not a mapping of tensors, `image` not a tensor, or `sample` or
+            `columns` not an int.
+        ValueError: If `maps` is empty, a map has fewer than three dimensions or no element,
+            `columns` is below 1, `sample` outside the batch, or `image` of another shape or range.
 
     Example:
         >>> import tempfile, torch
@@ -121,17 +150,17 @@ def save_attention_maps(
     columns = min(columns, panels)
     rows = math.ceil(panels / columns)
     figure = Figure(figsize=(3.2 * columns, 3.2 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flat
-    for axis in axes[panels:]:
-        axis.set_axis_off()
+    axes = iter(figure.subplots(rows, columns, squeeze=False).flat)
     if image is not None:
-        axes[0].imshow(image.detach().cpu().permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray")
-        axes[0].set_title("image", fontsize=9)
-        axes[0].set_axis_off()
-    for axis, (name, attention) in zip(
-        axes[panels - len(maps) : panels], maps.items(), strict=True
-    ):
-        _draw(axis, name or "attention map", attention[sample].detach().float().cpu())
+        axis = next(axes)
+        pixels = image.detach().float().cpu().permute(1, 2, 0).squeeze(-1)
+        axis.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=1)
+        axis.set_title("image", fontsize=9)
+        axis.set_axis_off()
+    for name, attention in maps.items():
+        _draw(next(axes), name or "attention map", attention[sample].detach().float().cpu())
+    for axis in axes:
+        axis.set_axis_off()
     figure.savefig(path, dpi=110)
 
 
@@ -146,8 +175,7 @@ def _draw(axis: Any, name: str, attention: Tensor) -> None:
         axis.imshow(values.numpy(), cmap="magma", interpolation="nearest")
         axis.set_axis_off()
         return
-    axis.plot(values.numpy())
-    axis.set_ylim(bottom=0)
+    axis.plot(values.numpy(), marker=".")
     axis.set_xlabel("channel" if by_channel else "position")
 
 
@@ -155,12 +183,25 @@ def _check_drawable(
     maps: Mapping[str, Tensor], image: Tensor | None, sample: int, columns: int
 ) -> None:
     owner = "save_attention_maps"
+    check_kind(owner, Mapping, maps=maps)
     check_at_least(owner, 1, columns=columns)
     check_at_least(owner, 0, sample=sample)
     if not maps:
         raise ValueError(f"{owner}: maps must hold a map, got none")
-    if sample >= (batch := min(len(attention) for attention in maps.values())):
-        raise ValueError(f"{owner}: sample must be below the batch size {batch}, got {sample}")
-    if image is not None and (image.dim() != 3 or image.shape[0] not in (1, 3)):
+    for name, attention in maps.items():
+        check_kind(owner, Tensor, **{f"maps[{name!r}]": attention})
+        shape = tuple(attention.shape)
+        if attention.dim() < 3 or 0 in shape[1:]:
+            raise ValueError(f"{owner}: maps[{name!r}] must have shape (N, C, ...), got {shape}")
+        if sample >= len(attention):
+            batch = f"the batch size of maps[{name!r}], {len(attention)}"
+            raise ValueError(f"{owner}: sample must be below {batch}, got {sample}")
+    if image is None:
+        return
+    check_kind(owner, Tensor, image=image)
+    if image.dim() != 3 or image.shape[0] not in (1, 3):
         expected = "shape (1, H, W) or (3, H, W)"
         raise ValueError(f"{owner}: image must have {expected}, got {tuple(image.shape)}")
+    if image.min() < 0 or image.max() > 1:
+        values = f"{image.min():g} to {image.max():g}"
+        raise ValueError(f"{owner}: image must have values from 0 to 1, got {values}")

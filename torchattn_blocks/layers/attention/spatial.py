@@ -64,13 +64,14 @@ def spatial_attention(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
     return x * logits.sigmoid()
 
 
-def _summary(x: Tensor) -> Tensor:
+def _summary(x: Tensor, *, channels_last: bool = True) -> Tensor:
     """Maximum and mean over channels, (N, C, *size) -> (N, 2, *size)."""
     both = max_and_mean(x, (1,))
-    if has_memory(x) and x.device.type == "cpu":
+    if channels_last and has_memory(x) and x.device.type == "cpu":
         # Channels last in memory: a convolution of two channels takes half the time then.
         return torch.stack(both, -1).movedim(-1, 1)
-    return torch.stack(both, 1)
+    # Not `stack`: inductor fails on it for sizes that change.
+    return torch.cat([one.unsqueeze(1) for one in both], 1)
 
 
 class SpatialAttention(Attention):
@@ -140,12 +141,15 @@ class SpatialAttention(Attention):
             2, 1, kernel_size, padding=kernel_size // 2, bias=bias, device=device, dtype=dtype
         )
         self.conv = start_with(he_normal_, conv)
-        self.norm = nn.Identity() if norm is None else norm(1)
-        if device is not None or dtype is not None:
-            self.norm.to(device, dtype)
+        self.norm = (
+            nn.Identity()
+            if norm is None
+            else self.child("norm", norm, 1, device=device, dtype=dtype)
+        )
 
-    def attention_map(self, x: Tensor) -> Tensor:
-        """A weight for each position, (N, 1, H, W); `forward` multiplies `x` by it."""
-        self.check(x)
-        weights: Tensor = self.norm(self.conv(_summary(x))).sigmoid()
+    def weigh(self, x: Tensor) -> Tensor:
+        """A weight for each position, (N, 1, H, W)."""
+        # What else stands in the place of the convolution may need contiguous memory.
+        summary = _summary(x, channels_last=isinstance(self.conv, nn.modules.conv._ConvNd))
+        weights: Tensor = self.norm(self.conv(summary)).sigmoid()
         return weights

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ._base import CONVOLUTION, Device
 from ._excitation import Excitation
 from ._pool import mean
+from ._product import times_sum
 
 
 class SqueezeExcite(Excitation):
@@ -88,9 +89,8 @@ class SqueezeExcite(Excitation):
             dtype=dtype,
         )
 
-    def attention_map(self, x: Tensor) -> Tensor:
-        """A weight for each channel, (N, C, 1, 1); `forward` multiplies `x` by it."""
-        self.check(x)
+    def weigh(self, x: Tensor) -> Tensor:
+        """A weight for each channel, (N, C, 1, 1)."""
         return self.as_map(self.gate(self.excite(mean(x, self.spatial_axes))))
 
 
@@ -170,6 +170,17 @@ class ConcurrentSqueezeExcite(SqueezeExcite):
         convolution = CONVOLUTION[self.spatial_dims]
         self.conv = convolution(self.channels, 1, 1, bias=bias, device=device, dtype=dtype)
 
-    def attention_map(self, x: Tensor) -> Tensor:
-        """A weight for each element, (N, C, H, W); `forward` multiplies `x` by it."""
-        return super().attention_map(x) + self.gate(self.conv(x))
+    def weigh(self, x: Tensor) -> Tensor:
+        """A weight for each element, (N, C, H, W)."""
+        by_channel, by_position = self._both(x)
+        return by_channel + by_position
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply `x` by its attention map."""
+        self.check(x)
+        by_channel, by_position = (weights.to(x.dtype) for weights in self._both(x))
+        return times_sum(x, by_channel, by_position)
+
+    def _both(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The weights of the channels, and those of the positions."""
+        return super().weigh(x), self.gate(self.conv(x))
