@@ -50,7 +50,7 @@ def losses(rows: list[dict], key: str) -> str:
         for own in rows
         if own["ours"]
         for other in others(own, rows)
-        if other[key] < own[key]
+        if other[key] < own[key] and significant(other[key]) != significant(own[key])
     ]
     return "\n".join(lines) or "Nowhere in this run."
 

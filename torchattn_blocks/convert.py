@@ -141,7 +141,7 @@ def from_spatial_attention(
         state: State dict of the layer, or of a model that has it.
         mean_first: Whether the first channel of the kernel is for the mean, the second for the
             maximum. The weights cannot tell. timm and the RSAN authors' code have the mean first,
-            CBAM's authors the maximum.
+            the code of CBAM's authors the maximum (their paper writes the mean first).
         prefix: What the layer's keys start with, such as ``"encoder.0.attention."``.
 
     Returns:
@@ -202,10 +202,10 @@ def from_timm_se(
     Args:
         state: State dict of the layer, or of a model that has it.
         activation: Function without arguments that returns what is between the linear layers. It is
-            `torch.nn.SiLU` in timm's EfficientNets and `torch.nn.ReLU` in its ResNets and
-            MobileNets.
+            `torch.nn.SiLU` in timm's EfficientNets and `torch.nn.ReLU` in its ResNets: look at
+            `act1` or `act` of theirs. It may not have weights.
         gate: Function without arguments that returns what follows the linear layers. It is
-            `torch.nn.Hardsigmoid` in timm's MobileNetV3.
+            `torch.nn.Hardsigmoid` in timm's MobileNetV3, for example: look at `gate` of theirs.
         prefix: What the layer's keys start with, such as ``"layer1.0.se."``.
 
     Returns:
@@ -245,8 +245,8 @@ def from_timm_eca(
     """`EfficientChannelAttention` with the weights of timm's ``EcaModule``.
 
     timm's variants with two convolutions (``use_mlp``) or a bias raise an error. Its
-    ``CecaModule`` has the same keys and another formula: the weights cannot tell, so do not convert
-    it.
+    ``CecaModule``, and other gates than the sigmoid (``gate_layer``), have the same keys and
+    another formula: the weights cannot tell, so do not convert them.
 
     Args:
         state: State dict of the layer, or of a model that has it.
@@ -381,8 +381,9 @@ def from_monai_se(
             is MONAI's default: `torch.nn.LeakyReLU` if `residual`, else `torch.nn.ReLU`.
         gate: Function without arguments that returns what follows the linear layers. None is
             MONAI's default: `torch.nn.ReLU` if `residual`, else `torch.nn.Sigmoid`.
-        residual: Whether the layer adds its input to its output, as ``ResidualSELayer`` does. Our
-            layer then adds one to its gate.
+        residual: Whether the layer adds its input to its output, as ``ResidualSELayer`` does, and
+            ``ChannelSELayer`` with ``add_residual``, whose activation and gate you then must give.
+            The weights cannot tell. Our layer then adds one to its gate.
         spatial_dims: Dimensions after the channels: 1, 2 or 3.
         prefix: What the layer's keys start with, such as ``"layer1.0.se_layer."``.
 

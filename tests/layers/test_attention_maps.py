@@ -132,6 +132,22 @@ def test_other_dimensions_are_drawn(tmp_path):
         assert (tmp_path / f"{name}.png").stat().st_size > 1000
 
 
+def drawn(tmp_path, attention, **options):
+    save_attention_maps(tmp_path / "maps.png", {"a": attention}, **options)
+    return (tmp_path / "maps.png").read_bytes()
+
+
+def test_the_sample_the_mean_and_the_middle_are_drawn(tmp_path):
+    volume = torch.rand(2, 3, 5, 6, 7) * 0.5 + 0.2
+    volume[:, :, 2, 0, 0], volume[:, :, 2, 0, 1] = 0.0, 1.0  # the range, which the title states
+    slices = volume[:, :, 2]
+    first, second = (drawn(tmp_path, slices, sample=n) for n in (0, 1))
+    assert first != second
+    assert drawn(tmp_path, slices[1:]) == second
+    assert drawn(tmp_path, slices[1:].mean(1, keepdim=True)) == second
+    assert drawn(tmp_path, volume, sample=1) == second
+
+
 def test_maps_and_images_of_any_dtype(tmp_path):
     maps = {"a": torch.rand(1, 1, 1, 1).bfloat16(), "b": torch.rand(1, 3, 4, 4).half() - 0.5}
     save_attention_maps(tmp_path / "maps.png", maps, image=torch.rand(1, 5, 5).bfloat16())

@@ -108,8 +108,10 @@ class SpatialAttention(Attention):
 
     Note:
         The kernel is initialised by Keras' ``he_normal``, as in the RSAN authors' code. The code of
-        CBAM's authors and timm add batch normalisation, many copies a bias. timm and the RSAN
-        authors' code concatenate the mean first.
+        CBAM's authors and timm add batch normalisation, many copies a bias. The maximum comes first
+        here and in the code of CBAM's authors. CBAM's equation 3, timm and the RSAN authors' code
+        have the mean first, which makes no difference but to who reads weights:
+        `torchattn_blocks.convert` swaps them.
 
     Example:
         >>> import torch
