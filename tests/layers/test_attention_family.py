@@ -224,6 +224,10 @@ def test_activation_and_gate_are_chosen():
     means = x.mean((2, 3))
     expected = nn.functional.hardsigmoid(layer.fc2(nn.functional.silu(layer.fc1(means))))
     torch.testing.assert_close(layer.attention_map(x)[..., 0, 0], expected)
+    both = ConcurrentSqueezeExcite(8, hidden_channels=1, gate=nn.Hardsigmoid)
+    nn.init.zeros_(both.fc2.weight), nn.init.constant_(both.fc2.bias, 9)
+    expected = 1 + nn.functional.hardsigmoid(both.conv(x))
+    torch.testing.assert_close(both.attention_map(x), expected.expand(2, 8, 5, 5))
 
 
 @pytest.mark.parametrize(
