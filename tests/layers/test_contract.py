@@ -1,7 +1,8 @@
 """One contract for every layer, block and network: what torch's own layers do under users' tools.
 
 Adding a layer is adding a row to `contract_rows.py`. What is a layer's alone stands in a file of
-its own. What costs seconds runs for one row of each family, for the others by `pytest -m slow`.
+its own. What costs seconds runs for one row of each family or layer, for the others by
+`pytest -m slow`.
 """
 
 import copy
@@ -176,8 +177,13 @@ def by_dual_numbers(f, x, t):
         return forward_ad.unpack_dual(f(forward_ad.make_dual(x, t))).tangent
 
 
-@pytest.mark.parametrize(  # torch's batch normalisation fails there: rows without it
-    "row", [row for row in ROWS if not has_batch_norm(row)], ids=lambda row: row.name
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(row, id=row.name, marks=pytest.mark.slow if "-" in row.name else ())
+        for row in ROWS
+        if not has_batch_norm(row)  # torch's fails there
+    ],
 )
 @pytest.mark.parametrize(
     "derivative",
