@@ -9,6 +9,12 @@ from attention_peers import CONTENDERS, GATE, parameters
 from held import bytes_held
 from measure import PASSES, SHAPES, call_of, measure, name_of
 
+from torchattn_blocks.retina import keep_freed_memory
+
+# As the command `train` does. Whether glibc returns memory to the system depends on what ran before
+# in the process, and doubles or halves the time of layer and floor alike.
+keep_freed_memory()
+
 BY_NAME = {f"{contender.kind}: {contender.name}": contender for contender in CONTENDERS}
 
 
