@@ -365,6 +365,7 @@ def test_checkpointing(row, use_reentrant):
 
 @one_row_a_family("unet")
 def test_inference_mode_leaves_nothing_behind(row):
+    torch._dynamo.reset()
     with torch.inference_mode():
         layer = copy.deepcopy(made(row).eval())
         for module in layer.modules():
