@@ -101,7 +101,7 @@ def made_by(owner: str, name: str, factory: Any, *args: Any) -> nn.Module:
 def _takes(factory: Callable[..., object], *args: Any) -> bool:
     """Whether it can be called so, as far as its signature is known."""
     try:
-        inspect.signature(factory).bind(*args)
+        inspect.signature(factory, follow_wrapped=False).bind(*args)
     except TypeError:
         return False
     except ValueError:  # some built-in functions have no signature

@@ -1,5 +1,6 @@
 """The attention layers against their formulas, and the contract that they share."""
 
+import functools
 import math
 
 import numpy as np
@@ -328,6 +329,33 @@ def test_no_operator_adds_in_any_order_on_cuda(layer_class):
 def test_bad_factories(make, message):
     with pytest.raises(TypeError, match=message):
         make()
+
+
+def test_factories_of_any_kind():
+    def kernel_of_three(function):
+        @functools.wraps(function)
+        def of_channels(channels):
+            return function(channels, 3)
+
+        return of_channels
+
+    @kernel_of_three
+    def make(channels, kernel_size):
+        return SpatialAttention(kernel_size=kernel_size)
+
+    assert RSAB(8, attention=make).attention.conv.kernel_size == (3, 3)
+    assert RSAB(8, attention=functools.partial(CBAM, reduction=2)).attention.channel.fc1
+    assert RSAB(8, attention=lambda channels, *rest: nn.Identity()).attention(3) == 3
+
+
+def test_scse_takes_a_convolution_with_weights_for_each_element():
+    layer, x = ConcurrentSqueezeExcite(4), image(2, 4, 6, 5).requires_grad_()
+    layer.conv = nn.Conv2d(4, 4, 3, padding=1)
+    grads = [
+        torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])
+        for y in (layer(x), x * layer.attention_map(x))
+    ]
+    torch.testing.assert_close(*grads)
 
 
 def test_children_are_made_where_the_layer_is():

@@ -93,6 +93,12 @@ def test_layers_of_ones_own():
     torch.testing.assert_close(maps["inner"], layer.inner.attention_map(x))
 
 
+def test_a_child_of_that_name_is_no_layer():
+    model = nn.Sequential(SqueezeExcite(3))
+    model.attention_map = nn.Identity()
+    assert list(attention_maps(model, image())) == ["0"]
+
+
 def test_a_compiled_layer_is_listed_once():
     model = nn.Sequential(torch.compile(SpatialAttention(), backend="aot_eager"))
     assert list(attention_maps(model, image())) == ["0._orig_mod"]

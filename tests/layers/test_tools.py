@@ -27,7 +27,7 @@ from torch.distributed.tensor import Shard, distribute_tensor
 from torch.distributed.tensor.experimental import local_map
 from torch.nn.utils import parametrizations, prune
 
-from torchattn_blocks import DropBlock2d, SpatialAttention, rsan
+from torchattn_blocks import CBAM, DropBlock2d, SpatialAttention, rsan
 from torchattn_blocks.layers.drop_block import DropBlock
 
 # What users do to the convolution inside an attention layer, each of which must be felt.
@@ -210,12 +210,12 @@ def test_inductor(row):
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # inductor's own
 def test_inductor_trains_with_sizes_that_change():
     torch._dynamo.reset()
-    layer = SpatialAttention()
+    layer = CBAM(3)
     compiled = torch.compile(layer, dynamic=True)
-    for size in ((9, 11), (20, 7)):
+    for batch, *size in ((2, 9, 11), (3, 20, 7)):
         found = []
         for run in (compiled, layer):
-            x = image(2, 3, *size).requires_grad_()
+            x = image(batch, 3, *size).requires_grad_()
             y = run(x)
             y.square().sum().backward()
             found.append((y, x.grad))

@@ -21,14 +21,14 @@ def mean(x: Tensor, dims: tuple[int, ...]) -> Tensor:
 
 
 def max_and_mean(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Maximum and mean of `x` over `dims`, ascending, which the results no longer have.
+    """Maximum and mean of `x` over `dims`, which become 1.
 
     Positions that share the maximum share its gradient, as with `torch.amax`.
     """
     if has_memory(x) and x.requires_grad and torch.is_grad_enabled():
         both: tuple[Tensor, Tensor] = _MaxAndMean.apply(x, dims)  # type: ignore[no-untyped-call]
         return both
-    return x.amax(dims), x.mean(dims)
+    return x.amax(dims, keepdim=True), x.mean(dims, keepdim=True)
 
 
 class _MaxAndMean(torch.autograd.Function):
@@ -36,18 +36,14 @@ class _MaxAndMean(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        largest = x.amax(dims)
+        largest = x.amax(dims, keepdim=True)
         ctx.save_for_backward(x, largest)
         ctx.dims = dims
-        return largest, x.mean(dims)
+        return largest, x.mean(dims, keepdim=True)
 
     @staticmethod
     def backward(ctx: Any, grad_max: Tensor, grad_mean: Tensor) -> tuple[Tensor, None]:
         x, largest = ctx.saved_tensors
-        for dim in ctx.dims:
-            largest, grad_max, grad_mean = (
-                t.unsqueeze(dim) for t in (largest, grad_max, grad_mean)
-            )
         among = x.numel() // max(1, largest.numel())
         grad_mean = grad_mean / among
         is_max = x == largest

@@ -31,6 +31,6 @@ class _TimesSum(torch.autograd.Function):
         product = grad * x
         return (
             grad * (by_channel + by_position),
-            product.sum(tuple(range(2, x.dim())), keepdim=True),
-            product.sum(1, keepdim=True),
+            product.sum_to_size(by_channel.shape),
+            product.sum_to_size(by_position.shape),
         )

@@ -89,7 +89,8 @@ class ChannelAttention(Excitation):
 
     def weigh(self, x: Tensor) -> Tensor:
         """A weight for each channel, (N, C, 1, 1)."""
-        statistics = torch.stack(max_and_mean(x, self.spatial_axes))  # (2, N, C)
+        maximum, average = (one.flatten(1) for one in max_and_mean(x, self.spatial_axes))
+        statistics = torch.stack((maximum, average))  # (2, N, C)
         by_maximum, by_mean = self.excite(statistics).unbind()
         return self.as_map(self.gate(by_maximum + by_mean))
 

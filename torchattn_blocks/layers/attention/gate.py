@@ -116,7 +116,6 @@ class AttentionGate(nn.Module):
 
 def _check_batches(gate: Tensor, skip: Tensor) -> None:
     """Raise where a product would repeat one of them. FX proxies pass."""
-    if isinstance(gate, Tensor) and isinstance(skip, Tensor) and len(gate) != len(skip):
-        raise ValueError(
-            f"AttentionGate: gate must have the batch size of skip, {len(skip)}, got {len(gate)}"
-        )
+    if isinstance(gate, Tensor) and isinstance(skip, Tensor) and gate.shape[0] != skip.shape[0]:
+        batch = f"{skip.shape[0]}, got {gate.shape[0]}"
+        raise ValueError(f"AttentionGate: gate must have the batch size of skip, {batch}")

@@ -52,8 +52,8 @@ def attention_maps(model: nn.Module, *inputs: Any, **named: Any) -> dict[str, Te
     layers = {
         name: module
         for name, module in model.named_modules()
-        # A compiled module lends the methods of the one within, which stands in the list, too.
-        if callable(getattr(module, "attention_map", None)) and not hasattr(module, "_orig_mod")
+        # Of the class: a compiled module lends the methods of the one within, which is listed too.
+        if callable(getattr(type(module), "attention_map", None))
     }
     found = _Found()
     hooks = [

@@ -69,9 +69,8 @@ def _summary(x: Tensor, *, channels_last: bool = True) -> Tensor:
     both = max_and_mean(x, (1,))
     if channels_last and has_memory(x) and x.device.type == "cpu":
         # Channels last in memory: a convolution of two channels takes half the time then.
-        return torch.stack(both, -1).movedim(-1, 1)
-    # Not `stack`: inductor fails on it for sizes that change.
-    return torch.cat([one.unsqueeze(1) for one in both], 1)
+        return torch.stack([one.squeeze(1) for one in both], -1).movedim(-1, 1)
+    return torch.cat(both, 1)
 
 
 class SpatialAttention(Attention):
