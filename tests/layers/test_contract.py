@@ -172,6 +172,10 @@ def test_linearize(row):
     torch.testing.assert_close(seeded(linear, t), expected)
 
 
+COMPILED_TRANSFORMS = {"DropBlock2d", "CBAM", "ConcurrentSqueezeExcite", "AttentionGate"}
+SLOW = pytest.mark.slow
+
+
 def by_dual_numbers(f, x, t):
     with forward_ad.dual_level():
         return forward_ad.unpack_dual(f(forward_ad.make_dual(x, t))).tangent
@@ -180,7 +184,7 @@ def by_dual_numbers(f, x, t):
 @pytest.mark.parametrize(
     "row",
     [
-        pytest.param(row, id=row.name, marks=pytest.mark.slow if "-" in row.name else ())
+        pytest.param(row, id=row.name, marks=() if row.name in COMPILED_TRANSFORMS else SLOW)
         for row in ROWS
         if not has_batch_norm(row)  # torch's fails there
     ],
