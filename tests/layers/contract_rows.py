@@ -132,6 +132,22 @@ def made(row: Row, *, training: bool = True, dtype: torch.dtype = torch.float32)
     return row.make().to(dtype).train(training)
 
 
+def bytes_saved(layer: nn.Module, x: torch.Tensor) -> list[int]:
+    """Sizes of what a call keeps for its backward pass, but for input, output and parameters."""
+    saved = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        y = layer(x)  # kept until the sizes are read, so that no address is used twice
+    for own in (x, y, *layer.parameters()):
+        saved.pop(own.untyped_storage().data_ptr(), None)
+    return sorted(saved.values())
+
+
 def without_running_statistics(layer: nn.Module) -> nn.Module:
     """torch.func cannot update batch normalisation's statistics: torch's own way around it."""
     return torch.func.replace_all_batch_norm_modules_(layer)

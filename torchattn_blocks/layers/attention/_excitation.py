@@ -16,14 +16,14 @@ class Excitation(Attention):
         self,
         channels: int,
         *,
-        reduction: int,
-        hidden_channels: int | None,
-        bias: bool,
-        activation: Callable[[], nn.Module],
-        gate: Callable[[], nn.Module],
-        spatial_dims: int,
-        device: Device,
-        dtype: torch.dtype | None,
+        reduction: int = 16,
+        hidden_channels: int | None = None,
+        bias: bool = True,
+        activation: Callable[[], nn.Module] = nn.ReLU,
+        gate: Callable[[], nn.Module] = nn.Sigmoid,
+        spatial_dims: int = 2,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(channels, spatial_dims)
         owner = type(self).__name__

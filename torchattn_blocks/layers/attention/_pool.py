@@ -53,7 +53,7 @@ class _MaxAndMean(torch.autograd.Function):
 
 def _count(found: Tensor, dims: tuple[int, ...]) -> Tensor:
     """The number of true elements over `dims`, which become 1."""
-    # Bytes are summed ten times faster than wider integers, and hold up to 255.
+    # Bytes are summed faster than wider integers, and hold up to 255.
     last = dims[-1]
     parts = [
         part.sum(last, keepdim=True, dtype=torch.uint8) for part in torch.split(found, 255, last)

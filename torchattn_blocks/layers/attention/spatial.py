@@ -68,7 +68,7 @@ def _summary(x: Tensor, *, channels_last: bool = True) -> Tensor:
     """Maximum and mean over channels, (N, C, *size) -> (N, 2, *size)."""
     both = max_and_mean(x, (1,))
     if channels_last and has_memory(x) and x.device.type == "cpu":
-        # Channels last in memory: a convolution of two channels takes half the time then.
+        # Channels last in memory: a convolution of two channels is faster then.
         return torch.stack([one.squeeze(1) for one in both], -1).movedim(-1, 1)
     return torch.cat(both, 1)
 

@@ -64,31 +64,6 @@ class SqueezeExcite(Excitation):
         580
     """
 
-    def __init__(
-        self,
-        channels: int,
-        *,
-        reduction: int = 16,
-        hidden_channels: int | None = None,
-        bias: bool = True,
-        activation: Callable[[], nn.Module] = nn.ReLU,
-        gate: Callable[[], nn.Module] = nn.Sigmoid,
-        spatial_dims: int = 2,
-        device: Device = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__(
-            channels,
-            reduction=reduction,
-            hidden_channels=hidden_channels,
-            bias=bias,
-            activation=activation,
-            gate=gate,
-            spatial_dims=spatial_dims,
-            device=device,
-            dtype=dtype,
-        )
-
     def weigh(self, x: Tensor) -> Tensor:
         """A weight for each channel, (N, C, 1, 1)."""
         return self.as_map(self.gate(self.excite(mean(x, self.spatial_axes))))
