@@ -34,7 +34,7 @@ PUBLIC = {
     for name in names
 }
 EXPLAINED = {name: value for name, value in PUBLIC.items() if callable(value)}
-THOSE_OF = re.compile("The arguments are those of `(rsan|drop_block2d|DropBlock2d)`")
+THOSE_OF = re.compile("The arguments are those of `(rsan|drop_block2d|DropBlock2d|insert_after)`")
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)

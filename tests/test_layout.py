@@ -17,7 +17,7 @@ import torchattn_blocks
 PUBLIC = json.loads(Path(__file__).with_name("public_names.json").read_text())
 
 # Each part of the package and the parts it may import; `__init__` stands for the public names.
-CORE = {"_check", "_init", "layers", "functional", "convert", "models"}
+CORE = {"_check", "_init", "layers", "functional", "convert", "surgery", "models"}
 MAY_IMPORT = {
     "_lazy": set(),
     "_check": set(),
@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "layers": {"layers", "_check", "_init"},
     "functional": {"layers"},
     "convert": {"layers", "_check"},
+    "surgery": {"surgery", "layers", "_check"},
     "models": {"layers", "functional", "models", "_check", "_init"},
     "__init__": {*CORE, "__init__", "_lazy"},
     "retina": {"__init__", "functional", "retina", "_lazy"},
@@ -98,6 +99,8 @@ def test_import_direction_holds() -> None:
         ("functional.py", "from .models import UNet"),
         ("convert.py", "from .functional import spatial_attention"),
         ("convert.py", "import timm"),
+        ("surgery/a.py", "from ..models import rsan"),
+        ("models/a.py", "from ..surgery.edit import insert_after"),
         ("models/a.py", "from ..retina import train"),
         ("models/a.py", "from torchattn_blocks import RSAB"),
         ("models/a.py", "from torchattn_blocks.retina import fundus"),
@@ -124,6 +127,7 @@ def test_an_offence_is_seen(path: str, source: str) -> None:
         ("layers/a.py", "from .b import _shared\nfrom torchattn_blocks.layers.c import C"),
         ("functional.py", "from .layers.drop_block import drop_block2d"),
         ("convert.py", "from ._check import check_kind\nfrom .layers.attention import CBAM"),
+        ("surgery/a.py", "from .b import c\nfrom ..layers.drop_block import DropBlock"),
         ("models/a.py", "from ..layers import RSAB\nfrom .. import functional\nfrom . import b"),
         ("__init__.py", "from . import functional\nfrom .models import rsan"),
         ("retina/a.py", "from torchattn_blocks import __version__, functional, rsan\nimport PIL"),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .layers.drop_block import DropBlock2d as DropBlock2d
     from .layers.drop_block import DropBlock3d as DropBlock3d
     from .layers.drop_schedule import DropSchedule as DropSchedule
+    from .layers.identity_start import IdentityStart as IdentityStart
     from .layers.residual import RSAB as RSAB
     from .layers.residual import PreActResidual as PreActResidual
     from .layers.stochastic import mean_and_std as mean_and_std
@@ -32,6 +33,14 @@ if TYPE_CHECKING:
     from .models.stages import residual_stage as residual_stage
     from .models.stages import rsan_stage as rsan_stage
     from .models.unet_factory import UNet as UNet
+    from .surgery.channels import in_channels as in_channels
+    from .surgery.channels import out_channels as out_channels
+    from .surgery.edit import changes as changes
+    from .surgery.edit import insert_after as insert_after
+    from .surgery.edit import insert_before as insert_before
+    from .surgery.edit import replace as replace
+    from .surgery.edit import undo as undo
+    from .surgery.usage import report as report
 else:
     from ._lazy import lazy
 
@@ -54,6 +63,7 @@ else:
             "DropBlock2d": ".layers.drop_block",
             "DropBlock3d": ".layers.drop_block",
             "DropSchedule": ".layers.drop_schedule",
+            "IdentityStart": ".layers.identity_start",
             "PreActResidual": ".layers.residual",
             "RSAB": ".layers.residual",
             "mean_and_std": ".layers.stochastic",
@@ -66,5 +76,13 @@ else:
             "residual_stage": ".models.stages",
             "rsan_stage": ".models.stages",
             "UNet": ".models.unet_factory",
+            "in_channels": ".surgery.channels",
+            "out_channels": ".surgery.channels",
+            "changes": ".surgery.edit",
+            "insert_after": ".surgery.edit",
+            "insert_before": ".surgery.edit",
+            "replace": ".surgery.edit",
+            "undo": ".surgery.edit",
+            "report": ".surgery.usage",
         },
     )

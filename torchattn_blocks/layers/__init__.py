@@ -10,6 +10,7 @@ from .attention import (
     SqueezeExcite,
 )
 from .drop_block import DropBlock1d, DropBlock2d, DropBlock3d
+from .identity_start import IdentityStart
 from .residual import RSAB, PreActResidual
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "DropBlock2d",
     "DropBlock3d",
     "EfficientChannelAttention",
+    "IdentityStart",
     "PreActResidual",
     "SpatialAttention",
     "SqueezeExcite",

@@ -1,0 +1,497 @@
+"""Layers inserted into networks and taken out again."""
+
+import copy
+import io
+import pickle
+from contextlib import nullcontext
+
+import pytest
+import torch
+from plain_resnet import Block, ResNet
+from torch import nn
+
+from torchattn_blocks import (
+    CBAM,
+    DropBlock2d,
+    EfficientChannelAttention,
+    IdentityStart,
+    SpatialAttention,
+    changes,
+    insert_after,
+    insert_before,
+    out_channels,
+    replace,
+    undo,
+)
+
+
+def resnet(training=False):
+    torch.manual_seed(0)
+    return ResNet().train(training)
+
+
+def image():
+    return torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+class Scale(nn.Module):
+    """Multiplies by a number, so that a test sees where and how often it ran."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x):
+        return x * self.factor
+
+
+class Shift(nn.Module):
+    def forward(self, x):
+        return x + 1
+
+
+class Parameter(nn.Module):
+    """A layer with a weight, that does nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        return x * self.weight
+
+
+def cbam(module):
+    return IdentityStart(CBAM(out_channels(module)))
+
+
+def listed(model):
+    return [str(change) for change in changes(model)]
+
+
+# Where a layer runs.
+
+
+def test_after_computes_the_output_and_before_the_input():
+    net, x = nn.Sequential(nn.ReLU(), nn.Tanh()), image()
+    after = insert_after(net, nn.ReLU, lambda module: Scale(3))
+    before = insert_before(net, nn.ReLU, lambda module: Shift())
+    assert torch.equal(after(x), (x.relu() * 3).tanh())
+    assert torch.equal(before(x), (x + 1).relu().tanh())
+    assert torch.equal(net(x), x.relu().tanh())
+
+
+def test_before_takes_the_first_argument_however_it_is_given():
+    class Weighted(nn.Module):
+        def forward(self, x, factor=1, *, shift=0):
+            return x * factor + shift
+
+    net, x = insert_before(Weighted(), "", lambda module: Shift()), torch.ones(2)
+    assert net(x, 3, shift=1).tolist() == [7, 7]
+    assert net(x=x, factor=3).tolist() == [6, 6]
+
+
+def test_layers_at_one_module_run_in_the_order_of_insertion():
+    x = torch.ones(1)
+    for insert in (insert_after, insert_before):
+        net = insert(nn.Identity(), "", lambda module: Shift())
+        net = insert(net, "", lambda module: Scale(10))
+        assert net(x).item() == 20
+        assert len(changes(net)) == 2
+
+
+def test_a_container_is_changed_at_its_ends():
+    net = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU()), nn.Sequential(nn.Tanh()))
+    x = image()
+    y = net[0](x)
+    assert torch.equal(insert_after(net, "0", lambda m: Scale(3))(x), (3 * y).tanh())
+    assert torch.equal(insert_before(net, "0", lambda m: Scale(3))(x), net(3 * x))
+    assert torch.equal(insert_after(net, "", lambda m: Scale(3))(x), 3 * net(x))
+    assert len(net[0]) == 2
+
+
+def test_an_inner_container_comes_before_the_outer_one():
+    net = nn.Sequential(nn.Sequential(nn.Identity()))
+    made = iter([Scale(10), Shift()])  # for the outer one, then for the inner one
+    assert insert_after(net, nn.Sequential, lambda m: next(made))(torch.ones(1)).item() == 20
+    made = iter([Scale(10), Shift()])
+    assert insert_before(net, nn.Sequential, lambda m: next(made))(torch.ones(1)).item() == 11
+
+
+def test_a_module_used_twice_is_changed_once():
+    relu = nn.ReLU()
+    net = nn.ModuleDict({"a": relu, "b": nn.Sequential(nn.Conv2d(3, 4, 1), relu)})
+    made = []
+    changed = insert_after(net, nn.ReLU, lambda module: made.append(Scale(2)) or made[-1])
+    assert len(made) == len(changes(changed)) == 1
+    assert changed["a"] is changed["b"][1]
+    changed = replace(net, "b.1", lambda module: Scale(2))
+    assert changed["a"] is changed["b"][1]
+    assert listed(changed) == ["Scale instead of a"]
+    assert undo(changed)["b"][1] is not relu
+    assert isinstance(undo(changed)["a"], nn.ReLU)
+    block = insert_after(resnet(), "layer1.0.relu", lambda module: Scale(2))
+    assert listed(block) == ["Scale after layer1.0.relu"]
+
+
+def test_a_copy_is_changed_unless_asked():
+    net = resnet()
+    keys = list(net.state_dict())
+    assert insert_after(net, nn.BatchNorm2d, cbam) is not net
+    assert changes(net) == []
+    assert (list(net.state_dict()), len(net.layer1[0].bn1._forward_hooks)) == (keys, 0)
+    assert insert_after(net, nn.BatchNorm2d, cbam, inplace=True) is net
+    assert len(changes(net)) == 10
+    assert undo(net) is not net
+    assert len(changes(net)) == 10
+    assert replace(net, nn.Dropout2d, lambda m: DropBlock2d(m.p), inplace=True) is net
+    assert undo(net, inplace=True) is net
+    assert changes(net) == []
+
+
+# Which modules are picked.
+
+
+@pytest.mark.parametrize(
+    ("where", "names"),
+    [
+        ("layer1.0.bn1", ["layer1.0.bn1"]),
+        ("layer?.0.bn1", ["layer1.0.bn1", "layer2.0.bn1"]),
+        ("layer1.*.bn[12]", ["layer1.0.bn1", "layer1.0.bn2", "layer1.1.bn1", "layer1.1.bn2"]),
+        ("*.bn1", []),
+        ("**.bn1", ["layer1.0.bn1", "layer1.1.bn1", "layer2.0.bn1", "layer2.1.bn1"]),
+        ("layer2.**.1", ["layer2.0.downsample.1", "layer2.1"]),
+        ("", [""]),
+        ("fc", ["fc"]),
+        ("f", []),
+        (nn.Dropout2d, ["dropout"]),
+        (nn.modules.dropout._DropoutNd, ["dropout"]),
+        (nn.Dropout3d, []),
+        (
+            lambda name, module: getattr(module, "stride", 0) == (2, 2) and "down" not in name,
+            ["layer2.0.conv1"],
+        ),
+        (lambda name, module: False, []),
+    ],
+)
+def test_what_is_picked(where, names):
+    picked = []
+    net = resnet()
+    known = {id(module): name for name, module in net.named_modules()}
+    expected = nullcontext() if names else pytest.raises(ValueError, match="must pick a module of")
+    with expected:
+        insert_after(net, where, lambda m: picked.append(known[id(m)]) or Scale(1), inplace=True)
+    assert picked == names
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("layer1.0.con1", "'layer1.0.con1'. The nearest names are: layer1.0.conv1, "),
+        ("encoder", "'encoder'. The nearest names are: "),
+        (nn.BatchNorm3d, "BatchNorm3d. The nearest names are: BatchNorm2d"),
+        (lambda name, module: False, "a function that is false for all of its 37 modules"),
+    ],
+)
+def test_picking_nothing_names_the_nearest(where, said):
+    for change in (insert_after, insert_before, replace):
+        with pytest.raises(ValueError, match=f"^{change.__name__}: where must pick") as caught:
+            change(resnet(), where, lambda m: Shift())
+        assert said in str(caught.value)
+
+
+def test_inserted_layers_are_not_picked_but_replaced_ones_are():
+    net = insert_after(resnet(), "stem.1", cbam)
+    assert len(changes(insert_after(net, nn.Conv2d, lambda m: Shift()))) == 1 + 10
+    assert len(changes(insert_after(net, "**", lambda m: Shift()))) == 1 + 37
+    net = replace(resnet(), nn.Dropout2d, lambda m: DropBlock2d(m.p))
+    net = replace(net, DropBlock2d, lambda m: nn.Dropout(m.p))
+    assert listed(net) == ["Dropout instead of dropout"]
+    assert isinstance(undo(net).dropout, nn.Dropout2d)
+
+
+# What is refused.
+
+
+class OwnWay(nn.Sequential):
+    def forward(self, x):
+        for module in self:
+            x = module(x)
+        return x + 1
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+def test_a_layer_that_would_not_run_is_refused():
+    relu = nn.ReLU()
+    net = nn.ModuleDict(
+        {
+            "list": nn.ModuleList([nn.ReLU()]),
+            "own": OwnWay(nn.ReLU()),
+            "empty": nn.Sequential(),
+            "shared": nn.Sequential(nn.Tanh(), relu),
+            "twice": nn.Sequential(relu, nn.Sequential(nn.Tanh(), relu)),
+            "relu": relu,
+            "attention": nn.MultiheadAttention(4, 2),
+            "script": torch.jit.script(nn.ReLU()),
+        }
+    )
+    for where, said in {
+        "list": "where picks list, but a layer cannot join the call of list, which is a ModuleList",
+        "own": "own, which is a OwnWay: pick modules in it",
+        "empty": "empty, which is a Sequential: it is empty",
+        "shared": "shared.1, the module in it that would hold the layer, is also used as relu",
+        "attention.out_proj": "MultiheadAttention reads the parameters of attention.out_proj",
+        "script": "script is a script module",
+        "": "where picks the model itself, but",
+    }.items():
+        with pytest.raises(ValueError, match="insert_after: where picks") as caught:
+            insert_after(net, where, lambda m: Shift(), inplace=True)
+        assert said in str(caught.value)
+    assert changes(net) == []
+    insert_after(net, "own.0", lambda m: Shift())
+    insert_after(net, "attention", lambda m: Shift())
+
+
+def test_wrong_arguments():
+    net = resnet()
+    for change in (insert_after, insert_before, replace):
+        name = change.__name__
+        with pytest.raises(TypeError, match=f"{name}: model must be a Module, got str"):
+            change("net", nn.ReLU, lambda m: Shift())
+        for where in (3, None, nn.ReLU()):
+            with pytest.raises(TypeError, match=f"{name}: where must be a type, a name pattern or"):
+                change(net, where, lambda m: Shift())
+        wanted = f"{name}: factory must be a function that takes a module and returns a module"
+        for factory in (Shift(), lambda: Shift(), lambda m: None, SpatialAttention):
+            with pytest.raises(TypeError, match=wanted):
+                change(net, "fc", factory)
+        with pytest.raises(ValueError, match=f"{name}: factory must return a new module for fc"):
+            change(net, "fc", lambda m: m)
+        one = Shift()
+        with pytest.raises(
+            ValueError, match=r"new module for layer1\.0\.bn2, got Shift, which is in"
+        ):
+            change(net, "layer1.0.bn?", lambda m, one=one: one)
+    with pytest.raises(ValueError, match="replace: where must pick modules in the model"):
+        replace(net, "", lambda m: Shift())
+    for function in (changes, undo):
+        with pytest.raises(TypeError, match=f"{function.__name__}: model must be a Module"):
+            function(3)
+    net = insert_after(net, "layer1.0.bn1", cbam)
+    for where in ("layer1.0.bn1", "layer1"):
+        with pytest.raises(ValueError, match=f"replace: where picks {where}, in which layers are"):
+            replace(net, where, lambda m: nn.Identity())
+
+
+def test_compiled_models_are_refused():
+    net = resnet()
+    net.layer1.compile(backend="eager")
+    compiled = torch.compile(resnet(), backend="eager")
+    for model in (compiled, nn.Sequential(compiled), net):
+        for change in (insert_after, insert_before, replace):
+            with pytest.raises(ValueError, match="model must not be compiled yet"):
+                change(model, nn.Conv2d, lambda m: Shift(), inplace=True)
+        with pytest.raises(ValueError, match="undo: model must not be compiled yet"):
+            undo(model)
+
+
+def test_an_error_leaves_the_model_as_it_was():
+    net = resnet()
+    made = iter([Shift(), Shift()])
+    for change in (insert_after, insert_before, replace):
+        with pytest.raises((ValueError, StopIteration, RuntimeError, TypeError)):
+            change(net, nn.BatchNorm2d, lambda m: next(made), inplace=True)
+        assert changes(net) == []
+        assert net.state_dict().keys() == resnet().state_dict().keys()
+
+
+# State dicts.
+
+
+def test_a_state_dict_of_the_original_loads_and_one_of_the_changed_model_too():
+    original, x = resnet(), image()
+    net = insert_after(ResNet(), "layer?.?", cbam)  # other weights
+    net = replace(net, nn.Dropout2d, lambda m: DropBlock2d(m.p)).eval()
+    with torch.no_grad():
+        for change in changes(net):
+            for parameter in net.get_submodule(change.name).parameters():
+                parameter.fill_(0.3)
+    reported = {key for change in changes(net) for key in change.keys}
+    assert net.state_dict().keys() - reported == original.state_dict().keys()
+    assert net.state_dict().keys() - original.state_dict().keys() == reported
+    assert len(reported) == 4 * 4
+    for assign in (False, True):
+        state = original.state_dict()
+        assert str(net.load_state_dict(state, assign=assign)) == "<All keys matched successfully>"
+        assert state.keys() == original.state_dict().keys()
+        assert all(torch.equal(net.state_dict()[key], value) for key, value in state.items())
+        assert all((net.state_dict()[key] == 0.3).all() for key in reported)
+    again = insert_after(resnet(), "layer?.?", cbam)
+    again.load_state_dict(net.state_dict())
+    assert torch.equal(again(x), net(x))
+
+
+def test_a_state_dict_with_a_part_of_a_layer_does_not_load():
+    net = insert_after(resnet(), "fc", lambda m: nn.Linear(5, 5))
+    state = net.state_dict()
+    del state["fc.inserted_after.0.bias"]
+    with pytest.raises(RuntimeError, match=r"Missing key.*fc\.inserted_after\.0\.bias"):
+        net.load_state_dict(state)
+    state["fc.inserted_after.0.other"] = state.pop("fc.inserted_after.0.weight")
+    with pytest.raises(RuntimeError, match=r"Missing key[^$]*fc.inserted_after.0.weight"):
+        net.load_state_dict(state)
+    del state["fc.inserted_after.0.other"], state["fc.weight"]
+    with pytest.raises(RuntimeError, match=r'Missing key\(s\) in state_dict: "fc.weight"'):
+        net.load_state_dict(state)
+
+
+def test_a_second_layer_takes_a_state_dict_that_has_the_first():
+    first = insert_after(resnet(), "fc", lambda m: Parameter())
+    both = insert_after(first, "fc", lambda m: Parameter())
+    with torch.no_grad():
+        first.fc.inserted_after[0].weight.fill_(3)
+    both.load_state_dict(first.state_dict())
+    assert [layer.weight.item() for layer in both.fc.inserted_after] == [3, 1]
+
+
+def test_entries_of_a_replaced_module_go_to_that_module():
+    original = resnet()
+    net = replace(ResNet(), "layer1.0.bn1", lambda m: nn.GroupNorm(2, m.num_features))
+    before = copy.deepcopy(net.layer1[0].bn1.state_dict())
+    net.load_state_dict(original.state_dict())
+    after = net.layer1[0].bn1.state_dict()
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+    restored = undo(net)
+    assert all(torch.equal(restored.state_dict()[k], v) for k, v in original.state_dict().items())
+    net.load_state_dict(net.state_dict())  # its own
+
+
+@pytest.mark.parametrize("assign", [False, True])
+def test_a_layer_around_the_replaced_module_loads_its_entries(assign):
+    original, x = resnet(), image()
+    net = replace(ResNet().eval(), "layer1.0.conv2", lambda conv: nn.Sequential(conv, Scale(1)))
+    net.load_state_dict(original.state_dict(), assign=assign)
+    assert torch.equal(net(x), original(x))
+    assert torch.equal(undo(net)(x), original(x))
+
+
+def test_a_replacement_with_the_same_keys_loads_them():
+    net = replace(ResNet(), nn.BatchNorm2d, lambda m: nn.BatchNorm2d(m.num_features, eps=1e-3))
+    net.load_state_dict(resnet().state_dict())
+    assert torch.equal(net.layer1[0].bn1.weight, resnet().layer1[0].bn1.weight)
+
+
+# Undone, copied, moved.
+
+
+def test_undone_it_is_the_original():
+    original, x = resnet(), image()
+    net = insert_after(original, nn.Conv2d, lambda m: DropBlock2d(0.2, 3))
+    net = insert_before(net, "layer1", lambda m: Scale(2))
+    net = insert_after(net, Block, cbam)
+    net = replace(net, nn.Dropout2d, lambda m: nn.Sequential(Scale(3), nn.ReLU()))
+    net = insert_after(net, "dropout", lambda m: Scale(2))
+    assert not torch.equal(net(x), original(x))
+    back = undo(net)
+    assert torch.equal(back(x), original(x))
+    assert repr(back) == repr(original)
+    assert back.state_dict().keys() == original.state_dict().keys()
+    assert [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in back.modules()] == [0] * 37
+    again = insert_after(back, nn.Conv2d, lambda m: Scale(2))
+    assert len(changes(again)) == 10
+
+
+def test_replaced_modules_in_replaced_modules_come_back():
+    net = nn.Sequential(nn.Sequential(nn.Sequential(nn.ReLU())))
+    changed = replace(net, "0.**", lambda m: Scale(2))
+    assert isinstance(changed[0], Scale)
+    assert repr(undo(changed)) == repr(net)
+
+
+def through_pickle(model):
+    return pickle.loads(pickle.dumps(model))
+
+
+def through_file(model):
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, through_pickle, through_file])
+def test_copies_carry_their_changes(copied):
+    net = insert_after(resnet(training=True), nn.BatchNorm2d, lambda m: DropBlock2d(0.3, 3))
+    net = insert_before(net, "layer2", cbam_of_8)
+    net = replace(net, nn.Dropout2d, lambda m: DropBlock2d(m.p))
+    other = copied(net)
+    assert changes(other) == changes(net)
+    outputs = []
+    for model in (net, other):
+        torch.manual_seed(0)
+        outputs.append(model(image()))
+    assert torch.equal(*outputs)
+    other = undo(other)
+    assert repr(other) == repr(resnet(training=True))
+    assert len(changes(net)) == 12  # a copy's changes are its own
+    torch.manual_seed(0)
+    assert not torch.equal(other(image()), outputs[0])
+
+
+def cbam_of_8(module):
+    return IdentityStart(CBAM(8))
+
+
+def test_a_layer_gets_mode_dtype_and_device():
+    net = resnet(training=True).to(torch.bfloat16)
+    net.layer1.eval()
+    net = insert_after(net, Block, lambda m: CBAM(out_channels(m), norm=nn.BatchNorm2d))
+    layer = net.layer1[1].inserted_after[0]
+    assert {p.dtype for p in net.parameters()} == {torch.bfloat16}
+    assert layer.spatial.norm.num_batches_tracked.dtype == torch.int64
+    assert not any(m.training for m in net.layer1.modules())
+    assert all(m.training for m in net.layer2.modules())
+    with torch.device("meta"):
+        empty = ResNet()
+    empty = insert_after(empty, nn.Conv2d, lambda m: CBAM(m.out_channels))
+    assert {p.device.type for p in empty.parameters()} == {"meta"}
+    net = replace(net, nn.Dropout2d, lambda m: CBAM(16))  # it has no tensor: as the network
+    assert {p.dtype for p in net.dropout.parameters()} == {torch.bfloat16}
+
+
+def test_what_a_layer_wraps_keeps_its_mode_and_dtype():
+    net = resnet(training=True)
+    net.layer1[0].bn1.eval()
+    net.layer1[0].double()
+    net.layer1[0].bn1.float()
+    net = replace(net, "layer1.0", lambda m: IdentityStart(m))
+    assert not net.layer1[0].layer.bn1.training
+    assert net.layer1[0].layer.bn1.weight.dtype == torch.float32
+    assert net.layer1[0].alpha.dtype == net.layer1[0].layer.conv1.weight.dtype == torch.float64
+
+
+def test_hooks_of_the_user_stay():
+    net, seen = resnet(), []
+    net.layer1.register_forward_hook(lambda module, args, output: seen.append(output))
+    changed = insert_after(net, "layer1.1", lambda m: Scale(2))
+    changed = undo(changed)
+    changed(image())
+    assert len(seen) == 1
+
+
+# Start as the identity.
+
+
+@pytest.mark.parametrize("make", [CBAM, EfficientChannelAttention])
+def test_outputs_at_step_0_are_the_networks(make):
+    original, x = resnet(), image()
+    net = insert_after(original, Block, lambda m: IdentityStart(make(out_channels(m))))
+    assert torch.equal(net(x), original(x))
+    added = [key for change in changes(net) for key in change.keys]
+    before = copy.deepcopy(net.state_dict())
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+    for _ in range(2):  # the first step moves alpha, the second the layer's own weights
+        optimizer.zero_grad()
+        net(x).square().sum().backward()
+        optimizer.step()
+    assert [key for key in added if torch.equal(net.state_dict()[key], before[key])] == []

@@ -1,0 +1,61 @@
+"""A layer that starts as the identity.
+
+After Bachlechner et al., "ReZero is all you need: fast convergence at large depth", UAI 2021, who
+start residual branches at zero.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from .._check import check_kind
+
+
+class IdentityStart(nn.Module):
+    r"""A layer that starts as the identity and learns how much to use another layer.
+
+    .. math:: y = x + \alpha\,(f(x) - x)
+
+    f is the other layer and α a parameter that starts at 0, so that the output is the input. A
+    pretrained network into which such layers are inserted gives the outputs that it gave before, as
+    long as f does not return infinity. From the idea of Bachlechner et al., "ReZero is all you
+    need", UAI 2021. In training and evaluation the layer does what f does.
+
+    Args:
+        layer: f, a module whose output has the shape and dtype of its input, such as an attention
+            layer.
+
+    Shape:
+        That of the other layer, the same in and out.
+
+    Parameters:
+        One more than the other layer's.
+
+    Raises:
+        TypeError: If `layer` is not a module.
+
+    Note:
+        At first only α has a gradient other than 0; the weights of f move once α has. As a
+        scale, α is best kept free of weight decay.
+
+    Example:
+        >>> import torch
+        >>> from torchattn_blocks import CBAM, IdentityStart
+        >>> layer, x = IdentityStart(CBAM(32)), torch.randn(1, 32, 8, 8)
+        >>> torch.equal(layer(x), x)
+        True
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        check_kind("IdentityStart", nn.Module, layer=layer)
+        self.layer = layer
+        self.alpha = nn.Parameter(torch.empty(1))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start as the identity again."""
+        nn.init.zeros_(self.alpha)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """X + α (f(x) - x)."""
+        return x + self.alpha.to(x.dtype) * (self.layer(x) - x)

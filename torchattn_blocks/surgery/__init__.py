@@ -1,0 +1,4 @@
+"""Layers in networks that are already there: insert, replace, list, undo, and see what is active.
+
+`edit` changes networks, `channels` reads the sizes that new layers need, `usage` reports what ran.
+"""

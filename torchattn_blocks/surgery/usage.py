@@ -1,0 +1,264 @@
+"""Which dropout and attention layers of a network run, and what fraction the former really keep."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from .._check import check_kind
+from ..layers._eager import has_memory
+
+
+@contextmanager
+def report(model: nn.Module) -> Iterator["Report"]:
+    """Record which dropout and attention layers of a network run, and what these really drop.
+
+    While the block is open, hooks count the calls of each such layer. After each call in training
+    mode, a dropout layer is run again on ones, with the same random numbers. That gives its mask
+    exactly, also where the feature map itself has zeros, as it has after a ReLU. Random numbers,
+    outputs and gradients are those that they would be without the report. After the block the
+    hooks are gone, and layers cost what they cost before.
+
+    Dropout layers are those of torch and of this library, and layers of other libraries without
+    parameters whose class has a name that begins with "Drop" or is "StochasticDepth", and whose
+    rate is called ``p`` or ``drop_prob``. Attention layers are those with a method
+    `attention_map`.
+
+    Args:
+        model: A network. It may be wrapped, as by `torch.compile` and
+            `torch.nn.parallel.DistributedDataParallel`. Compiled code runs uncompiled inside the
+            block, because hooks are not seen by it.
+
+    Returns:
+        A context manager that gives a `Report`. It can be read and printed at any time, inside the
+        block and after it.
+
+    Raises:
+        TypeError: If `model` is not a module.
+
+    Note:
+        Dropout inside of other computations is not seen, such as that of
+        `torch.nn.MultiheadAttention` and calls of `torch.nn.functional.dropout`. Masks are
+        measured on CPUs and CUDA, outside of the transforms of `torch.func`. What checkpointing
+        computes again in the backward pass is not counted again.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from torchattn_blocks import DropBlock2d, report
+        >>> net = nn.Sequential(DropBlock2d(0.2, 3), nn.Sequential(DropBlock2d(0.1, 3)).eval())
+        >>> with report(net) as used:
+        ...     y = net(torch.zeros(8, 16, 32, 32))
+        >>> used.layers[0].calls, used.layers[0].fired, round(used.layers[0].kept, 1)
+        (1, 1, 0.8)
+        >>> print(used.layers[1].remark)
+        1.0 (DropBlock2d) never fired: its 1 call was in evaluation mode
+    """
+    check_kind("report", nn.Module, model=model)
+    model = getattr(model, "_orig_mod", model)  # of a compiled model: names without that prefix
+    watches = [_Watch(name, module) for name, module in model.named_modules() if _kind(module)]
+    with ExitStack() as stack:
+        for watch in watches:
+            before = watch.module.register_forward_pre_hook(watch.before, with_kwargs=True)
+            stack.callback(before.remove)
+            after = watch.module.register_forward_hook(watch.after, with_kwargs=True)
+            stack.callback(after.remove)
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        yield Report(type(model).__name__, watches)
+
+
+@dataclass(frozen=True)
+class LayerUse:
+    """What one layer did while a report was open.
+
+    Attributes:
+        name: Its name, in ``model.named_modules()``.
+        layer: The name of its class.
+        kind: ``"dropout"`` or ``"attention"``.
+        p: The probability of dropping that it was asked for: the mean over its measured calls, or
+            the present one. None for attention.
+        kept: The fraction of elements that it kept, over its measured calls. None for attention,
+            and if no call was measured.
+        calls: How often it was called.
+        fired: How often it had an effect: for attention all calls, for dropout those that dropped
+            something.
+        remark: What is wrong, in words, else an empty string.
+    """
+
+    name: str
+    layer: str
+    kind: str
+    p: float | None
+    kept: float | None
+    calls: int
+    fired: int
+    remark: str
+
+
+class Report:
+    """What `report` recorded. ``print`` shows it as a table, with what is wrong below."""
+
+    def __init__(self, model: str, watches: list["_Watch"]) -> None:
+        self._model = model
+        self._watches = watches
+
+    @property
+    def layers(self) -> list[LayerUse]:
+        """What each layer did so far, in the order of ``model.named_modules()``."""
+        return [watch.use() for watch in self._watches]
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """The same as plain dictionaries of strings and numbers, for files."""
+        return [asdict(layer) for layer in self.layers]
+
+    def __str__(self) -> str:
+        layers = self.layers
+        if not layers:
+            return f"{self._model} has no dropout and no attention layer."
+        rows = [["layer", "class", "p", "kept", "fired", "calls"]]
+        for use in layers:
+            numbers = [_rounded(use.p), _rounded(use.kept), str(use.fired), str(use.calls)]
+            rows.append([use.name, use.layer, *numbers])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if place < 2 else cell.rjust(width)
+                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in rows
+        ]
+        remarks = [use.remark for use in layers if use.remark]
+        return "\n".join([*lines, "", *(remarks or ["Every layer fired."])])
+
+
+def _rounded(number: float | None) -> str:
+    return "" if number is None else f"{number:.3f}"
+
+
+def _kind(module: nn.Module) -> str:
+    """``"dropout"``, ``"attention"``, or nothing."""
+    if callable(getattr(type(module), "attention_map", None)):
+        return "attention"
+    if isinstance(module, _DropoutNd):
+        return "dropout"
+    named_so = type(module).__name__.startswith(("Drop", "StochasticDepth"))
+    with_rate = hasattr(module, "p") or hasattr(module, "drop_prob")
+    return "dropout" if named_so and with_rate and not list(module.parameters()) else ""
+
+
+def _rate(module: nn.Module) -> float:
+    rate = getattr(module, "p", None)
+    rate = getattr(module, "drop_prob", None) if rate is None else rate
+    return 0.0 if rate is None else float(rate)
+
+
+class _Watch:
+    """The counts of one layer."""
+
+    def __init__(self, name: str, module: nn.Module) -> None:
+        self.name = name
+        self.module = module
+        self.kind = _kind(module)
+        self.calls = self.fired = 0
+        self.in_training = 0
+        self.measured = 0
+        self.rates = 0.0
+        self.kept = self.elements = 0
+        self.states: list[Tensor] = []
+
+    def before(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Note the state of the random generators from which the layer is about to draw."""
+        x: Any = next(iter((*args, *kwargs.values())), None)
+        self.states = []
+        if self.kind == "dropout" and module.training and _is_measurable(x):
+            self.states = [generator.get_state() for generator in _generators(x)]
+
+    def after(
+        self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
+        """Count a call."""
+        if torch._C._current_graph_task_id() != -1:  # in a backward pass: checkpointing
+            return
+        self.calls += 1
+        if self.kind == "attention":
+            self.fired += 1
+            return
+        self.in_training += module.training
+        if self.states:
+            self._measure(module, args, kwargs)
+
+    def _measure(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Run the layer again on ones, with the same random numbers, and count what it keeps."""
+        names, values = list(kwargs), [*args, *kwargs.values()]
+        values[0] = torch.ones_like(values[0])
+        generators = _generators(values[0])
+        now = [generator.get_state() for generator in generators]
+        try:
+            _set_states(generators, self.states)
+            with torch.no_grad():
+                rest = dict(zip(names, values[len(args) :], strict=True))
+                mask = module.forward(*values[: len(args)], **rest) > 0  # below 0 in AlphaDropout
+        finally:
+            _set_states(generators, now)
+        kept = int(mask.sum())
+        self.measured += 1
+        self.rates += _rate(module)
+        self.kept += kept
+        self.elements += mask.numel()
+        self.fired += kept < mask.numel()
+
+    def use(self) -> LayerUse:
+        """The counts so far."""
+        p = None
+        if self.kind == "dropout":
+            p = self.rates / self.measured if self.measured else _rate(self.module)
+        return LayerUse(
+            name=self.name,
+            layer=type(self.module).__name__,
+            kind=self.kind,
+            p=p,
+            kept=self.kept / self.elements if self.elements else None,
+            calls=self.calls,
+            fired=self.fired,
+            remark=self._remark(p),
+        )
+
+    def _remark(self, p: float | None) -> str:
+        if self.fired:
+            return ""
+        calls = f"{self.calls} call{'s' if self.calls > 1 else ''}"
+        were = "were" if self.calls > 1 else "was"
+        if self.calls == 0:
+            why = "it was not called"
+        elif self.in_training == 0:
+            why = f"its {calls} {were} in evaluation mode"
+        elif self.measured == 0:
+            return f"{self._label} was not measured: it ran in a transform, or without memory"
+        elif p == 0:
+            why = f"its {calls} {were} with p = 0"
+        else:
+            why = f"its {calls} dropped nothing"
+        return f"{self._label} never fired: {why}"
+
+    @property
+    def _label(self) -> str:
+        return f"{self.name or 'the model'} ({type(self.module).__name__})"
+
+
+def _is_measurable(x: Any) -> bool:
+    return isinstance(x, Tensor) and has_memory(x) and x.device.type in ("cpu", "cuda")
+
+
+def _generators(x: Tensor) -> list[torch.Generator]:
+    """Torch's own generators that a layer may draw from."""
+    others = [torch.cuda.default_generators[x.get_device()]] if x.is_cuda else []
+    return [torch.default_generator, *others]
+
+
+def _set_states(generators: list[torch.Generator], states: list[Tensor]) -> None:
+    for generator, state in zip(generators, states, strict=True):
+        generator.set_state(state)
