@@ -369,7 +369,7 @@ def _place(model: nn.Module, name: str) -> tuple[nn.Module, str]:
 
 
 def _inserted(module: nn.Module, child: str) -> Inserted | tuple[()]:
-    inserted = module._modules.get(child)
+    inserted = getattr(module, child, None)
     return inserted if isinstance(inserted, Inserted) else ()
 
 
