@@ -1,4 +1,4 @@
-"""Measure a training step of RSAN: writing in place, DropBlock, memory formats, precisions.
+"""Measure a training step of RSAN: writing in place, DropBlock, `report`, formats, precisions.
 
 With --attention: RSAN with each attention layer in place of its own, and without one.
 
@@ -13,11 +13,13 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 SETTINGS = {
     "out of place": {"inplace": False, "p": 0.15},
     "in place": {"inplace": True, "p": 0.15},
     "p = 0": {"inplace": False, "p": 0.0},
+    "under report": {"report": True},
     "channels_last": {"channels_last": True},
     "bfloat16": {"bf16": True},
     "bfloat16, channels_last": {"bf16": True, "channels_last": True},
@@ -50,6 +52,7 @@ def measure(name: str, batch: int, side: int, steps: int) -> None:
     torch.manual_seed(0)
     options = dict((SETTINGS | ATTENTION)[name])
     mixed = options.pop("bf16", False)
+    watched = options.pop("report", False)
     last = options.pop("channels_last", False)
     layout = torch.channels_last if last else torch.contiguous_format
     if "attention" in options:
@@ -59,13 +62,14 @@ def measure(name: str, batch: int, side: int, steps: int) -> None:
     x, y = torch.rand(batch, 3, side, side), torch.rand(batch, 1, side, side).round()
     x = x.contiguous(memory_format=layout)
     times = []
-    for _ in range(steps + 1):  # the first warms up
-        start = time.perf_counter()
-        model.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-            logits = model(x)
-        torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), y).backward()
-        times.append(time.perf_counter() - start)
+    with torchattn_blocks.report(model) if watched else nullcontext():
+        for _ in range(steps + 1):  # the first warms up
+            start = time.perf_counter()
+            model.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+                logits = model(x)
+            torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), y).backward()
+            times.append(time.perf_counter() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(statistics.median(times[1:]), peak, sum(w.numel() for w in model.parameters()))
 

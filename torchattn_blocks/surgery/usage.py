@@ -56,7 +56,7 @@ def report(model: nn.Module) -> Iterator["Report"]:
         >>> used.layers[0].calls, used.layers[0].fired, round(used.layers[0].kept, 1)
         (1, 1, 0.8)
         >>> print(used.layers[1].remark)
-        1.0 (DropBlock2d) never fired: its 1 call was in evaluation mode
+        never fired: called once, in evaluation mode
     """
     check_kind("report", nn.Module, model=model)
     model = getattr(model, "_orig_mod", model)  # of a compiled model: names without that prefix
@@ -86,7 +86,8 @@ class LayerUse:
         calls: How often it was called.
         fired: How often it had an effect: for attention all calls, for dropout those that dropped
             something.
-        remark: What is wrong, in words, else an empty string.
+        remark: What is wrong, in words, such as ``"never fired: never called"``, else an empty
+            string.
     """
 
     name: str
@@ -131,8 +132,20 @@ class Report:
             )
             for row in rows
         ]
-        remarks = [use.remark for use in layers if use.remark]
-        return "\n".join([*lines, "", *(remarks or ["Every layer fired."])])
+        return "\n".join([*lines, "", *(_remarks(layers) or ["Every layer fired."])])
+
+
+def _remarks(layers: list[LayerUse]) -> list[str]:
+    """A sentence for all layers of a class of which the same is to be said."""
+    named: dict[tuple[str, str], list[str]] = {}
+    for use in layers:
+        if use.remark:
+            named.setdefault((use.layer, use.remark), []).append(use.name or "the model")
+    sentences = []
+    for (layer, remark), names in named.items():
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        sentences.append(f"{', '.join(names[:3])}{more} ({layer}): {remark}")
+    return sentences
 
 
 def _rounded(number: float | None) -> str:
@@ -230,23 +243,18 @@ class _Watch:
     def _remark(self, p: float | None) -> str:
         if self.fired:
             return ""
-        calls = f"{self.calls} call{'s' if self.calls > 1 else ''}"
-        were = "were" if self.calls > 1 else "was"
+        called = "called once" if self.calls == 1 else f"called {self.calls} times"
         if self.calls == 0:
-            why = "it was not called"
+            why = "never called"
         elif self.in_training == 0:
-            why = f"its {calls} {were} in evaluation mode"
+            why = f"{called}, in evaluation mode"
         elif self.measured == 0:
-            return f"{self._label} was not measured: it ran in a transform, or without memory"
+            return f"{called}, where its mask cannot be measured"
         elif p == 0:
-            why = f"its {calls} {were} with p = 0"
+            why = f"{called}, with p = 0"
         else:
-            why = f"its {calls} dropped nothing"
-        return f"{self._label} never fired: {why}"
-
-    @property
-    def _label(self) -> str:
-        return f"{self.name or 'the model'} ({type(self.module).__name__})"
+            why = f"{called}, and dropped nothing"
+        return f"never fired: {why}"
 
 
 def _is_measurable(x: Any) -> bool:

@@ -1,0 +1,268 @@
+"""What `report` says, and that nothing else changes while it does."""
+
+import json
+
+import pytest
+import torch
+from plain_resnet import Block, ResNet
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from torchattn_blocks import (
+    CBAM,
+    DropBlock1d,
+    DropBlock2d,
+    DropBlock3d,
+    DropSchedule,
+    SpatialAttention,
+    insert_after,
+    monte_carlo,
+    out_channels,
+    report,
+)
+
+
+def dropped_net():
+    torch.manual_seed(0)
+    net = insert_after(ResNet(), Block, lambda m: DropBlock2d(0.3, 3))
+    return insert_after(net, "layer2", lambda m: CBAM(out_channels(m)))
+
+
+def image():
+    return torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (DropBlock1d(0.3, 3), (4, 8, 50)),
+        (DropBlock2d(0.3, 3), (4, 8, 20, 20)),
+        (DropBlock2d(0.3, 3, scale="batch", gamma="paper", channelwise=False), (4, 8, 20, 20)),
+        (DropBlock2d(0.3, 3, scale="position"), (4, 8, 20, 20)),
+        (DropBlock2d(0.3, 3, inplace=True), (4, 8, 20, 20)),
+        (DropBlock2d(0.6, 1), (4, 8, 20, 20)),
+        (DropBlock3d(0.3, 3), (2, 4, 8, 20, 20)),
+        (nn.Dropout(0.3), (4, 50)),
+        (nn.Dropout2d(0.3), (8, 16, 4, 4)),
+        (nn.Dropout(0.3, inplace=True), (8, 16, 4, 4)),
+    ],
+    ids=repr,
+)
+def test_the_fraction_kept_is_that_of_the_mask(layer, shape):
+    with report(layer) as used:
+        kept = [float((layer(torch.ones(shape)) != 0).double().mean()) for _ in range(3)]
+    [use] = used.layers
+    assert use.kept == pytest.approx(sum(kept) / 3, abs=1e-12)
+    assert (use.name, use.kind, use.p, use.calls, use.fired) == ("", "dropout", layer.p, 3, 3)
+    assert use.layer == type(layer).__name__
+
+
+@pytest.mark.parametrize("layer", [nn.AlphaDropout(0.3), nn.FeatureAlphaDropout(0.3)])
+def test_what_alpha_dropout_does_not_set_to_zero_is_dropped_too(layer):
+    torch.manual_seed(0)
+    with report(layer) as used:
+        y = layer(torch.ones(8, 32, 4, 4))
+    assert used.layers[0].kept == (y > 0).double().mean() < 0.9
+    assert len(y.unique()) == 2
+
+
+def test_zeros_of_the_input_are_not_taken_for_dropped_ones():
+    layer = DropBlock2d(0.2, 3)
+    with report(layer) as used:
+        for _ in range(20):
+            y = layer(image().relu())
+    assert (y == 0).double().mean() > 0.5
+    assert used.layers[0].kept == pytest.approx(0.8, abs=0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_nothing_else_changes(dtype):
+    net, x = dropped_net().to(dtype), image().to(dtype)
+    found = []
+    for watched in (True, False):
+        net.zero_grad()
+        torch.manual_seed(3)
+        if watched:
+            with report(net) as used:
+                y = net(x)
+        else:
+            y = net(x)
+        y.square().sum().backward()
+        found.append([y, torch.rand(1), *(p.grad for p in net.parameters())])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert len(used.layers) == 4 + 1 + 3  # CBAM has two layers
+
+
+def hooks(net):
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in net.modules())
+
+
+def test_outside_there_are_no_hooks():
+    net = dropped_net()
+    before = hooks(net)
+    with report(net) as used:
+        assert hooks(net) == before + 2 * 8
+        net(image())
+    assert hooks(net) == before
+    net(image())
+    assert {use.calls for use in used.layers} == {1}
+    with pytest.raises(RuntimeError, match="stop"), report(net):
+        raise RuntimeError("stop")
+    assert hooks(net) == before
+
+
+def test_a_report_can_be_read_inside_the_block():
+    layer = DropBlock2d(0.3, 3)
+    with report(layer) as used:
+        assert used.layers[0].remark == "never fired: never called"
+        layer(image())
+        assert used.layers[0].calls == 1
+        layer(image())
+        assert used.layers[0].calls == 2
+
+
+def test_it_says_which_layer_never_fired_and_why():
+    net = nn.ModuleDict(
+        {
+            "uncalled": DropBlock2d(0.3, 3),
+            "evaluated": DropBlock2d(0.3, 3).eval(),
+            "zero": DropBlock2d(0.0, 3),
+            "rare": DropBlock2d(1e-9, 3),
+            "fine": DropBlock2d(0.3, 3),
+            "attention": SpatialAttention(),
+            "used": SpatialAttention(),
+        }
+    )
+    with report(net) as used:
+        for _ in range(2):
+            for name in ("evaluated", "zero", "rare", "fine", "used"):
+                net[name](image())
+    said = {use.name: use.remark for use in used.layers}
+    assert said == {
+        "uncalled": "never fired: never called",
+        "evaluated": "never fired: called 2 times, in evaluation mode",
+        "zero": "never fired: called 2 times, with p = 0",
+        "rare": "never fired: called 2 times, and dropped nothing",
+        "fine": "",
+        "attention": "never fired: never called",
+        "used": "",
+    }
+    assert [use.fired for use in used.layers] == [0, 0, 0, 0, 2, 0, 2]
+    assert [use.kept for use in used.layers][:4] == [None, None, 1.0, 1.0]
+    assert {use.p for use in used.layers if use.kind == "attention"} == {None}
+
+
+def test_the_table():
+    net = nn.Sequential(*[DropBlock2d(0.2, 3).eval() for _ in range(5)], SpatialAttention())
+    with report(net) as used:
+        net(image())
+    lines = str(used).split("\n")
+    assert lines[0].split() == ["layer", "class", "p", "kept", "fired", "calls"]
+    assert lines[1].split() == ["0", "DropBlock2d", "0.200", "0", "1"]
+    assert lines[6].split() == ["5", "SpatialAttention", "1", "1"]
+    assert len({len(line) for line in lines[:7]}) == 1
+    assert lines[7:] == [
+        "",
+        "0, 1, 2 and 2 more (DropBlock2d): never fired: called once, in evaluation mode",
+    ]
+    with report(net[5]) as used:
+        net[5](image())
+    assert str(used).endswith("\n\nEvery layer fired.")
+    with report(nn.ReLU()) as used:
+        pass
+    assert str(used) == "ReLU has no dropout and no attention layer."
+
+
+def test_it_is_plain_data():
+    net = dropped_net()
+    with report(net) as used:
+        net(image())
+    rows = json.loads(json.dumps(used.as_dicts()))
+    assert [row["name"] for row in rows] == [use.name for use in used.layers]
+    assert rows[0]["layer"] == "DropBlock2d"
+
+
+def test_the_rate_is_the_mean_of_those_that_were_used():
+    layer = DropBlock2d(0.4, 3)
+    schedule = DropSchedule(layer, 0.0, 0.4, 4)
+    with report(layer) as used:
+        for _ in range(5):
+            layer(image())
+            schedule.step()
+    assert used.layers[0].p == pytest.approx(0.2)
+    assert used.layers[0].kept == pytest.approx(0.8, abs=0.06)
+    assert used.layers[0].fired == 4
+    layer.p = 0.1
+    with report(layer) as used:
+        assert used.layers[0].p == 0.1
+
+
+def test_monte_carlo_dropout_fires():
+    net = dropped_net().eval()
+    with report(net) as used, monte_carlo(net):
+        net(image())
+    assert {use.fired for use in used.layers if use.kind == "dropout"} == {1}
+
+
+@pytest.mark.parametrize("use_reentrant", [True, False])
+def test_checkpointing_is_counted_once(use_reentrant):
+    layer = DropBlock2d(0.3, 3)
+    with report(layer) as used:
+        x = image().requires_grad_()
+        checkpoint(layer, x, use_reentrant=use_reentrant).sum().backward()
+    assert (used.layers[0].calls, used.layers[0].fired) == (1, 1)
+
+
+def test_compiled_models_run_uncompiled():
+    net, x = dropped_net(), image()
+    compiled = torch.compile(net, backend="eager", fullgraph=True)
+    compiled(x)
+    with report(compiled) as used:
+        compiled(x)
+    assert [use.calls for use in used.layers] == [1] * 8
+    assert used.layers[0].name == "layer1.0.inserted_after.0"
+    compiled(x)
+    assert used.layers[0].calls == 1
+
+
+def test_transforms_and_tensors_without_memory_are_counted_only():
+    layer = DropBlock2d(0.3, 3)
+    with report(layer) as used:
+        torch.func.vmap(layer, randomness="different")(image()[:, None])
+        layer(image().to("meta"))
+    [use] = used.layers
+    assert (use.calls, use.fired, use.kept) == (2, 0, None)
+    assert use.remark == "called 2 times, where its mask cannot be measured"
+
+
+class DropPath(nn.Module):
+    """As in other libraries: a rate of another name, a mask for each sample."""
+
+    def __init__(self, drop_prob):
+        super().__init__()
+        self.drop_prob = drop_prob
+
+    def forward(self, x, scale=True):
+        if not self.training or not self.drop_prob:
+            return x
+        keep = 1 - self.drop_prob
+        return x * torch.empty(len(x), 1, 1, 1).bernoulli_(keep).div(keep if scale else 1)
+
+
+def test_layers_of_other_libraries_are_found():
+    class DropConnect(nn.Linear):  # not one: it has weights
+        p = 0.1
+
+    net = nn.ModuleList([DropPath(0.5), DropPath(None), DropConnect(2, 2), nn.Dropout1d(0.1)])
+    torch.manual_seed(0)
+    with report(net) as used:
+        kept = (net[0](x=torch.ones(64, 3, 1, 1), scale=False) != 0).double().mean()
+        net[1](image())
+    assert [use.name for use in used.layers] == ["0", "1", "3"]
+    assert (used.layers[0].p, used.layers[0].kept) == (0.5, kept)
+    assert used.layers[1].remark == "never fired: called once, with p = 0"
+
+
+def test_a_wrong_model_is_refused():
+    with pytest.raises(TypeError, match="report: model must be a Module, got int"), report(3):
+        pass
