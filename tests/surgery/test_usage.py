@@ -18,6 +18,7 @@ from torchattn_blocks import (
     insert_after,
     monte_carlo,
     out_channels,
+    replace,
     report,
 )
 
@@ -170,7 +171,7 @@ def test_the_table():
     assert str(used).endswith("\n\nEvery layer fired.")
     with report(nn.ReLU()) as used:
         pass
-    assert str(used) == "ReLU has no dropout and no attention layer."
+    assert str(used) == "ReLU has no dropout layer, no attention layer and no inserted one."
 
 
 def test_it_is_plain_data():
@@ -261,6 +262,41 @@ def test_layers_of_other_libraries_are_found():
     assert [use.name for use in used.layers] == ["0", "1", "3"]
     assert (used.layers[0].p, used.layers[0].kept) == (0.5, kept)
     assert used.layers[1].remark == "never fired: called once, with p = 0"
+
+
+class Bypasses(nn.Module):
+    """Reads a parameter of one child, calls the forward of another, and runs the third."""
+
+    def __init__(self):
+        super().__init__()
+        self.read, self.forwarded = nn.Conv2d(3, 3, 1), nn.ReLU()
+        self.called = nn.Sequential(nn.ReLU(), nn.Tanh())
+
+    def forward(self, x):
+        x = self.forwarded.forward(nn.functional.conv2d(x, self.read.weight))
+        return self.called(x)
+
+
+def test_a_module_that_is_not_called_is_named():
+    net = insert_after(Bypasses(), "*", lambda m: nn.Hardtanh())
+    net = insert_after(net, "read", lambda m: nn.Sequential(DropBlock2d(0.3, 3)))
+    with report(net) as used:
+        net(image())
+    said = {use.name: (use.kind, use.calls, use.remark) for use in used.layers}
+    assert said == {
+        "read.inserted_after.0": ("other", 0, "never fired: never called, as read never is"),
+        "read.inserted_after.1.0": ("dropout", 0, "never fired: never called, as read never is"),
+        "forwarded.inserted_after.0": (
+            "other",
+            0,
+            "never fired: never called, as forwarded never is",
+        ),
+        "called.1.inserted_after.0": ("other", 1, ""),
+    }
+    net = replace(Bypasses(), "read", lambda m: nn.Conv2d(3, 3, 1))
+    with report(net) as used:
+        net(image())
+    assert used.layers[0].remark == "never fired: never called"
 
 
 def test_a_wrong_model_is_refused():

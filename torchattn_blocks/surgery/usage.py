@@ -11,6 +11,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from .._check import check_kind
 from ..layers._eager import has_memory
+from .edit import changes
 
 
 @contextmanager
@@ -26,7 +27,9 @@ def report(model: nn.Module) -> Iterator["Report"]:
     Dropout layers are those of torch and of this library, and layers of other libraries without
     parameters whose class has a name that begins with "Drop" or is "StochasticDepth", and whose
     rate is called ``p`` or ``drop_prob``. Attention layers are those with a method
-    `attention_map`.
+    `attention_map`. Whatever else `insert_after`, `insert_before` and `replace` put into the
+    network is listed too: an inserted layer never runs where the network does not call the module
+    that it was inserted at.
 
     Args:
         model: A network. It may be wrapped, as by `torch.compile` and
@@ -60,7 +63,7 @@ def report(model: nn.Module) -> Iterator["Report"]:
     """
     check_kind("report", nn.Module, model=model)
     model = getattr(model, "_orig_mod", model)  # of a compiled model: names without that prefix
-    watches = [_Watch(name, module) for name, module in model.named_modules() if _kind(module)]
+    watches = _watches(model)
     with ExitStack() as stack:
         for watch in watches:
             before = watch.module.register_forward_pre_hook(watch.before, with_kwargs=True)
@@ -78,14 +81,13 @@ class LayerUse:
     Attributes:
         name: Its name, in ``model.named_modules()``.
         layer: The name of its class.
-        kind: ``"dropout"`` or ``"attention"``.
+        kind: ``"dropout"``, ``"attention"``, or ``"other"`` for other layers that were put in.
         p: The probability of dropping that it was asked for: the mean over its measured calls, or
-            the present one. None for attention.
-        kept: The fraction of elements that it kept, over its measured calls. None for attention,
+            the present one. None but for dropout.
+        kept: The fraction of elements that it kept, over its measured calls. None but for dropout,
             and if no call was measured.
         calls: How often it was called.
-        fired: How often it had an effect: for attention all calls, for dropout those that dropped
-            something.
+        fired: How often it had an effect: for dropout the calls that dropped something, else all.
         remark: What is wrong, in words, such as ``"never fired: never called"``, else an empty
             string.
     """
@@ -119,7 +121,7 @@ class Report:
     def __str__(self) -> str:
         layers = self.layers
         if not layers:
-            return f"{self._model} has no dropout and no attention layer."
+            return f"{self._model} has no dropout layer, no attention layer and no inserted one."
         rows = [["layer", "class", "p", "kept", "fired", "calls"]]
         for use in layers:
             numbers = [_rounded(use.p), _rounded(use.kept), str(use.fired), str(use.calls)]
@@ -148,6 +150,24 @@ def _remarks(layers: list[LayerUse]) -> list[str]:
     return sentences
 
 
+def _watches(model: nn.Module) -> list["_Watch"]:
+    """A watch for each layer to be listed."""
+    modules = dict(model.named_modules())
+    kinds = {name: kind for name, module in modules.items() if (kind := _kind(module))}
+    hosts = {}
+    for change in changes(model):
+        within = [name for name in modules if f"{name}.".startswith(f"{change.name}.")]
+        if not any(name in kinds for name in within):
+            kinds[change.name] = "other"
+        if change.how != "instead of":
+            hosts.update(dict.fromkeys(within, change.target or "the model"))
+    return [
+        _Watch(name, module, kinds[name], hosts.get(name))
+        for name, module in modules.items()
+        if name in kinds
+    ]
+
+
 def _rounded(number: float | None) -> str:
     return "" if number is None else f"{number:.3f}"
 
@@ -170,12 +190,13 @@ def _rate(module: nn.Module) -> float:
 
 
 class _Watch:
-    """The counts of one layer."""
+    """The counts of one layer, and the module at which it was inserted, if it was."""
 
-    def __init__(self, name: str, module: nn.Module) -> None:
+    def __init__(self, name: str, module: nn.Module, kind: str, host: str | None) -> None:
         self.name = name
         self.module = module
-        self.kind = _kind(module)
+        self.kind = kind
+        self.host = host
         self.calls = self.fired = 0
         self.in_training = 0
         self.measured = 0
@@ -197,7 +218,7 @@ class _Watch:
         if torch._C._current_graph_task_id() != -1:  # in a backward pass: checkpointing
             return
         self.calls += 1
-        if self.kind == "attention":
+        if self.kind != "dropout":
             self.fired += 1
             return
         self.in_training += module.training
@@ -245,7 +266,7 @@ class _Watch:
             return ""
         called = "called once" if self.calls == 1 else f"called {self.calls} times"
         if self.calls == 0:
-            why = "never called"
+            why = "never called" + (f", as {self.host} never is" if self.host else "")
         elif self.in_training == 0:
             why = f"{called}, in evaluation mode"
         elif self.measured == 0:
