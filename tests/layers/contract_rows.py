@@ -23,6 +23,8 @@ from torchattn_blocks import (
     SqueezeExcite,
     backbone,
     backbone_dropblock,
+    insert_after,
+    insert_before,
     rsan,
     unet,
 )
@@ -67,6 +69,14 @@ class GatedByItself(nn.Module):
         return self.gate(x[..., ::2], x)
 
 
+def with_inserted_layers() -> nn.Module:
+    """A network in plain torch with layers of ours after and before its modules."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Conv2d(4, 3, 1))
+    insert_after(net, "0", lambda conv: DropBlock2d(0.3, 3), inplace=True)
+    insert_after(net, "1", lambda norm: IdentityStart(SpatialAttention()), inplace=True)
+    return insert_before(net, "2", lambda conv: SqueezeExcite(conv.in_channels), inplace=True)
+
+
 WRITES = "it writes into what its children return, as it was asked to"
 SMALL = {"widths": (4, 6), "p": 0.3, "block_size": 2}
 ROWS = [
@@ -94,6 +104,14 @@ ROWS = [
         "IdentityStart",
         lambda: IdentityStart(SpatialAttention()),
         excused={"test_bad_input": "the layer in it raises, under its own name"},
+    ),
+    Row(
+        "inserted",
+        with_inserted_layers,
+        excused={
+            "test_bad_input": "torch's convolution raises",
+            "test_traces_with_fx": "the convolution is the node, and runs the DropBlock after it",
+        },
     ),
     Row("PreActResidual", lambda: PreActResidual(3)),
     Row("PreActResidual-wider", lambda: PreActResidual(3, 5), 5),

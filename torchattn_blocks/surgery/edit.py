@@ -8,7 +8,6 @@ Thus copies, pickles and replicas of a network carry their layers with them.
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
@@ -354,12 +353,15 @@ def _fit(layer: nn.Module, module: nn.Module, like: Tensor | None, used: set[int
     for child in layer.children():
         _fit(child, module, like, used)
     layer.training = module.training
-    if like is not None:
-        layer._apply(partial(_moved, like), recurse=False)  # type: ignore[no-untyped-call]
+    if like is None:
+        return
 
+    def moved(tensor: Tensor) -> Tensor:
+        return tensor.to(like.device, like.dtype if tensor.is_floating_point() else None)
 
-def _moved(like: Tensor, tensor: Tensor) -> Tensor:
-    return tensor.to(like.device, like.dtype if tensor.is_floating_point() else None)
+    own = (*layer.parameters(recurse=False), *layer.buffers(recurse=False))
+    if any(moved(tensor) is not tensor for tensor in own):  # torch cannot move all fake tensors
+        layer._apply(moved, recurse=False)  # type: ignore[no-untyped-call]
 
 
 def _place(model: nn.Module, name: str) -> tuple[nn.Module, str]:
