@@ -495,3 +495,27 @@ def test_outputs_at_step_0_are_the_networks(make):
         net(x).square().sum().backward()
         optimizer.step()
     assert [key for key in added if torch.equal(net.state_dict()[key], before[key])] == []
+
+
+# Recorded by FX: a module of torch is one node, and runs its layers.
+
+
+def test_a_graph_of_fx_runs_the_layers():
+    net, x = insert_after(resnet(), nn.Conv2d, lambda m: DropBlock2d(0.3, 3)), image()
+    net = insert_before(net, Block, lambda m: Scale(2))
+    graph = torch.fx.symbolic_trace(net)
+    assert torch.equal(graph(x), net(x))
+    assert not torch.equal(graph.train()(x), graph(x))
+    assert torch.equal(graph.eval()(x), graph(x))
+    assert len(changes(graph)) == 10  # those of the convolutions; the others are nodes themselves
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")
+def test_fusion_of_convolution_and_normalisation_keeps_what_is_at_blocks():
+    from torch.fx.experimental.optimization import fuse
+
+    net = insert_after(resnet(), Block, lambda m: CBAM(out_channels(m)))
+    net = insert_after(net, nn.Conv2d, lambda m: DropBlock2d(0.3, 3))
+    fused = fuse(net)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in fused.modules())
+    torch.testing.assert_close(fused(image()), net(image()))

@@ -169,7 +169,7 @@ def _watches(model: nn.Module) -> list["_Watch"]:
 
 
 def _rounded(number: float | None) -> str:
-    return "" if number is None else f"{number:.3f}"
+    return "-" if number is None else f"{number:.3f}"
 
 
 def _kind(module: nn.Module) -> str:
