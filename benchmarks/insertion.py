@@ -9,7 +9,7 @@ images, and scored between them. Printed are tables; the figure is of the traini
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -46,7 +46,8 @@ ATTENTION: dict[str, Callable[[nn.Module], nn.Module]] = {
     "SqueezeExcite": lambda stage: SqueezeExcite(out_channels(stage)),
     "CBAM": lambda stage: CBAM(out_channels(stage)),
 }
-RATES = (0.05, 0.15, 0.3)
+RATES = (0.05, 0.15, 0.3)  # of dropping
+RATE = 3e-4  # of learning
 
 
 def trained() -> nn.Module:
@@ -92,11 +93,17 @@ def print_table(title: str, columns: list[str], rows: dict[str, list[tuple[float
         print(f"| {name} | {' | '.join(f'{f1:.4f}, {loss:.4f}' for f1, loss in cells)} |")
 
 
-def tune(model: nn.Module, training: list[Fundus], steps: int, ramp: DropSchedule | None) -> None:
-    """A generator: train, and yield after each step."""
+def tune(
+    model: nn.Module, training: list[Fundus], steps: int, ramp: DropSchedule | None, alpha: float
+) -> Iterator[None]:
+    """Train, with a learning rate of its own for the alpha of `IdentityStart`."""
     crop, rng = Crops(side=192, free=0), np.random.default_rng(0)
     loaded = [tensors(fundus) for fundus in training]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
+    named = list(model.named_parameters())
+    alphas = [weight for name, weight in named if name.endswith("alpha")]
+    others = [weight for name, weight in named if not name.endswith("alpha")]
+    groups = [{"params": others}, {"params": alphas, "lr": alpha, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=RATE)
     model.train()
     torch.manual_seed(0)
     for _ in range(steps):
@@ -137,26 +144,30 @@ def main() -> None:
     }
     print_table("DropBlock after: F1, loss", [f"p = {p:g}" for p in RATES], rows)
 
+    def identity(stage: nn.Module) -> nn.Module:
+        return IdentityStart(CBAM(out_channels(stage)))
+
     def drop(stage: nn.Module) -> nn.Module:
         return DropBlock2d(0.15, 7)
 
     networks = {
         "unchanged": trained(),
         "CBAM": after(STAGES, ATTENTION["CBAM"]),
-        "CBAM in IdentityStart": after(STAGES, lambda s: IdentityStart(CBAM(out_channels(s)))),
+        "CBAM in IdentityStart": after(STAGES, identity),
+        "CBAM in IdentityStart, alpha fast": after(STAGES, identity),
         "DropBlock, p = 0.15": after(STAGES, drop),
         "DropBlock, p from 0 to 0.15": after(STAGES, drop),
     }
     curves = {}
+    progress = tqdm(total=len(networks) * args.steps, unit="step")
     for name, network in networks.items():
         ramp = None
         if "from 0" in name:
-            inserted = {id(network.get_submodule(change.name)) for change in changes(network)}
-            ramp = DropSchedule(
-                network, 0, None, args.steps, where=lambda _, layer, ids=inserted: id(layer) in ids
-            )
+            ramp = DropSchedule(network, 0, None, args.steps, where=lambda n, _: "inserted" in n)
         curves[name] = [scores(network, validation)]
-        for step, _ in enumerate(tqdm(tune(network, training, args.steps, ramp), name), 1):
+        alpha = 30 * RATE if "fast" in name else RATE
+        for step, _ in enumerate(tune(network, training, args.steps, ramp, alpha), 1):
+            progress.update()
             if step % args.every == 0:
                 curves[name].append(scores(network, validation))
     at = list(range(0, args.steps + 1, args.every))
@@ -166,8 +177,11 @@ def main() -> None:
 
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for name, curve in curves.items():
-        axes.plot(at, [loss for _, loss in curve], label=name)
+        losses = [loss for _, loss in curve]
+        axes.plot(at, losses, label=name, linestyle="--" if name == "unchanged" else "-")
     axes.set(xlabel="training step", ylabel="loss on validation images", yscale="log")
+    axes.set_yticks([0.1, 0.2, 0.4], labels=["0.1", "0.2", "0.4"], minor=False)
+    axes.minorticks_off()
     axes.legend()
     figure.savefig(args.out, dpi=110)
 

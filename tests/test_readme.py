@@ -11,23 +11,22 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = [
     code for code in re.findall(r"```python\n(.*?)```", README, re.S) if "retina" not in code
 ]
-EXAMPLES_OF_PAGES = [
-    code
-    for page in ("drop_block", "attention")
-    for code in re.findall(
+PAGES = {  # the examples of a page go on from each other
+    page: re.findall(
         r"```python\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"), re.S
     )
-]
+    for page in ("drop_block", "attention", "surgery", "where")
+}
 
 
-@pytest.mark.parametrize("code", EXAMPLES + EXAMPLES_OF_PAGES)
+@pytest.mark.parametrize("code", [*EXAMPLES, *("\n".join(page) for page in PAGES.values())])
 def test_an_example_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # one draws a figure
     exec(code, {})
 
 
 def test_the_examples_are_found() -> None:
-    assert (len(EXAMPLES), len(EXAMPLES_OF_PAGES)) == (2, 6)
+    assert (len(EXAMPLES), [len(page) for page in PAGES.values()]) == (3, [2, 4, 2, 2])
 
 
 def test_the_table_of_libraries_is_the_measured_one() -> None:

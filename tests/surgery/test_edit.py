@@ -408,6 +408,19 @@ def test_replaced_modules_in_replaced_modules_come_back():
     assert repr(undo(changed)) == repr(net)
 
 
+def test_replaced_modules_come_back_in_the_mode_of_the_network():
+    net = replace(resnet(), nn.Dropout2d, lambda m: DropBlock2d(m.p))
+    net = replace(net, "layer1.0", lambda m: nn.Sequential(m, Scale(2))).train()
+    net.layer1[0][0].bn1.eval()
+    net = replace(net, "layer2.0", lambda m: nn.Sequential(Scale(2), m))
+    net.layer2.eval()
+    net.layer2[0][1].bn1.train()
+    back = undo(net)
+    assert back.dropout.training
+    assert [back.layer1[0].training, back.layer1[0].bn1.training] == [True, False]
+    assert [back.layer2[0].training, back.layer2[0].bn1.training] == [False, True]
+
+
 def through_pickle(model):
     return pickle.loads(pickle.dumps(model))
 

@@ -192,7 +192,8 @@ def changes(model: nn.Module) -> list[Change]:
 def undo(model: nn.Module, *, inplace: bool = False) -> nn.Module:
     """Take out of a network all layers that `changes` lists.
 
-    Replaced modules come back with the weights and on the device that they had.
+    Replaced modules come back with the weights, the dtype and the device that they had, and in the
+    mode of what replaced them.
 
     Args:
         model: A network.
@@ -222,11 +223,13 @@ def undo(model: nn.Module, *, inplace: bool = False) -> nn.Module:
                 inserted.hook.remove()
                 delattr(module, child)
     replacements = [
-        (_place(model, name), original)
-        for name, module in model.named_modules(remove_duplicate=False)
-        for original in _replaced(module)
+        (_place(model, name), layer, original)
+        for name, layer in model.named_modules(remove_duplicate=False)
+        for original in _replaced(layer)
     ]
-    for (parent, attribute), original in replacements:
+    for (parent, attribute), layer, original in replacements:
+        if original.training != layer.training and original not in layer.modules():
+            original.train(layer.training)  # it was not there when the network changed its mode
         setattr(parent, attribute, original)
     return undo(model, inplace=True) if replacements else model  # there may be changes in these
 
