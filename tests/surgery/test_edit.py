@@ -23,6 +23,7 @@ from torchattn_blocks import (
     replace,
     undo,
 )
+from torchattn_blocks.surgery.edit import Change
 
 
 def resnet(training=False):
@@ -108,6 +109,9 @@ def test_a_container_is_changed_at_its_ends():
     assert torch.equal(insert_before(net, "0", lambda m: Scale(3))(x), net(3 * x))
     assert torch.equal(insert_after(net, "", lambda m: Scale(3))(x), 3 * net(x))
     assert len(net[0]) == 2
+    assert changes(insert_after(Scale(2), "", lambda m: Parameter())) == [
+        Change("Parameter", "after", "", "inserted_after.0", ("inserted_after.0.weight",))
+    ]
 
 
 def test_an_inner_container_comes_before_the_outer_one():
@@ -128,8 +132,9 @@ def test_a_module_used_twice_is_changed_once():
     changed = replace(net, "b.1", lambda module: Scale(2))
     assert changed["a"] is changed["b"][1]
     assert listed(changed) == ["Scale instead of a"]
-    assert undo(changed)["b"][1] is not relu
-    assert isinstance(undo(changed)["a"], nn.ReLU)
+    back = undo(changed)
+    assert isinstance(back["a"], nn.ReLU)
+    assert back["a"] is back["b"][1] is not relu
     block = insert_after(resnet(), "layer1.0.relu", lambda module: Scale(2))
     assert listed(block) == ["Scale after layer1.0.relu"]
 
@@ -376,9 +381,32 @@ def test_a_layer_around_the_replaced_module_loads_its_entries(assign):
 
 
 def test_a_replacement_with_the_same_keys_loads_them():
+    original = resnet()
+    nn.init.normal_(original.layer1[0].bn1.weight)
     net = replace(ResNet(), nn.BatchNorm2d, lambda m: nn.BatchNorm2d(m.num_features, eps=1e-3))
-    net.load_state_dict(resnet().state_dict())
-    assert torch.equal(net.layer1[0].bn1.weight, resnet().layer1[0].bn1.weight)
+    net.load_state_dict(original.state_dict())
+    assert torch.equal(net.layer1[0].bn1.weight, original.layer1[0].bn1.weight)
+
+
+def test_entries_of_a_module_that_was_replaced_twice_go_to_the_first():
+    original = resnet()
+    nn.init.normal_(original.fc.weight)
+    net = replace(ResNet(), "fc", lambda m: nn.Bilinear(1, 1, 1))
+    net = replace(net, "fc", lambda m: Parameter())
+    net.load_state_dict(original.state_dict())
+    assert torch.equal(undo(net).fc.weight, original.fc.weight)
+
+
+def test_loading_by_assignment_leaves_the_parameters_of_new_layers_where_they_are():
+    net = insert_after(resnet(), "fc", lambda m: Parameter())
+    weight = net.fc.inserted_after[0].weight
+    net.load_state_dict(resnet().state_dict(), assign=True)
+    assert net.fc.inserted_after[0].weight is weight
+    with torch.device("meta"):
+        net = ResNet()
+    net = replace(net, "fc", lambda m: nn.Sequential(m))
+    net.load_state_dict(resnet().state_dict(), assign=True)
+    assert {p.device.type for p in net.parameters()} == {"cpu"}
 
 
 # Undone, copied, moved.
@@ -411,14 +439,14 @@ def test_replaced_modules_in_replaced_modules_come_back():
 def test_replaced_modules_come_back_in_the_mode_of_the_network():
     net = replace(resnet(), nn.Dropout2d, lambda m: DropBlock2d(m.p))
     net = replace(net, "layer1.0", lambda m: nn.Sequential(m, Scale(2))).train()
-    net.layer1[0][0].bn1.eval()
-    net = replace(net, "layer2.0", lambda m: nn.Sequential(Scale(2), m))
-    net.layer2.eval()
-    net.layer2[0][1].bn1.train()
+    net.layer1[0][0].eval()
+    net.layer2[0].bn1.eval()
+    net = replace(net, "layer2.0", lambda m: Scale(2))
     back = undo(net)
     assert back.dropout.training
-    assert [back.layer1[0].training, back.layer1[0].bn1.training] == [True, False]
-    assert [back.layer2[0].training, back.layer2[0].bn1.training] == [False, True]
+    assert not back.layer1[0].training  # it was there, within its replacement
+    assert back.layer2[0].training
+    assert not back.layer2[0].bn1.training  # as it was
 
 
 def through_pickle(model):
@@ -468,6 +496,13 @@ def test_a_layer_gets_mode_dtype_and_device():
         empty = ResNet()
     empty = insert_after(empty, nn.Conv2d, lambda m: CBAM(m.out_channels))
     assert {p.device.type for p in empty.parameters()} == {"meta"}
+    quantised = nn.Module()
+    quantised.register_buffer("codes", torch.zeros(2, dtype=torch.uint8))
+    quantised.register_buffer("scale", torch.zeros(2, dtype=torch.float64))
+    assert (
+        insert_after(quantised, "", lambda m: CBAM(8)).inserted_after[0].channel.fc1.weight.dtype
+        == torch.float64
+    )
     net = replace(net, nn.Dropout2d, lambda m: CBAM(16))  # it has no tensor: as the network
     assert {p.dtype for p in net.dropout.parameters()} == {torch.bfloat16}
 
