@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from torchattn_blocks import CBAM, IdentityStart
+from torchattn_blocks import CBAM, IdentityStart, SpatialAttention
 
 
 def image(**options):
@@ -13,7 +13,7 @@ def image(**options):
 
 def test_it_starts_as_the_identity_and_moves():
     torch.manual_seed(0)
-    layer, x = IdentityStart(CBAM(4)), image()
+    layer, x = IdentityStart(SpatialAttention()), image()
     assert torch.equal(layer(x), x)
     layer(x).square().sum().backward()
     gradients = {name: bool(w.grad.any()) for name, w in layer.named_parameters()}

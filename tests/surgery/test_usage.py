@@ -1,6 +1,7 @@
 """What `report` says, and that nothing else changes while it does."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -92,6 +93,24 @@ def test_nothing_else_changes(dtype):
         found.append([y, torch.rand(1), *(p.grad for p in net.parameters())])
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
     assert len(used.layers) == 4 + 1 + 3  # CBAM has two layers
+
+
+def test_random_numbers_are_those_without_it_also_if_a_layer_draws_by_its_input():
+    class DropSome(nn.Module):
+        p = 0.5
+
+        def forward(self, x):
+            x = x.clone()
+            x[x != 0] *= (torch.rand(int(x.count_nonzero())) > self.p).float()
+            return x
+
+    drawn = []
+    for net in (DropSome(), nn.Sequential(DropSome())):
+        torch.manual_seed(0)
+        with report(net) if drawn else nullcontext():
+            net(torch.tensor([0.0, 1.0, 2.0]))
+        drawn.append(torch.rand(1))
+    assert torch.equal(*drawn)
 
 
 def hooks(net):
