@@ -44,8 +44,8 @@ def main() -> None:
     model = changed(network())
     schedule = DropSchedule(model, start=0.0, stop=None, steps=max(1, args.steps // 2))
     train(model, args.steps, args.side, schedule)
-    image, shown = panels(model, args.side)
-    shown["spread of 20 passes"] = spread(model, image)
+    x, shown = panels(model, args.side)
+    shown["spread of 20 passes"] = spread(model, x)
     save_picture(args.out, shown)
 
 

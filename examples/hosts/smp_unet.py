@@ -31,8 +31,8 @@ def main() -> None:
     torch.manual_seed(0)
     model = changed(network())
     train(model, args.steps, args.side)
-    image, shown = panels(model, args.side)
-    for name, attention in attention_maps(model, image).items():
+    x, shown = panels(model, args.side)
+    for name, attention in attention_maps(model, x).items():
         block = model.get_submodule(name.removesuffix(".layer"))
         number = name.split(".")[2]
         shown[f"decoder block {number}, α = {block.alpha.item():.2f}"] = attention[0, 0]

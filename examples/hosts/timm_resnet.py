@@ -44,9 +44,9 @@ def main() -> None:
     model = Segmenter(changed(network()), levels, sizes)
     schedule = DropSchedule(model, start=0.0, stop=None, steps=max(1, args.steps // 2))
     train(model, args.steps, args.side, schedule)
-    image, shown = panels(model, args.side)
-    shown["spread of 20 passes"] = spread(model, image)
-    maps = attention_maps(model, image)
+    x, shown = panels(model, args.side)
+    shown["spread of 20 passes"] = spread(model, x)
+    maps = attention_maps(model, x)
     for stage in range(1, 5):
         attention = f"network.layer{stage}.1.inserted_after.0.layer.spatial"
         shown[f"spatial attention, layer{stage}.1"] = maps[attention][0, 0]

@@ -41,7 +41,7 @@ def main() -> None:
     train(model, args.steps, args.side)
     _, shown = panels(model, args.side)
     layers = [model.get_submodule(change.name) for change in changes(model)]
-    shown["α of each of the 18 blocks"] = torch.stack([x.alpha.detach()[0] for x in layers])
+    shown["α of the 18 blocks"] = torch.stack([x.alpha.detach()[0] for x in layers])
     save_picture(args.out, shown)
 
 

@@ -15,10 +15,10 @@ from torchattn_blocks.retina import synthesize
 Levels = Callable[[nn.Module, Tensor], list[Tensor]]
 
 
-def arguments(name: str, steps: int, side: int = 160) -> argparse.Namespace:
+def arguments(name: str, steps: int, side: int = 256) -> argparse.Namespace:
     parser = argparse.ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--steps", type=int, default=steps, help="of the optimizer")
-    parser.add_argument("--side", type=int, default=side, help="of the images: a multiple of 32")
+    parser.add_argument("--side", type=int, default=side, help="of the images: a multiple of 64")
     parser.add_argument("--out", type=Path, default=Path(f"{name}.png"), help="the picture")
     return parser.parse_args()
 
@@ -31,30 +31,35 @@ def eyes(seeds: range, side: int) -> tuple[Tensor, Tensor]:
     return images / 255, vessels.float()
 
 
+def contrast(images: Tensor) -> Tensor:
+    """What a network gets: images without their slow changes of brightness."""
+    blurred = F.avg_pool2d(images, 31, 1, 15, count_include_pad=False)
+    return (images - blurred) / 0.05
+
+
 class Segmenter(nn.Module):
     """A network for segmentation from one for classification.
 
-    A 1 x 1 convolution turns each position of a level into the logits of the pixels below it. The
-    logits of all levels are added.
+    A 1 x 1 convolution turns each position of a level into the logits of 4 x 4 pixels (fewer at
+    smaller strides). They are resized to the image and added.
     """
 
     def __init__(self, network: nn.Module, levels: Levels, sizes: Mapping[int, int]) -> None:
         """Levels: the network's feature maps of an image. Sizes: their channels by stride."""
         super().__init__()
         self.network, self.levels = network, levels
-        self.strides = list(sizes)
-        self.heads = nn.ModuleList(
-            nn.Conv2d(channels, stride**2, 1) for stride, channels in sizes.items()
-        )
+        self.heads = nn.ModuleList()
+        for stride, channels in sizes.items():
+            pixels = min(stride, 4)
+            head = nn.Sequential(nn.Conv2d(channels, pixels**2, 1), nn.PixelShuffle(pixels))
+            self.heads.append(head)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of the shape of one channel of x."""
         levels = self.levels(self.network, x)
-        logits = [
-            F.pixel_shuffle(head(level), stride)
-            for head, level, stride in zip(self.heads, levels, self.strides, strict=True)
-        ]
-        return torch.stack(logits).sum(0)
+        logits = [head(level) for head, level in zip(self.heads, levels, strict=True)]
+        resized = [F.interpolate(one, x.shape[2:], mode="bilinear") for one in logits]
+        return torch.stack(resized).sum(0)
 
 
 def train(
@@ -64,8 +69,10 @@ def train(
     schedule: DropSchedule | None = None,
     learning_rate: float = 3e-3,
 ) -> None:
-    """Train on twelve eyes, and print which of the model's layers ran in the last five steps."""
-    images, vessels = eyes(range(12), side)
+    """Train on crops of eight eyes, and print which layers ran in the last five steps."""
+    images, vessels = eyes(range(8), side)
+    pairs = torch.cat([contrast(images), vessels], 1)
+    crop = side // 2
     scales = [p for p in model.parameters() if p.dim() < 2]  # best kept free of weight decay
     weights = [p for p in model.parameters() if p.dim() >= 2]
     groups = [{"params": weights}, {"params": scales, "weight_decay": 0.0}]
@@ -74,9 +81,14 @@ def train(
     model.train()
 
     def step() -> None:
-        picked = torch.randint(len(images), (4,))
+        corners = torch.randint(side - crop + 1, (4, 2)).tolist()
+        eye = torch.randint(len(pairs), (4,)).tolist()
+        crops = [
+            pairs[i, :, top : top + crop, left : left + crop]
+            for i, (top, left) in zip(eye, corners, strict=True)
+        ]
         flips = [axis for axis in (-2, -1) if torch.rand(()) < 0.5]
-        x, y = images[picked].flip(flips), vessels[picked].flip(flips)
+        x, y = torch.stack(crops).flip(flips).split([3, 1], 1)
         optimizer.zero_grad()
         loss(model(x), y).backward()
         optimizer.step()
@@ -101,40 +113,41 @@ def loss(logits: Tensor, vessels: Tensor) -> Tensor:
 
 
 def panels(model: nn.Module, side: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """An eye that was not trained on, and what every picture shows of it."""
-    image, vessels = eyes(range(12, 13), side)
+    """The input for an eye that was not trained on, and what every picture shows of it."""
+    image, vessels = eyes(range(8, 9), side)
+    x = contrast(image)
     with torch.no_grad():
-        probability = model.eval()(image).sigmoid()
+        probability = model.eval()(x).sigmoid()
     shown = {
         "image (synthetic)": image[0].permute(1, 2, 0),
         "its vessels": vessels[0, 0],
         "probability of vessel": probability[0, 0],
     }
-    return image, shown
+    return x, shown
 
 
-def spread(model: nn.Module, image: Tensor, passes: int = 20) -> Tensor:
+def spread(model: nn.Module, x: Tensor, passes: int = 20) -> Tensor:
     """Where passes with DropBlock differ: the standard deviation of their probabilities."""
     with monte_carlo(model):
-        return mean_and_std(lambda: model(image).sigmoid(), passes)[1][0, 0]
+        return mean_and_std(lambda: model(x).sigmoid(), passes)[1][0, 0]
 
 
 def save_picture(path: Path, shown: Mapping[str, Tensor], columns: int = 4) -> None:
-    """One panel for each entry: a colour image, a map, or a number per bar."""
+    """One panel for each entry: an image, a map from its lowest value to its highest, or bars."""
     from matplotlib.figure import Figure
 
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(2.5 * columns, 2.75 * rows), layout="constrained")
     axes = iter(figure.subplots(rows, columns, squeeze=False).flat)
     for (title, values), axis in zip(shown.items(), axes, strict=False):
-        axis.set_title(title, fontsize=10)
+        if values.dim() == 2:
+            title += f"\n{values.min():.2f} to {values.max():.2f}"
+        axis.set_title(title, fontsize=9)
         if values.dim() == 1:
             axis.bar(range(len(values)), values.tolist(), color="tab:purple")
             axis.axhline(0, color="black", linewidth=0.8)
-            axis.tick_params(labelsize=8)
             continue
-        top = None if values.dim() == 2 and values.max() < 0.5 else 1  # small maps: stretched
-        axis.imshow(values.numpy(), cmap="magma", vmin=0, vmax=top, interpolation="nearest")
+        axis.imshow(values.numpy(), cmap="magma", interpolation="nearest")
         axis.set_axis_off()
     for axis in axes:
         axis.set_axis_off()
