@@ -39,7 +39,7 @@ def volume_changed(network: nn.Module) -> nn.Module:
 
 
 def main() -> None:
-    args = arguments("monai_unet", steps=80)
+    args = arguments("monai_unet", steps=120)
     torch.manual_seed(0)
     model = changed(network())
     schedule = DropSchedule(model, start=0.0, stop=None, steps=max(1, args.steps // 2))

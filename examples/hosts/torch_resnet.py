@@ -76,7 +76,7 @@ def levels(network: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
 
 
 def main() -> None:
-    args = arguments("torch_resnet", steps=120)
+    args = arguments("torch_resnet", steps=100)
     torch.manual_seed(0)
     model = Segmenter(changed(network()), levels, {1: 16, 2: 32})
     schedule = DropSchedule(model, start=0.0, stop=None, steps=max(1, args.steps // 2))

@@ -133,21 +133,23 @@ def spread(model: nn.Module, x: Tensor, passes: int = 20) -> Tensor:
 
 
 def save_picture(path: Path, shown: Mapping[str, Tensor], columns: int = 4) -> None:
-    """One panel for each entry: an image, a map from its lowest value to its highest, or bars."""
+    """One panel for each entry: an image, a map, or numbers as bars."""
     from matplotlib.figure import Figure
 
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(2.5 * columns, 2.75 * rows), layout="constrained")
     axes = iter(figure.subplots(rows, columns, squeeze=False).flat)
     for (title, values), axis in zip(shown.items(), axes, strict=False):
-        if values.dim() == 2:
-            title += f"\n{values.min():.2f} to {values.max():.2f}"
+        low, high = 0.0, 1.0
+        if values.dim() == 2:  # from its lowest to its highest value, but for few of them
+            low, high = values.quantile(torch.tensor([0.02, 0.98])).tolist()
+            title += f"\n{low:.2f} to {high:.2f}"
         axis.set_title(title, fontsize=9)
         if values.dim() == 1:
             axis.bar(range(len(values)), values.tolist(), color="tab:purple")
             axis.axhline(0, color="black", linewidth=0.8)
             continue
-        axis.imshow(values.numpy(), cmap="magma", interpolation="nearest")
+        axis.imshow(values.numpy(), cmap="magma", vmin=low, vmax=high, interpolation="nearest")
         axis.set_axis_off()
     for axis in axes:
         axis.set_axis_off()
