@@ -146,18 +146,22 @@ def traced(case: Case) -> str:
     return works(case, lambda m, x: torch.fx.symbolic_trace(m))
 
 
+def step(model: nn.Module, x: Tensor) -> None:
+    torch.manual_seed(2)
+    torch.stack([y.square().mean() for y in tensors(model(x))]).sum().backward()
+
+
 def distributed(case: Case) -> str:
-    """A training step under DistributedDataParallel is that of the network alone."""
+    """A training step under DistributedDataParallel has the gradients of the network alone."""
     alone, model, x = training(case), training(case), image(case)
+    step(alone, x)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # Of ConvNeXt's depthwise convolutions, also without our layers.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         store = f"file://{folder}/store"
         torch.distributed.init_process_group("gloo", init_method=store, rank=0, world_size=1)
         try:
-            for network in (alone, DistributedDataParallel(model)):
-                torch.manual_seed(2)
-                torch.stack([y.square().mean() for y in tensors(network(x))]).sum().backward()
+            step(DistributedDataParallel(model), x)
         finally:
             torch.distributed.destroy_process_group()
     for one, other in zip(model.parameters(), alone.parameters(), strict=True):
