@@ -1,6 +1,7 @@
 """What the examples of this folder share: synthetic eyes, a head, a training loop, a picture."""
 
 import argparse
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -135,15 +136,16 @@ def spread(model: nn.Module, x: Tensor, passes: int = 20) -> Tensor:
 def save_picture(path: Path, shown: Mapping[str, Tensor], columns: int = 4) -> None:
     """One panel for each entry: an image, a map, or numbers as bars."""
     from matplotlib.figure import Figure
+    from PIL import Image
 
     rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(2.5 * columns, 2.75 * rows), layout="constrained")
+    figure = Figure(figsize=(2.5 * columns, 2.95 * rows), layout="constrained")
     axes = iter(figure.subplots(rows, columns, squeeze=False).flat)
     for (title, values), axis in zip(shown.items(), axes, strict=False):
         low, high = 0.0, 1.0
         if values.dim() == 2:  # from its lowest to its highest value, but for few of them
             low, high = values.quantile(torch.tensor([0.02, 0.98])).tolist()
-            title += f"\n{low:.2f} to {high:.2f}"
+            title += f"\n{low:.2g} to {high:.2g}"
         axis.set_title(title, fontsize=9)
         if values.dim() == 1:
             axis.bar(range(len(values)), values.tolist(), color="tab:purple")
@@ -153,5 +155,7 @@ def save_picture(path: Path, shown: Mapping[str, Tensor], columns: int = 4) -> N
         axis.set_axis_off()
     for axis in axes:
         axis.set_axis_off()
-    figure.savefig(path, dpi=96)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=96)
+    Image.open(drawn).convert("RGB").quantize(256).save(path, optimize=True)  # a third of the bytes
     print(f"\nPicture: {path}")
