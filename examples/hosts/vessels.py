@@ -145,7 +145,7 @@ def save_picture(path: Path, shown: Mapping[str, Tensor], columns: int = 4) -> N
         low, high = 0.0, 1.0
         if values.dim() == 2:  # from its lowest to its highest value, but for few of them
             low, high = values.quantile(torch.tensor([0.02, 0.98])).tolist()
-            title += f"\n{low:.2g} to {high:.2g}"
+            title += f"\n{round(low, 4):.2g} to {round(high, 4):.2g}"
         axis.set_title(title, fontsize=9)
         if values.dim() == 1:
             axis.bar(range(len(values)), values.tolist(), color="tab:purple")
