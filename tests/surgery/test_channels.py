@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from plain_resnet import Block, ResNet
 from torch import nn
+from torch_resnet import Block, ResNet
 
 from torchattn_blocks import in_channels, out_channels, rsan
 

@@ -5,9 +5,9 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from plain_resnet import Block, ResNet
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+from torch_resnet import Block, ResNet
 
 from torchattn_blocks import (
     CBAM,
