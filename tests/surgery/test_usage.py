@@ -217,6 +217,16 @@ def test_the_rate_is_the_mean_of_those_that_were_used():
         assert used.layers[0].p == 0.1
 
 
+def test_calls_in_evaluation_mode_leave_the_fraction_alone():
+    layer = DropBlock2d(0.5, 3)
+    with report(layer) as used:
+        layer(image())
+        [use] = used.layers
+        layer.eval()(image())
+    assert (used.layers[0].calls, used.layers[0].fired) == (2, 1)
+    assert (used.layers[0].kept, used.layers[0].p) == (use.kept, use.p)
+
+
 def test_monte_carlo_dropout_fires():
     net = dropped_net().eval()
     with report(net) as used, monte_carlo(net):

@@ -233,9 +233,8 @@ class _Watch:
         now = [generator.get_state() for generator in generators]
         try:
             _set_states(generators, self.states)
-            with torch.no_grad():
-                rest = dict(zip(names, values[len(args) :], strict=True))
-                mask = module.forward(*values[: len(args)], **rest) > 0  # below 0 in AlphaDropout
+            rest = dict(zip(names, values[len(args) :], strict=True))
+            mask = module.forward(*values[: len(args)], **rest) > 0  # below 0 in AlphaDropout
         finally:
             _set_states(generators, now)
         kept = int(mask.sum())
