@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from .models.unet_factory import UNet as UNet
     from .surgery.channels import in_channels as in_channels
     from .surgery.channels import out_channels as out_channels
-    from .surgery.edit import changes as changes
     from .surgery.edit import insert_after as insert_after
     from .surgery.edit import insert_before as insert_before
     from .surgery.edit import replace as replace
     from .surgery.edit import undo as undo
+    from .surgery.listing import changes as changes
     from .surgery.usage import report as report
 else:
     from ._lazy import lazy
@@ -78,7 +78,7 @@ else:
             "UNet": ".models.unet_factory",
             "in_channels": ".surgery.channels",
             "out_channels": ".surgery.channels",
-            "changes": ".surgery.edit",
+            "changes": ".surgery.listing",
             "insert_after": ".surgery.edit",
             "insert_before": ".surgery.edit",
             "replace": ".surgery.edit",

@@ -91,7 +91,7 @@ def made_by(owner: str, name: str, factory: Any, *args: Any) -> nn.Module:
     kinds = {True: "a module", False: "a number of channels"}
     what = kinds[isinstance(args[0], nn.Module)] if args else "no argument"
     wanted = f"{owner}: {name} must be a function that takes {what} and returns a module"
-    if isinstance(factory, nn.Module) or not callable(factory) or not _takes(factory, *args):
+    if isinstance(factory, nn.Module) or not callable(factory) or not takes(factory, *args):
         raise TypeError(f"{wanted}, got {factory!r}")
     module = factory(*args)
     if not isinstance(module, nn.Module):
@@ -99,7 +99,7 @@ def made_by(owner: str, name: str, factory: Any, *args: Any) -> nn.Module:
     return module
 
 
-def _takes(factory: Callable[..., object], *args: Any) -> bool:
+def takes(factory: Callable[..., object], *args: Any) -> bool:
     """Whether it can be called so, as far as its signature is known."""
     try:
         inspect.signature(factory, follow_wrapped=False).bind(*args)

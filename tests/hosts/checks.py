@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from torchattn_blocks import IdentityStart, changes, report, undo
-from torchattn_blocks.surgery.edit import Change
+from torchattn_blocks.surgery.listing import Change
 
 Tool = Callable[[nn.Module, Tensor], Callable[[Tensor], object]]
 
@@ -111,9 +111,14 @@ def works(case: Case, tool: Tool) -> str:
     error = failure(training(case), x, tool)
     if error is None:
         return "yes"
-    if type(failure(original(case).train(), x, tool)) is not type(error):
+    of_original = failure(original(case).train(), x, tool)
+    if type(of_original) is not type(error) or first_line(of_original) != first_line(error):
         raise error
     return "neither"
+
+
+def first_line(error: Exception | None) -> str:
+    return str(error).partition("\n")[0]
 
 
 def failure(model: nn.Module, x: Tensor, tool: Tool) -> Exception | None:

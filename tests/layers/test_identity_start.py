@@ -34,6 +34,12 @@ def test_the_input_keeps_its_dtype_beside_an_alpha_of_another():
     assert sum(w.numel() for w in layer.parameters()) == 1
 
 
+def test_another_shape_is_refused():
+    layer = IdentityStart(nn.AvgPool2d(3))
+    with pytest.raises(ValueError, match=r"shape of its input, \(2, 4, 9, 7\), got \(2, 4, 3, 2\)"):
+        layer(image())
+
+
 def test_a_layer_is_needed():
     with pytest.raises(TypeError, match="IdentityStart: layer must be a Module, got type"):
         IdentityStart(CBAM)

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 from torch import nn
+from torch.distributed.fsdp import fully_shard
 from torch_resnet import Block, ResNet
 
 from torchattn_blocks import (
@@ -23,7 +24,7 @@ from torchattn_blocks import (
     replace,
     undo,
 )
-from torchattn_blocks.surgery.edit import Change
+from torchattn_blocks.surgery.listing import Change
 
 
 def resnet(training=False):
@@ -90,6 +91,8 @@ def test_before_takes_the_first_argument_however_it_is_given():
     net, x = insert_before(Weighted(), "", lambda module: Shift()), torch.ones(2)
     assert net(x, 3, shift=1).tolist() == [7, 7]
     assert net(x=x, factor=3).tolist() == [6, 6]
+    with pytest.raises(TypeError, match="insert_before: Weighted must be called with an argument"):
+        net()
 
 
 def test_layers_at_one_module_run_in_the_order_of_insertion():
@@ -172,6 +175,7 @@ def test_a_copy_is_changed_unless_asked():
         (nn.Dropout2d, ["dropout"]),
         (nn.modules.dropout._DropoutNd, ["dropout"]),
         (nn.Dropout3d, []),
+        ((nn.Dropout2d, nn.Linear), ["dropout", "fc"]),
         (
             lambda name, module: getattr(module, "stride", 0) == (2, 2) and "down" not in name,
             ["layer2.0.conv1"],
@@ -244,28 +248,42 @@ def test_a_layer_that_would_not_run_is_refused():
         "list": "where picks list, but a layer cannot join the call of list, which is a ModuleList",
         "own": "own, which is a OwnWay: pick modules in it",
         "empty": "empty, which is a Sequential: it is empty",
-        "shared": "shared.1, the module in it that would hold the layer, is also used as relu",
-        "attention.out_proj": "MultiheadAttention reads the parameters of attention.out_proj",
+        "shared": "shared.1, the last in it, is also used as relu",
+        "attention.out_proj": "MultiheadAttention reads its parameters and never calls it",
         "script": "script is a script module",
         "": "where picks the model itself, but",
     }.items():
         with pytest.raises(ValueError, match="insert_after: where picks") as caught:
             insert_after(net, where, lambda m: Shift(), inplace=True)
         assert said in str(caught.value)
+    with pytest.raises(
+        ValueError, match=r"replace: where picks attention\.out_proj, but Multihead"
+    ):
+        replace(net, nn.Linear, lambda m: nn.Linear(4, 4), inplace=True)
     assert changes(net) == []
     insert_after(net, "own.0", lambda m: Shift())
     insert_after(net, "attention", lambda m: Shift())
+    insert_after(net["attention"], "", lambda m: Shift())
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 def test_wrong_arguments():
     net = resnet()
     for change in (insert_after, insert_before, replace):
         name = change.__name__
         with pytest.raises(TypeError, match=f"{name}: model must be a Module, got str"):
             change("net", nn.ReLU, lambda m: Shift())
-        for where in (3, None, nn.ReLU()):
+        for where in (3, None, nn.ReLU(), lambda name: True, (nn.ReLU, "fc"), ()):
             with pytest.raises(TypeError, match=f"{name}: where must be a type, a name pattern or"):
                 change(net, where, lambda m: Shift())
+        with pytest.raises(TypeError, match=f"{name}: inplace must be a bool, got str"):
+            change(net, nn.ReLU, lambda m: Shift(), inplace="no")
+        for compiled in (torch.compile(Shift(), backend="eager"), torch.jit.script(Shift())):
+            message = (
+                rf"{name}: factory must return a layer that is not compiled yet, got .* for fc"
+            )
+            with pytest.raises(ValueError, match=message):
+                change(net, "fc", lambda m, layer=compiled: layer)
         wanted = f"{name}: factory must be a function that takes a module and returns a module"
         for factory in (Shift(), lambda: Shift(), lambda m: None, SpatialAttention):
             with pytest.raises(TypeError, match=wanted):
@@ -298,6 +316,32 @@ def test_compiled_models_are_refused():
                 change(model, nn.Conv2d, lambda m: Shift(), inplace=True)
         with pytest.raises(ValueError, match="undo: model must not be compiled yet"):
             undo(model)
+
+
+def test_models_of_several_processes_are_refused(one_process):
+    parallel = nn.parallel.DistributedDataParallel(resnet())
+    sharded = resnet()
+    fully_shard(sharded.layer1, mesh=one_process)
+    for model, said in (
+        (parallel, "got DistributedDataParallel: call"),
+        (nn.Sequential(parallel), "got DistributedDataParallel as 0: call"),
+        (sharded, "got FSDPSequential as layer1: call"),
+    ):
+        for change in (insert_after, insert_before, replace):
+            with pytest.raises(
+                ValueError, match="not be set up for several processes yet"
+            ) as error:
+                change(model, "**.bn1", lambda m: Shift(), inplace=True)
+            assert said in str(error.value)
+    insert_after(parallel.module, "fc", lambda m: Shift(), inplace=True)
+
+
+@pytest.fixture
+def one_process(tmp_path):
+    store = f"file://{tmp_path}/store"
+    torch.distributed.init_process_group("gloo", init_method=store, rank=0, world_size=1)
+    yield torch.distributed.device_mesh.init_device_mesh("cpu", (1,))
+    torch.distributed.destroy_process_group()
 
 
 def test_an_error_leaves_the_model_as_it_was():
@@ -395,6 +439,38 @@ def test_entries_of_a_module_that_was_replaced_twice_go_to_the_first():
     net = replace(net, "fc", lambda m: Parameter())
     net.load_state_dict(original.state_dict())
     assert torch.equal(undo(net).fc.weight, original.fc.weight)
+
+
+def test_entries_of_a_replaced_module_in_a_replaced_module_find_it():
+    original = resnet()
+    nn.init.normal_(original.layer1[0].bn1.weight)
+    net = replace(ResNet(), "layer1.0.bn1", lambda m: nn.GroupNorm(1, 8, affine=False))
+    net = replace(net, "layer1.0", lambda m: nn.Identity())
+    net.load_state_dict(original.state_dict())
+    back = undo(net)
+    assert torch.equal(back.layer1[0].bn1.weight, original.layer1[0].bn1.weight)
+    assert torch.equal(back.layer1[0].conv1.weight, original.layer1[0].conv1.weight)
+
+
+def test_an_old_state_dict_loads_as_it_did():
+    old = {k: v for k, v in resnet().state_dict().items() if "num_batches" not in k}
+    ResNet().load_state_dict(old)
+    net = replace(ResNet(), nn.BatchNorm2d, lambda m: nn.GroupNorm(2, m.num_features))
+    net.load_state_dict(old)
+    with pytest.raises(RuntimeError, match=r"Missing key\(s\) in state_dict: \"stem.1.weight"):
+        net.load_state_dict({k: v for k, v in old.items() if not k.startswith("stem.1")})
+    assert len(net.load_state_dict({}, strict=False).missing_keys) == len(net.state_dict())
+
+
+def test_a_layer_without_memory_is_reported_as_missing():
+    with torch.device("meta"):
+        net = ResNet()
+    net = insert_after(net, "fc", lambda m: Parameter())
+    state = resnet().state_dict()
+    with pytest.raises(RuntimeError, match=r"Missing key.*fc\.inserted_after\.0\.weight"):
+        net.load_state_dict(state, assign=True)
+    found = net.load_state_dict(state, assign=True, strict=False)
+    assert found.missing_keys == ["fc.inserted_after.0.weight"]
 
 
 def test_loading_by_assignment_leaves_the_parameters_of_new_layers_where_they_are():
@@ -516,6 +592,28 @@ def test_what_a_layer_wraps_keeps_its_mode_and_dtype():
     assert net.layer1[0].alpha.dtype == net.layer1[0].layer.conv1.weight.dtype == torch.float64
 
 
+def test_hooks_of_the_user_see_what_the_layers_make():
+    net, seen, x = nn.Sequential(nn.ReLU()), [], torch.ones(1)
+    net[0].register_forward_hook(lambda module, args, output: seen.append(output.item()))
+    net[0].register_forward_pre_hook(lambda module, args: seen.append(args[0].item()))
+    net = insert_after(net, "0", lambda m: Scale(2))
+    net = insert_before(net, "0", lambda m: Scale(10))
+    assert net(x).item() == 20
+    assert seen == [10, 20]
+
+
+def test_a_replaced_child_runs_where_torch_skips_children_without_hooks():
+    encoder = nn.TransformerEncoderLayer(8, 2, 16, activation=nn.ReLU(), batch_first=True).eval()
+    x = torch.randn(2, 5, 8)
+    net = replace(encoder, nn.ReLU, lambda m: nn.Tanh())
+    wrapped = replace(encoder, "linear1", lambda m: nn.Sequential(m, Scale(2)))
+    with torch.no_grad():
+        assert not torch.allclose(net(x), encoder(x))
+        assert not torch.allclose(wrapped(x), encoder(x))
+        assert torch.equal(undo(net)(x), encoder(x))
+    assert len(undo(net).activation._forward_hooks) == 0
+
+
 def test_hooks_of_the_user_stay():
     net, seen = resnet(), []
     net.layer1.register_forward_hook(lambda module, args, output: seen.append(output))
@@ -554,6 +652,11 @@ def test_a_graph_of_fx_runs_the_layers():
     assert not torch.equal(graph.train()(x), graph(x))
     assert torch.equal(graph.eval()(x), graph(x))
     assert len(changes(graph)) == 10  # those of the convolutions; the others are nodes themselves
+
+
+def test_changes_of_a_compiled_network_are_listed_once():
+    net = torch.compile(insert_after(resnet(), "fc", lambda m: Shift()), backend="eager")
+    assert [change.name for change in changes(net)] == ["_orig_mod.fc.inserted_after.0"]
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")

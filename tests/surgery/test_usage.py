@@ -1,11 +1,14 @@
 """What `report` says, and that nothing else changes while it does."""
 
+import copy
 import json
+import pickle
 from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 from torch.utils.checkpoint import checkpoint
 from torch_resnet import Block, ResNet
 
@@ -263,6 +266,102 @@ def test_transforms_and_tensors_without_memory_are_counted_only():
     [use] = used.layers
     assert (use.calls, use.fired, use.kept) == (2, 0, None)
     assert use.remark == "called 2 times, where its mask cannot be measured"
+
+
+def compiles():
+    """Whether torch.compile compiles at present."""
+    counter = CompileCounter()
+    torch.compile(nn.Tanh(), backend=counter)(torch.ones(1))
+    return counter.frame_count == 1
+
+
+def test_reports_that_overlap_leave_compilation_on():
+    assert compiles()
+    first, second = report(nn.ReLU()), report(nn.ReLU())
+    first.__enter__()
+    second.__enter__()
+    assert not compiles()
+    first.__exit__(None, None, None)
+    assert not compiles()
+    second.__exit__(None, None, None)
+    assert compiles()
+
+
+def test_a_copy_made_in_the_block_does_not_count_and_loses_its_hooks():
+    net = dropped_net()
+    with report(net) as used:
+        copies = [copy.deepcopy(net), pickle.loads(pickle.dumps(net))]
+        changed = insert_after(net, "layer1", lambda m: DropBlock2d(0.1))
+        for one in (*copies, changed):
+            one(image())
+        assert {use.calls for use in used.layers} == {0}
+        net(image())
+    assert {use.calls for use in used.layers} == {1}
+    assert [hooks(one) for one in copies] == [hooks(net)] * 2
+
+
+def test_a_mask_that_is_not_clear_is_not_measured():
+    class DropoutAdd(nn.Module):
+        p = 0.5
+
+        def forward(self, x, y):
+            return nn.functional.dropout(x, self.p, self.training) + y
+
+    class DropTokens(nn.Module):
+        p = 0.5
+
+        def forward(self, x):
+            return x[:1], 1
+
+    class DropHalf(DropTokens):
+        def forward(self, x):
+            return x[:2]
+
+    class DropSame(DropTokens):
+        def forward(self, x):
+            return x
+
+    net = nn.ModuleList([DropoutAdd(), DropTokens(), DropHalf(), DropSame()])
+    x = torch.ones(4)
+    with report(net) as used:
+        net[0](x, x)
+        net[1](x)
+        net[2](x)
+        net[3](x.to(torch.complex64))
+    for use in used.layers:
+        assert (use.calls, use.fired, use.kept) == (1, 0, None)
+        assert use.remark == "called once, where its mask cannot be measured"
+
+
+def test_a_layer_in_a_measured_layer_is_counted_once():
+    class DropTwice(nn.Module):
+        p = 0.5
+
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Dropout(0.5)
+
+        def forward(self, x):
+            return self.inner(x)
+
+    with report(DropTwice()) as used:
+        used._watches[0].module(torch.ones(100))
+    outer, inner = used.layers
+    assert (outer.calls, inner.calls) == (1, 1)
+    assert outer.kept == inner.kept < 1
+
+
+def test_export_in_the_block():
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Dropout(0.5))
+    with report(net) as used:
+        torch.export.export(net, (image(),), strict=True)
+    assert used.layers[0].calls == 0
+
+
+def test_it_shows_itself():
+    with report(nn.Dropout()) as used:
+        pass
+    assert repr(used) == str(used)
 
 
 class DropPath(nn.Module):

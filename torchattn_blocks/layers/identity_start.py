@@ -15,10 +15,11 @@ class IdentityStart(nn.Module):
 
     .. math:: y = x + \alpha\,(f(x) - x)
 
-    f is the other layer and α a parameter that starts at 0, so that the output is the input. A
-    pretrained network into which such layers are inserted gives the outputs that it gave before, as
-    long as f does not return infinity. From the idea of Bachlechner et al., "ReZero is all you
-    need", UAI 2021. In training and evaluation the layer does what f does.
+    f is the other layer and α a parameter that starts at 0, so that the output is the input if f
+    returns finite numbers. A pretrained network into which such layers are inserted then gives the
+    outputs that it gave before. (If x has unusual strides, y has others, and later operators may
+    round differently.) From the idea of Bachlechner et al., "ReZero is all you need", UAI 2021. In
+    training and evaluation the layer does what f does.
 
     Args:
         layer: f, a module whose output has the shape and dtype of its input, such as an attention
@@ -32,6 +33,7 @@ class IdentityStart(nn.Module):
 
     Raises:
         TypeError: If `layer` is not a module.
+        ValueError: If `layer` returns another shape than that of its input.
 
     Note:
         At first only α has a gradient other than 0; the weights of f move once α has. As a
@@ -58,4 +60,10 @@ class IdentityStart(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """X + α (f(x) - x)."""
-        return x + self.alpha.to(x.dtype) * (self.layer(x) - x)
+        y = self.layer(x)
+        if isinstance(y, Tensor) and y.shape != x.shape:  # an FX proxy has no shape to compare
+            raise ValueError(
+                f"IdentityStart: layer must return the shape of its input, {tuple(x.shape)}, got "
+                f"{tuple(y.shape)} from {type(self.layer).__name__}"
+            )
+        return x + self.alpha.to(x.dtype) * (y - x)

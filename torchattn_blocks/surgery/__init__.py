@@ -1,4 +1,5 @@
 """Layers in networks that are already there: insert, replace, list, undo, and see what is active.
 
-`edit` changes networks, `channels` reads the sizes that new layers need, `usage` reports what ran.
+`edit` changes networks, `listing` lists the changes, `channels` reads the sizes that new layers
+need, `usage` reports what ran.
 """

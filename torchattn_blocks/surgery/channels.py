@@ -1,21 +1,22 @@
 """The channels of a module of somebody else's network."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from .._check import check_kind
-
-_IN = ("in_channels", "in_features", "num_features", "num_channels")
-_OUT = ("out_channels", "out_features", "num_features", "num_channels")
+from ._inserted import Inserted
 
 
 def in_channels(module: nn.Module) -> int:
     """The channels that a module takes.
 
-    A convolution, a linear layer and a normalisation say so by attributes such as ``in_channels``.
-    Of any other module it is what the first such layer in it takes, in the order in which they were
-    registered. That is mostly, but not always, the order in which they run.
+    A convolution, a linear layer and a normalisation say so, and so does any module that has both
+    attributes ``in_channels`` and ``out_channels``. Of another module it is what the first such
+    layer in it takes, in the order of registration. This is not always the order in which they
+    run: for a block that concatenates or has several branches, give the number yourself. Inserted
+    layers and attention layers of this library are passed over.
 
     Args:
         module: A convolution, linear layer, normalisation, or a module with one of them in it.
@@ -25,7 +26,7 @@ def in_channels(module: nn.Module) -> int:
 
     Raises:
         TypeError: If `module` is not a module.
-        ValueError: If `module` has no such layer.
+        ValueError: If `module` has no such layer, or a lazy one that never ran.
 
     Example:
         >>> from torch import nn
@@ -34,15 +35,15 @@ def in_channels(module: nn.Module) -> int:
         8
     """
     check_kind("in_channels", nn.Module, module=module)
-    return _found("in_channels", module, module.modules(), _IN)
+    return _first("in_channels", module, (pair[0] for pair in _pairs(module)))
 
 
 def out_channels(module: nn.Module) -> int:
     """The channels that a module returns.
 
-    A convolution, a linear layer and a normalisation say so by attributes such as ``out_channels``.
-    Of any other module it is what the last such layer in it returns, in the order in which they
-    were registered. That is mostly, but not always, the order in which they run.
+    It is read as by `in_channels`, but off the last such layer in the order of registration. If
+    that is not the last to run, give the number yourself: a block with an attention layer of
+    another library often has that layer's convolution, with one output channel, in this place.
 
     Args:
         module: A convolution, linear layer, normalisation, or a module with one of them in it.
@@ -52,7 +53,7 @@ def out_channels(module: nn.Module) -> int:
 
     Raises:
         TypeError: If `module` is not a module.
-        ValueError: If `module` has no such layer.
+        ValueError: If `module` has no such layer, or a lazy one that never ran.
 
     Example:
         >>> from torch import nn
@@ -61,21 +62,31 @@ def out_channels(module: nn.Module) -> int:
         16
     """
     check_kind("out_channels", nn.Module, module=module)
-    return _found("out_channels", module, reversed(list(module.modules())), _OUT)
+    return _first("out_channels", module, (pair[1] for pair in reversed(list(_pairs(module)))))
 
 
-def _found(
-    owner: str, module: nn.Module, layers: Iterable[nn.Module], attributes: tuple[str, ...]
-) -> int:
-    for layer in (module, *layers):
-        for attribute in attributes:
-            # Some networks have a list of that name.
-            if isinstance(number := getattr(layer, attribute, None), int):
-                return number
-        shape = getattr(layer, "normalized_shape", None)  # of nn.LayerNorm and nn.RMSNorm
-        if isinstance(shape, tuple | list) and len(shape) == 1:
-            return int(shape[0])
-    kind = type(module).__name__
+def _first(owner: str, module: nn.Module, found: Iterable[int]) -> int:
+    if channels := next(iter(found), 0):  # a lazy layer has none before it runs
+        return channels
     raise ValueError(
-        f"{owner}: module must have a convolution, a linear layer or a normalisation, got {kind}"
+        f"{owner}: module must have a convolution, a linear layer or a normalisation that is not "
+        f"lazy, got {type(module).__name__}"
     )
+
+
+def _pairs(module: nn.Module) -> Iterator[tuple[int, int]]:
+    """What the layers in a module take and return."""
+    for taken, returned in (("in_channels", "out_channels"), ("in_features", "out_features")):
+        before, after = getattr(module, taken, None), getattr(module, returned, None)
+        if isinstance(before, int) and isinstance(after, int):  # some networks have lists
+            yield before, after
+            return
+    if isinstance(module, _NormBase):
+        yield module.num_features, module.num_features
+    elif isinstance(module, nn.GroupNorm):
+        yield module.num_channels, module.num_channels
+    elif isinstance(module, nn.LayerNorm | nn.RMSNorm) and len(module.normalized_shape) == 1:
+        yield module.normalized_shape[0], module.normalized_shape[0]
+    for child in module.children():
+        if not (isinstance(child, Inserted) or hasattr(type(child), "attention_map")):
+            yield from _pairs(child)

@@ -1,19 +1,17 @@
-"""Insert layers into any network, or replace its layers, without a change to its code or its keys.
-
-An inserted layer is a child of the module beside which it runs, and a hook of that module calls it.
-The hooks are functions of this file and find the layer by its name in the module that they get.
-Thus copies, pickles and replicas of a network carry their layers with them.
-"""
+"""Insert layers into any network, or replace its layers, without a change to its code."""
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .._check import check_kind, made_by
-from ._where import Inserted, Target, Where, all_targets, find, host
+from ._host import check_called, host
+from ._inserted import Inserted, Side, join, leave
+from ._replaced import load_original, put_in_place, replaced
+from ._where import Target, Where, all_targets, find
 
 Factory = Callable[[Any], nn.Module]
 
@@ -25,24 +23,26 @@ def insert_after(
 
     Args:
         model: Any network, also a pretrained one. `torch.compile` comes after this function.
-        where: Which modules to insert a layer at. A type: its instances. A string: the names of
-            ``model.named_modules()`` that match it, where ``*`` stands for any characters but a
-            dot, ``**`` for any number of parts between dots, and ``?`` and ``[a-z]`` for one
-            character. A function ``where(name, module)``: the modules for which it is true.
-            Layers that were inserted before are not picked, nor are modules in them.
+        where: Which modules to insert a layer at. A type, or a tuple of types: their instances. A
+            string: the names of ``model.named_modules()`` that match it, where ``*`` stands for
+            any characters but a dot, ``**`` for any number of parts between dots, and ``?`` and
+            ``[a-z]`` for one character. A function ``where(name, module)``: the modules for which
+            it is true. Layers that were inserted before are not picked, nor are modules in them.
         factory: A function that takes the picked module and returns a new layer for it. The layer
             gets the device, the floating-point dtype and the mode of the module, and takes its
             output. `in_channels` and `out_channels` tell the channels.
-        inplace: Whether to change `model` itself. By default a copy is changed.
+        inplace: Whether to change `model` itself. By default a copy is changed. A network that
+            cannot be copied, such as one with lazy modules that never ran, can only be changed
+            in place.
 
     Returns:
         The network with the layers: a copy of `model`, or itself with ``inplace=True``.
 
     Raises:
         TypeError: If an argument is not of the kind above, or `factory` returns no module.
-        ValueError: If `where` picks nothing, or a module that is not called or whose children it
-            runs through in its own way, `factory` returns a module that is in use, or the model
-            is compiled. The model is then as it was.
+        ValueError: If `where` picks nothing, or a module at which a layer would not run as it
+            should; if `factory` returns a module that is in use or compiled; if the model is
+            compiled, or set up for several processes. The model is then as it was.
 
     Note:
         **Containers.** A layer after a `torch.nn.Sequential` is kept by its last module, one
@@ -52,13 +52,15 @@ def insert_after(
         **State dicts.** All keys of the network stay. A layer has keys such as
         ``"conv1.inserted_after.0.weight"``, which `changes` lists. A state dict without any
         key of a layer, such as that of the original network, loads as before, also with
-        ``strict=True``, and the layer keeps its weights.
+        ``strict=True``, and the layer keeps its weights. A layer on the meta device has none to
+        keep: torch then reports its keys as missing.
 
         **Calls.** A layer runs when its module is called. It does not where code reads the
-        module's parameters instead, or calls its method `forward`: `report` shows which layers ran.
+        module's parameters instead, or calls its method `forward`: `report` shows which layers
+        ran. Other hooks of the module see what the layers make of its input and output.
 
         **FX.** ``torch.fx`` takes a module of torch with a layer for one node and runs the layer
-        in it.
+        in it. Other layers become nodes of the graph, which `changes` and `undo` do not see.
 
     Example:
         >>> import torch
@@ -80,7 +82,8 @@ def insert_before(
 ) -> nn.Module:
     """Insert a layer before each module that `where` picks, so that it computes its first argument.
 
-    The arguments are those of `insert_after`, and so is all else.
+    The arguments are those of `insert_after`, and so are the notes and the errors. In addition, a
+    module that is called without any argument raises a TypeError when it is called.
 
     Example:
         >>> import torch
@@ -99,10 +102,13 @@ def replace(
 ) -> nn.Module:
     """Replace each module that `where` picks.
 
-    The arguments are those of `insert_after`, and so is all else. The new layer takes the name of
-    the module, in all places where that is used. State dicts of the original network still load:
-    the entries of a replaced module go to that module, which is kept for `undo`, but not moved
-    between devices.
+    The arguments are those of `insert_after`, and so are the errors. In addition, a ValueError is
+    raised if the model itself is picked, or a module in which layers are inserted.
+
+    The new layer takes the name of the module, in all places where that is used. The keys of the
+    module are then those of the new layer. State dicts of the original network still load: the
+    entries of the replaced module go to that module, which is kept for `undo`, but does not move
+    between devices with the network.
 
     Example:
         >>> from torch import nn
@@ -112,8 +118,9 @@ def replace(
         0.2
     """
     model = _opened("replace", model, inplace)
-    targets = find("replace", model, where)
+    targets, known = find("replace", model, where), all_targets(model)
     for names, module in targets:
+        check_called("replace", known, Target(names, module))
         if "" in names:
             raise ValueError("replace: where must pick modules in the model, got the model itself")
         if any(isinstance(part, Inserted) for part in module.modules()):
@@ -125,68 +132,13 @@ def replace(
     # All places before the first change: one module may lie in another.
     places = [[_place(model, name) for name in names] for names, _ in targets]
     for (_, module), layer, of_module in zip(targets, layers, places, strict=True):
-        setattr(layer, "replaced", _replaced(module) or Replaced(module))  # noqa: B010 (for mypy)
+        put_in_place(layer, module)
         for parent, attribute in of_module:
+            if isinstance(parent, nn.TransformerEncoderLayer):
+                # In evaluation it computes without its children, unless one of them has a hook.
+                layer.register_forward_hook(no_hook)
             setattr(parent, attribute, layer)
     return model
-
-
-@dataclass(frozen=True)
-class Change:
-    """A layer that was put into a network.
-
-    Attributes:
-        layer: The name of the layer's class.
-        how: ``"after"``, ``"before"`` or ``"instead of"``.
-        target: The name of the module that it runs after or before, or that it replaces.
-        name: The name of the layer, in ``model.named_modules()``.
-        keys: The layer's keys in the state dict.
-    """
-
-    layer: str
-    how: Literal["after", "before", "instead of"]
-    target: str
-    name: str
-    keys: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"{self.layer} {self.how} {self.target or 'the model'}"
-
-
-def changes(model: nn.Module) -> list[Change]:
-    """List what `insert_after`, `insert_before` and `replace` put into a network.
-
-    It is read off the network itself, so that copies and loaded pickles have their list, too.
-
-    Args:
-        model: A network.
-
-    Returns:
-        The changes, in the order of ``model.named_modules()``.
-
-    Raises:
-        TypeError: If `model` is not a module.
-
-    Example:
-        >>> from torch import nn
-        >>> from torchattn_blocks import EfficientChannelAttention, changes, insert_after
-        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
-        >>> attention = lambda conv: EfficientChannelAttention(conv.out_channels)
-        >>> [change] = changes(insert_after(net, nn.Conv2d, attention))
-        >>> change.keys
-        ('0.inserted_after.0.conv.weight',)
-    """
-    check_kind("changes", nn.Module, model=model)
-    found = []
-    for name, module in model.named_modules():
-        for how, child in _CHILD.items():
-            for index, layer in enumerate(_inserted(module, child)):
-                place = f"{name}.{child}.{index}".lstrip(".")
-                found.append(Change(type(layer).__name__, how, name, place, _keys(layer, place)))
-        if _replaced(module):
-            kind = type(module).__name__
-            found.append(Change(kind, "instead of", name, name, _keys(module, name)))
-    return found
 
 
 def undo(model: nn.Module, *, inplace: bool = False) -> nn.Module:
@@ -218,14 +170,11 @@ def undo(model: nn.Module, *, inplace: bool = False) -> nn.Module:
     """
     model = _opened("undo", model, inplace)
     for module in list(model.modules()):
-        for child in _CHILD.values():
-            if isinstance(inserted := _inserted(module, child), Inserted):
-                inserted.hook.remove()
-                delattr(module, child)
+        leave(module)
     replacements = [
         (_place(model, name), layer, original)
         for name, layer in model.named_modules(remove_duplicate=False)
-        for original in _replaced(layer)
+        if (original := replaced(layer)) is not None
     ]
     for (parent, attribute), layer, original in replacements:
         if original.training != layer.training and original not in layer.modules():
@@ -234,91 +183,54 @@ def undo(model: nn.Module, *, inplace: bool = False) -> nn.Module:
     return undo(model, inplace=True) if replacements else model  # there may be changes in these
 
 
-class Replaced(NamedTuple):
-    """What a layer keeps of the module in whose place it is. In a tuple that is no child of it."""
-
-    module: nn.Module
-
-
-# The name of the child that keeps the layers on each side of a module: a part of state dicts' keys.
-_CHILD: dict[Literal["after", "before"], str] = {
-    "before": "inserted_before",
-    "after": "inserted_after",
-}
-
-
-def run_inserted_after(module: Any, args: Any, output: Any) -> Any:
-    """Let the layers after a module compute its output."""
-    return module.inserted_after(output)
-
-
-def run_inserted_before(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Let the layers before a module compute its first argument."""
-    if args:
-        return (module.inserted_before(args[0]), *args[1:]), kwargs
-    first = next(iter(kwargs))
-    return args, {**kwargs, first: module.inserted_before(kwargs[first])}
-
-
-def load_original(
-    layer: nn.Module,
-    state_dict: dict[str, Tensor],
-    prefix: str,
-    local_metadata: dict[str, Any],
-    *rest: Any,
-) -> None:
-    """Let a new layer keep its weights when the state dict is that of the original network."""
-    given = {key.removeprefix(prefix) for key in state_dict if key.startswith(prefix)}
-    replaced = _replaced(layer)
-    original = {key for module in replaced for key in module.state_dict()}
-    if given != original or given == layer.state_dict().keys():
-        return
-    entries = {key: state_dict.pop(prefix + key) for key in given}
-    assign = local_metadata.get("assign_to_params_buffers", False)
-    for module in replaced:
-        module.load_state_dict(entries, assign=assign)
-    state_dict.update(layer.state_dict(prefix=prefix, keep_vars=True))
-
-
 def _insert(
     owner: str,
     model: nn.Module,
     where: Where,
     factory: Factory,
-    side: Literal["after", "before"],
+    side: Side,
     inplace: bool,
 ) -> nn.Module:
     model = _opened(owner, model, inplace)
     targets, known = find(owner, model, where), all_targets(model)
-    hosts = [host(owner, known, target, end=-1 if side == "after" else 0) for target in targets]
+    hosts = [host(owner, known, target, side) for target in targets]
     pairs = list(zip(hosts, _made(owner, model, targets, factory), strict=True))
     if side == "after":
         pairs.reverse()  # a container is named before its last module, and its layer runs after
     for module, layer in pairs:
-        inserted = _inserted(module, _CHILD[side])
-        if not isinstance(inserted, Inserted):
-            inserted = Inserted().train(module.training)
-            module.add_module(_CHILD[side], inserted)
-            # Copies and pickles of the handle keep to the copy's hooks.
-            inserted.hook = (
-                module.register_forward_hook(run_inserted_after)
-                if side == "after"
-                else module.register_forward_pre_hook(run_inserted_before, with_kwargs=True)
-            )
-        inserted.append(layer)
+        join(module, side, layer)
     return model
 
 
 def _opened(owner: str, model: nn.Module, inplace: bool) -> nn.Module:
     """The network to change."""
     check_kind(owner, nn.Module, model=model)
-    for module in model.modules():
-        if hasattr(module, "_orig_mod") or module._compiled_call_impl is not None:
+    check_kind(owner, bool, inplace=inplace)
+    for name, module in model.named_modules():
+        if _is_compiled(module):
             raise ValueError(
                 f"{owner}: model must not be compiled yet, as compiled code does not see the "
                 f"change: call {owner} first, then torch.compile"
             )
+        if any(kind.__name__ in _PARALLEL for kind in type(module).__mro__):
+            raise ValueError(
+                f"{owner}: model must not be set up for several processes yet, as new parameters "
+                f"would not be kept equal, got {type(module).__name__}"
+                f"{name and ' as '}{name}: call {owner} first"
+            )
     return model if inplace else copy.deepcopy(model)
+
+
+# By name, as they need not be there. What `fully_shard` makes is an FSDPModule.
+_PARALLEL = ("DistributedDataParallel", "FullyShardedDataParallel", "FSDPModule")
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return hasattr(module, "_orig_mod") or module._compiled_call_impl is not None
+
+
+def no_hook(module: Any, args: Any, output: Any) -> None:
+    """A hook that does nothing, but is there."""
 
 
 def _made(owner: str, model: nn.Module, targets: list[Target], factory: Factory) -> list[nn.Module]:
@@ -327,6 +239,11 @@ def _made(owner: str, model: nn.Module, targets: list[Target], factory: Factory)
     layers = []
     for names, module in targets:
         layer = made_by(owner, "factory", factory, module)
+        if isinstance(layer, torch.jit.ScriptModule) or any(map(_is_compiled, layer.modules())):
+            raise ValueError(
+                f"{owner}: factory must return a layer that is not compiled yet, got "
+                f"{type(layer).__name__} for {names[0]}: compile the whole network"
+            )
         if id(layer) in used:
             raise ValueError(
                 f"{owner}: factory must return a new module for {names[0]}, got "
@@ -371,17 +288,3 @@ def _place(model: nn.Module, name: str) -> tuple[nn.Module, str]:
     """The parent of a module, and the module's name there."""
     parent, _, attribute = name.rpartition(".")
     return model.get_submodule(parent), attribute
-
-
-def _inserted(module: nn.Module, child: str) -> Inserted | tuple[()]:
-    inserted = getattr(module, child, None)
-    return inserted if isinstance(inserted, Inserted) else ()
-
-
-def _replaced(layer: nn.Module) -> Replaced | tuple[()]:
-    replaced = layer.__dict__.get("replaced")
-    return replaced if isinstance(replaced, Replaced) else ()
-
-
-def _keys(layer: nn.Module, name: str) -> tuple[str, ...]:
-    return tuple(layer.state_dict(prefix=f"{name}."))

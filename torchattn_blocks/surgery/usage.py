@@ -5,13 +5,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from .._check import check_kind
-from ..layers._eager import has_memory
-from .edit import changes
+from ..layers._uncompiled import uncompiled
+from ._watch import Watch, rate_of
+from .listing import changes
 
 
 @contextmanager
@@ -19,10 +19,10 @@ def report(model: nn.Module) -> Iterator["Report"]:
     """Record which dropout and attention layers of a network run, and what these really drop.
 
     While the block is open, hooks count the calls of each such layer. After each call in training
-    mode, a dropout layer is run again on ones, with the same random numbers. That gives its mask
-    exactly, also where the feature map itself has zeros, as it has after a ReLU. Random numbers,
-    outputs and gradients are those that they would be without the report. After the block the
-    hooks are gone, and layers cost what they cost before.
+    mode, a dropout layer is run again on ones, with the same random numbers of torch. That gives
+    its mask exactly, also where the feature map itself has zeros, as it has after a ReLU. Random
+    numbers, outputs and gradients are those that they would be without the report. After the block
+    the hooks are gone, and layers cost what they cost before.
 
     Dropout layers are those of torch and of this library, and layers of other libraries without
     parameters whose class has a name that begins with "Drop" or is "StochasticDepth", and whose
@@ -33,8 +33,8 @@ def report(model: nn.Module) -> Iterator["Report"]:
 
     Args:
         model: A network. It may be wrapped, as by `torch.compile` and
-            `torch.nn.parallel.DistributedDataParallel`. Compiled code runs uncompiled inside the
-            block, because hooks are not seen by it.
+            `torch.nn.parallel.DistributedDataParallel`. Inside the block all compiled code of the
+            process runs uncompiled, because it does not see hooks.
 
     Returns:
         A context manager that gives a `Report`. It can be read and printed at any time, inside the
@@ -45,9 +45,11 @@ def report(model: nn.Module) -> Iterator["Report"]:
 
     Note:
         Dropout inside of other computations is not seen, such as that of
-        `torch.nn.MultiheadAttention` and calls of `torch.nn.functional.dropout`. Masks are
-        measured on CPUs and CUDA, outside of the transforms of `torch.func`. What checkpointing
-        computes again in the backward pass is not counted again.
+        `torch.nn.MultiheadAttention` and calls of `torch.nn.functional.dropout`. A mask is measured
+        on CPUs and CUDA, outside of the transforms of `torch.func`, where the layer maps one real
+        tensor to one of its shape. What checkpointing computes again in the backward pass is not
+        counted again. In evaluation `torch.nn.TransformerEncoderLayer` takes its slower path, which
+        differs by rounding. Copies that are made inside the block do not count.
 
     Example:
         >>> import torch
@@ -64,13 +66,10 @@ def report(model: nn.Module) -> Iterator["Report"]:
     check_kind("report", nn.Module, model=model)
     model = getattr(model, "_orig_mod", model)  # of a compiled model: names without that prefix
     watches = _watches(model)
-    with ExitStack() as stack:
+    with ExitStack() as stack, uncompiled:
         for watch in watches:
-            before = watch.module.register_forward_pre_hook(watch.before, with_kwargs=True)
-            stack.callback(before.remove)
-            after = watch.module.register_forward_hook(watch.after, with_kwargs=True)
-            stack.callback(after.remove)
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
+            watch.open()
+            stack.callback(watch.close)
         yield Report(type(model).__name__, watches)
 
 
@@ -105,14 +104,17 @@ class LayerUse:
 class Report:
     """What `report` recorded. ``print`` shows it as a table, with what is wrong below."""
 
-    def __init__(self, model: str, watches: list["_Watch"]) -> None:
+    def __init__(self, model: str, watches: list[Watch]) -> None:
         self._model = model
         self._watches = watches
 
     @property
     def layers(self) -> list[LayerUse]:
         """What each layer did so far, in the order of ``model.named_modules()``."""
-        return [watch.use() for watch in self._watches]
+        return [_use(watch) for watch in self._watches]
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def as_dicts(self) -> list[dict[str, Any]]:
         """The same as plain dictionaries of strings and numbers, for files."""
@@ -150,7 +152,7 @@ def _remarks(layers: list[LayerUse]) -> list[str]:
     return sentences
 
 
-def _watches(model: nn.Module) -> list["_Watch"]:
+def _watches(model: nn.Module) -> list[Watch]:
     """A watch for each layer to be listed."""
     modules = dict(model.named_modules())
     kinds = {name: kind for name, module in modules.items() if (kind := _kind(module))}
@@ -162,7 +164,7 @@ def _watches(model: nn.Module) -> list["_Watch"]:
         if change.how != "instead of":
             hosts.update(dict.fromkeys(within, change.target or "the model"))
     return [
-        _Watch(name, module, kinds[name], hosts.get(name))
+        Watch(name, module, kinds[name], hosts.get(name))
         for name, module in modules.items()
         if name in kinds
     ]
@@ -183,110 +185,35 @@ def _kind(module: nn.Module) -> str:
     return "dropout" if named_so and with_rate and not list(module.parameters()) else ""
 
 
-def _rate(module: nn.Module) -> float:
-    rate = getattr(module, "p", None)
-    rate = getattr(module, "drop_prob", None) if rate is None else rate
-    return 0.0 if rate is None else float(rate)
+def _use(watch: Watch) -> LayerUse:
+    """The counts of a layer so far."""
+    p = None
+    if watch.kind == "dropout":
+        p = watch.rates / watch.measured if watch.measured else rate_of(watch.module)
+    return LayerUse(
+        name=watch.name,
+        layer=type(watch.module).__name__,
+        kind=watch.kind,
+        p=p,
+        kept=watch.kept / watch.elements if watch.elements else None,
+        calls=watch.calls,
+        fired=watch.fired,
+        remark=_remark(watch, p),
+    )
 
 
-class _Watch:
-    """The counts of one layer, and the module at which it was inserted, if it was."""
-
-    def __init__(self, name: str, module: nn.Module, kind: str, host: str | None) -> None:
-        self.name = name
-        self.module = module
-        self.kind = kind
-        self.host = host
-        self.calls = self.fired = 0
-        self.in_training = 0
-        self.measured = 0
-        self.rates = 0.0
-        self.kept = self.elements = 0
-        self.states: list[Tensor] = []
-
-    def before(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Note the state of the random generators from which the layer is about to draw."""
-        x: Any = next(iter((*args, *kwargs.values())), None)
-        self.states = []
-        if self.kind == "dropout" and module.training and _is_measurable(x):
-            self.states = [generator.get_state() for generator in _generators(x)]
-
-    def after(
-        self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
-    ) -> None:
-        """Count a call."""
-        if torch._C._current_graph_task_id() != -1:  # in a backward pass: checkpointing
-            return
-        self.calls += 1
-        if self.kind != "dropout":
-            self.fired += 1
-            return
-        self.in_training += module.training
-        if self.states:
-            self._measure(module, args, kwargs)
-
-    def _measure(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Run the layer again on ones, with the same random numbers, and count what it keeps."""
-        names, values = list(kwargs), [*args, *kwargs.values()]
-        values[0] = torch.ones_like(values[0])
-        generators = _generators(values[0])
-        now = [generator.get_state() for generator in generators]
-        try:
-            _set_states(generators, self.states)
-            rest = dict(zip(names, values[len(args) :], strict=True))
-            mask = module.forward(*values[: len(args)], **rest) > 0  # below 0 in AlphaDropout
-        finally:
-            _set_states(generators, now)
-        kept = int(mask.sum())
-        self.measured += 1
-        self.rates += _rate(module)
-        self.kept += kept
-        self.elements += mask.numel()
-        self.fired += kept < mask.numel()
-
-    def use(self) -> LayerUse:
-        """The counts so far."""
-        p = None
-        if self.kind == "dropout":
-            p = self.rates / self.measured if self.measured else _rate(self.module)
-        return LayerUse(
-            name=self.name,
-            layer=type(self.module).__name__,
-            kind=self.kind,
-            p=p,
-            kept=self.kept / self.elements if self.elements else None,
-            calls=self.calls,
-            fired=self.fired,
-            remark=self._remark(p),
-        )
-
-    def _remark(self, p: float | None) -> str:
-        if self.fired:
-            return ""
-        called = "called once" if self.calls == 1 else f"called {self.calls} times"
-        if self.calls == 0:
-            why = "never called" + (f", as {self.host} never is" if self.host else "")
-        elif self.in_training == 0:
-            why = f"{called}, in evaluation mode"
-        elif self.measured == 0:
-            return f"{called}, where its mask cannot be measured"
-        elif p == 0:
-            why = f"{called}, with p = 0"
-        else:
-            why = f"{called}, and dropped nothing"
-        return f"never fired: {why}"
-
-
-def _is_measurable(x: Any) -> bool:
-    return isinstance(x, Tensor) and has_memory(x) and x.device.type in ("cpu", "cuda")
-
-
-def _generators(x: Tensor) -> list[torch.Generator]:
-    """Torch's own generators that a layer may draw from."""
-    others = [torch.cuda.default_generators[x.get_device()]] if x.is_cuda else []
-    return [torch.default_generator, *others]
-
-
-def _set_states(generators: list[torch.Generator], states: list[Tensor]) -> None:
-    for generator, state in zip(generators, states, strict=True):
-        generator.set_state(state)
+def _remark(watch: Watch, p: float | None) -> str:
+    if watch.fired:
+        return ""
+    called = "called once" if watch.calls == 1 else f"called {watch.calls} times"
+    if watch.calls == 0:
+        why = "never called" + (f", as {watch.host} never is" if watch.host else "")
+    elif watch.in_training == 0:
+        why = f"{called}, in evaluation mode"
+    elif watch.measured == 0:
+        return f"{called}, where its mask cannot be measured"
+    elif p == 0:
+        why = f"{called}, with p = 0"
+    else:
+        why = f"{called}, and dropped nothing"
+    return f"never fired: {why}"

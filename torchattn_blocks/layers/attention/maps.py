@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..._check import check_at_least, check_kind
+from .._uncompiled import uncompiled
 
 
 def attention_maps(model: nn.Module, *inputs: Any, **named: Any) -> dict[str, Tensor]:
@@ -63,7 +64,7 @@ def attention_maps(model: nn.Module, *inputs: Any, **named: Any) -> dict[str, Te
     try:
         for module, _ in modes:
             module.training = False
-        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+        with torch.no_grad(), uncompiled:
             model(*inputs, **named)
     finally:
         for hook in hooks:

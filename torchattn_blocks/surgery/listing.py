@@ -1,0 +1,74 @@
+"""What was put into a network, read off the network itself."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from .._check import check_kind
+from ._inserted import CHILD, inserted
+from ._replaced import replaced
+
+How = Literal["after", "before", "instead of"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A layer that was put into a network.
+
+    Attributes:
+        layer: The name of the layer's class.
+        how: ``"after"``, ``"before"`` or ``"instead of"``.
+        target: The name of the module that it runs after or before, or that it replaces.
+        name: The name of the layer, in ``model.named_modules()``.
+        keys: The layer's keys in the state dict.
+    """
+
+    layer: str
+    how: How
+    target: str
+    name: str
+    keys: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.layer} {self.how} {self.target or 'the model'}"
+
+
+def changes(model: nn.Module) -> list[Change]:
+    """List what `insert_after`, `insert_before` and `replace` put into a network.
+
+    It is read off the network itself, so that copies and loaded pickles have their list, too.
+
+    Args:
+        model: A network.
+
+    Returns:
+        The changes, in the order of ``model.named_modules()``.
+
+    Raises:
+        TypeError: If `model` is not a module.
+
+    Example:
+        >>> from torch import nn
+        >>> from torchattn_blocks import EfficientChannelAttention, changes, insert_after
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+        >>> attention = lambda conv: EfficientChannelAttention(conv.out_channels)
+        >>> [change] = changes(insert_after(net, nn.Conv2d, attention))
+        >>> change.keys
+        ('0.inserted_after.0.conv.weight',)
+    """
+    check_kind("changes", nn.Module, model=model)
+    found = []
+    for name, module in model.named_modules():
+        for side, child in CHILD.items():
+            for index, layer in enumerate(inserted(module, side) or ()):
+                place = f"{name}.{child}.{index}".lstrip(".")
+                found.append(_change(layer, side, name, place))
+        if replaced(module) is not None:
+            found.append(_change(module, "instead of", name, name))
+    return found
+
+
+def _change(layer: nn.Module, how: How, target: str, name: str) -> Change:
+    keys = tuple(layer.state_dict(prefix=f"{name}."))
+    return Change(type(layer).__name__, how, target, name, keys)
