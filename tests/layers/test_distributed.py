@@ -7,7 +7,7 @@ from torch.distributed.tensor import Shard, distribute_tensor, init_device_mesh
 from torch.distributed.tensor.experimental import local_map
 from torch.nn.parallel import DistributedDataParallel
 
-from torchattn_blocks import DropBlock2d
+from torchattn_blocks import DropBlock2d, SqueezeExcite, insert_after
 
 
 def train_a_step(rank, folder):
@@ -16,6 +16,7 @@ def train_a_step(rank, folder):
     torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
     torch.manual_seed(0)  # the same weights
     model = nn.Sequential(nn.Conv2d(1, 4, 1), DropBlock2d(0.3, 3))
+    insert_after(model, "1", lambda drop: SqueezeExcite(4), inplace=True)
     parallel = DistributedDataParallel(model)
     found = {}
     for name, seed in {"seeded alike": 0, "seeded by rank": rank}.items():
@@ -23,7 +24,7 @@ def train_a_step(rank, folder):
         y = parallel(torch.ones(2, 1, 20, 20))
         y.sum().backward()
         found[name] = y.detach() == 0
-    found["gradient"] = model[0].weight.grad
+    found["gradient"] = torch.cat([p.grad.flatten() for p in model.parameters()])
     mesh = init_device_mesh("cpu", (2,))
     x = distribute_tensor(torch.ones(4, 3, 20, 20), mesh, [Shard(0)])
     layer = DropBlock2d(0.3, 3)
@@ -53,4 +54,5 @@ def test_processes_seeded_alike_drop_the_same_blocks_as_with_torchs_dropout(rank
 
 def test_gradients_are_averaged(ranks):
     assert torch.equal(*(found["gradient"] for found in ranks))
+    assert len(ranks[0]["gradient"]) == 8 + 4 + 1 + 4 + 4  # also of the inserted layer
     assert ranks[0]["gradient"].isfinite().all()
