@@ -25,6 +25,15 @@ def test_an_example_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     exec(code, {})
 
 
+def test_the_page_on_other_networks_shows_what_is_printed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code = "\n".join(PAGES["surgery"])
+    exec(code, {})
+    shown = [line[1:].strip() for line in code.splitlines() if line.startswith("#")]
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()] == shown
+
+
 def test_the_examples_are_found() -> None:
     assert (len(EXAMPLES), [len(page) for page in PAGES.values()]) == (3, [2, 4, 2, 2])
 
