@@ -43,6 +43,9 @@ def test_attributes_that_are_no_numbers_are_passed_over():
             self.conv = nn.Conv2d(3, 8, 1)
 
     assert out_channels(Encoder()) == 8
+    concatenating = Encoder()
+    concatenating.out_channels = 11  # which it knows better than its convolution
+    assert (in_channels(concatenating), out_channels(concatenating)) == (3, 11)
     assert out_channels(nn.LazyConv2d(3, 1)) == 3
     with pytest.raises(ValueError, match=r"in_channels: module must .* not lazy, got LazyConv2d"):
         in_channels(nn.LazyConv2d(3, 1))

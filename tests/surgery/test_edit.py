@@ -460,6 +460,11 @@ def test_an_old_state_dict_loads_as_it_did():
     with pytest.raises(RuntimeError, match=r"Missing key\(s\) in state_dict: \"stem.1.weight"):
         net.load_state_dict({k: v for k, v in old.items() if not k.startswith("stem.1")})
     assert len(net.load_state_dict({}, strict=False).missing_keys) == len(net.state_dict())
+    part = {"stem.1.running_mean": torch.full((8,), 3.0)}
+    net.load_state_dict(part, strict=False)
+    assert undo(net).stem[1].running_mean[0] == 3
+    net.load_state_dict({"stem.1.weight": torch.full((8,), 3.0)}, strict=False)
+    assert net.stem[1].weight[0] == 3
 
 
 def test_a_layer_without_memory_is_reported_as_missing():

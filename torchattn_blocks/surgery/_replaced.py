@@ -52,10 +52,9 @@ def load_original(
 
 
 def _original_keys(module: nn.Module) -> set[str]:
-    """The keys of a replaced module before modules in it were replaced."""
+    """The keys of a replaced module, and those that it had before modules in it were replaced."""
     keys = set(module.state_dict())
     for name, part in module.named_modules():
         if (original := replaced(part)) is not None:
-            keys -= {f"{name}.{key}" for key in part.state_dict()}
             keys |= {f"{name}.{key}" for key in _original_keys(original)}
     return keys

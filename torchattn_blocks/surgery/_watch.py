@@ -61,7 +61,7 @@ class Watch:
         self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         """Count a call."""
-        if torch.compiler.is_compiling() or not self.is_open or _is_hidden():
+        if torch.compiler.is_compiling() or _is_hidden():
             return
         self.calls += 1
         if self.kind != "dropout":
