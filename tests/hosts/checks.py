@@ -194,6 +194,6 @@ CHECKS = {
     "compile, fullgraph": compiled,
     "export": exported,
     "FX": traced,
-    "DDP": distributed,
+    "DDP, one process": distributed,
     "undone": undone,
 }

@@ -8,6 +8,8 @@ from contextlib import nullcontext
 import pytest
 import torch
 from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.fsdp import fully_shard
 from torch_resnet import Block, ResNet
 
@@ -90,8 +92,10 @@ def test_before_takes_the_first_argument_however_it_is_given():
 
     net, x = insert_before(Weighted(), "", lambda module: Shift()), torch.ones(2)
     assert net(x, 3, shift=1).tolist() == [7, 7]
-    assert net(x=x, factor=3).tolist() == [6, 6]
-    with pytest.raises(TypeError, match="insert_before: Weighted must be called with an argument"):
+    assert net(x=x, factor=3).tolist() == net(factor=3, x=x).tolist() == [6, 6]
+    with pytest.raises(
+        TypeError, match="insert_before: Weighted must be called with its first argument, x"
+    ):
         net()
 
 
@@ -251,7 +255,7 @@ def test_a_layer_that_would_not_run_is_refused():
         "shared": "shared.1, the last in it, is also used as relu",
         "attention.out_proj": "MultiheadAttention reads its parameters and never calls it",
         "script": "script is a script module",
-        "": "where picks the model itself, but",
+        "": "itself, but a layer cannot join the call of the model itself, which is a ModuleDict",
     }.items():
         with pytest.raises(ValueError, match="insert_after: where picks") as caught:
             insert_after(net, where, lambda m: Shift(), inplace=True)
@@ -328,9 +332,7 @@ def test_models_of_several_processes_are_refused(one_process):
         (sharded, "got FSDPSequential as layer1: call"),
     ):
         for change in (insert_after, insert_before, replace):
-            with pytest.raises(
-                ValueError, match="not be set up for several processes yet"
-            ) as error:
+            with pytest.raises(ValueError, match="wrapped for several processes yet") as error:
                 change(model, "**.bn1", lambda m: Shift(), inplace=True)
             assert said in str(error.value)
     insert_after(parallel.module, "fc", lambda m: Shift(), inplace=True)
@@ -430,6 +432,90 @@ def test_a_replacement_with_the_same_keys_loads_them():
     net = replace(ResNet(), nn.BatchNorm2d, lambda m: nn.BatchNorm2d(m.num_features, eps=1e-3))
     net.load_state_dict(original.state_dict())
     assert torch.equal(net.layer1[0].bn1.weight, original.layer1[0].bn1.weight)
+
+
+class WithMore(nn.Linear):
+    def __init__(self, linear):
+        super().__init__(linear.in_features, linear.out_features)
+        self.more = nn.Parameter(torch.zeros(2))
+
+
+@pytest.mark.parametrize(
+    ("where", "factory"),
+    [
+        ("layer1.0.conv1", lambda m: nn.Conv2d(8, 8, 3, padding=1)),  # with a bias more
+        ("layer1.0.conv1", lambda m: nn.Conv2d(8, 8, 5, padding=2, bias=False)),
+        ("fc", WithMore),
+    ],
+)
+def test_a_replacement_that_the_entries_do_not_fit_keeps_its_weights(where, factory):
+    original = resnet()
+    net = replace(ResNet(), where, factory)
+    before = copy.deepcopy(net.get_submodule(where).state_dict())
+    net.load_state_dict(original.state_dict())
+    after = net.get_submodule(where).state_dict()
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+    weight = undo(net).get_submodule(where).weight
+    assert torch.equal(weight, original.get_submodule(where).weight)
+    net.load_state_dict(net.state_dict())
+
+
+class Versioned(nn.Module):
+    """Its first version had the other sign."""
+
+    _version = 2
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, *rest):
+        if local_metadata.get("version", 1) < 2:
+            state_dict[f"{prefix}weight"] = -state_dict[f"{prefix}weight"]
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+
+
+def test_entries_of_a_replaced_module_keep_their_version():
+    original = nn.Sequential(Versioned())
+    net = replace(original, "0", lambda m: nn.Identity())
+    net.load_state_dict(original.state_dict())
+    assert undo(net)[0].weight.item() == 1
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+def test_sharded_entries_of_a_replaced_module_find_it(one_process):
+    original = resnet()
+    nn.init.normal_(original.layer1[0].bn1.weight)
+    net = replace(ResNet(), nn.BatchNorm2d, lambda m: nn.GroupNorm(2, m.num_features))
+    net = insert_after(net, Block, cbam)
+    for part in (net.layer1, net.layer2, net):
+        fully_shard(part, mesh=one_process)
+    whole = StateDictOptions(full_state_dict=True)
+    set_model_state_dict(net, original.state_dict(), options=whole)
+    assert torch.equal(net.layer1[0].conv1.weight.full_tensor(), original.layer1[0].conv1.weight)
+    assert torch.equal(net.layer1[0].bn1.mark.replaced.weight, original.layer1[0].bn1.weight)
+
+
+def test_a_layer_at_a_checkpointed_module_is_kept_by_what_is_wrapped():
+    original, x = nn.Sequential(checkpoint_wrapper(nn.Conv2d(3, 8, 1))), image()
+    net = insert_after(original, "0", lambda m: IdentityStart(CBAM(8)))
+    assert torch.equal(net(x), original(x))
+    added = {key for change in changes(net) for key in change.keys}
+    assert added == net.state_dict().keys() - original.state_dict().keys()
+    net.load_state_dict(net.state_dict())
+    net.load_state_dict(original.state_dict())
+    assert repr(undo(net)) == repr(original)
+
+
+def test_a_layer_that_was_taken_out_forgets():
+    linear, layer = nn.Linear(5, 5), Parameter()
+    net = replace(resnet(), "fc", lambda m: linear)
+    net = insert_after(net, "fc", lambda m: layer, inplace=True)
+    undo(net, inplace=True)
+    for one in (linear, layer):
+        assert changes(nn.Sequential(one)) == []
+        with pytest.raises(RuntimeError, match="Missing key"):
+            one.load_state_dict({})
 
 
 def test_entries_of_a_module_that_was_replaced_twice_go_to_the_first():

@@ -124,7 +124,7 @@ def test_outside_there_are_no_hooks():
     net = dropped_net()
     before = hooks(net)
     with report(net) as used:
-        assert hooks(net) == before + 2 * 8
+        assert hooks(net) == before + 2 * (8 + 4)  # layers, and modules at which they are
         net(image())
     assert hooks(net) == before
     net(image())
@@ -421,6 +421,15 @@ def test_a_module_that_is_not_called_is_named():
         ),
         "called.1.inserted_after.0": ("other", 1, ""),
     }
+
+    class Skips(nn.Sequential):
+        def forward(self, x):
+            return x
+
+    net = insert_after(nn.Sequential(nn.ReLU()), "0", lambda m: Skips(nn.Dropout(0.5)))
+    with report(net) as used:
+        net(image())
+    assert used.layers[0].remark == "never fired: never called"  # the ReLU was
     net = replace(Bypasses(), "read", lambda m: nn.Conv2d(3, 3, 1))
     with report(net) as used:
         net(image())

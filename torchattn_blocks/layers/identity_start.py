@@ -15,8 +15,8 @@ class IdentityStart(nn.Module):
 
     .. math:: y = x + \alpha\,(f(x) - x)
 
-    f is the other layer and α a parameter that starts at 0, so that the output is the input if f
-    returns finite numbers. A pretrained network into which such layers are inserted then gives the
+    f is the other layer and α a parameter that starts at 0, so that the output is the input if
+    f(x) - x is finite. A pretrained network into which such layers are inserted then gives the
     outputs that it gave before. (If x has unusual strides, y has others, and later operators may
     round differently.) From the idea of Bachlechner et al., "ReZero is all you need", UAI 2021. In
     training and evaluation the layer does what f does.

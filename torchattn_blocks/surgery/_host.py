@@ -17,23 +17,22 @@ def host(owner: str, targets: list[Target], target: Target, side: Side) -> nn.Mo
         side: Where the layer runs.
     """
     names, module = target
-    while _runs_in_order(module) and module._modules:
-        # It would run a further child as well: the layer goes to its last or first one.
-        child = list(module._modules)[-1 if side == "after" else 0]
+    while child := _end(module, side):
         names, module = [f"{name}.{child}".lstrip(".") for name in names], getattr(module, child)
     used = next(other.names for other in targets if other.module is module)
-    kind, name, elsewhere = type(module).__name__, names[0], sorted(set(used) - set(names))
+    kind, name, elsewhere = type(module).__name__, _shown(names), sorted(set(used) - set(names))
     if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict):
         rest = "pick modules in it" if module._modules else "it is empty"
         problem = f"a layer cannot join the call of {name}, which is a {kind}: {rest}"
     elif isinstance(module, torch.jit.ScriptModule):
         problem = f"{name} is a script module, which takes no further child"
     elif elsewhere:
-        problem = f"{name}, the last in it, is also used as {elsewhere[0]}"
+        end = "last" if side == "after" else "first"
+        problem = f"{name}, the {end} in it, is also used as {elsewhere[0]}"
     else:
         check_called(owner, targets, Target(names, module))
         return module
-    raise ValueError(f"{owner}: where picks {_shown(target)}, but {problem}")
+    raise ValueError(f"{owner}: where picks {_shown(target.names)}, but {problem}")
 
 
 def check_called(owner: str, targets: list[Target], target: Target) -> None:
@@ -48,9 +47,15 @@ def check_called(owner: str, targets: list[Target], target: Target) -> None:
             )
 
 
-def _shown(target: Target) -> str:
-    return target.names[0] or "the model itself"
+def _shown(names: list[str]) -> str:
+    return names[0] or "the model itself"
 
 
-def _runs_in_order(module: nn.Module) -> bool:
-    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+def _end(module: nn.Module, side: Side) -> str:
+    """The child that holds a layer for a container, by name; empty if the module itself does."""
+    if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
+        children = list(module._modules)  # it would run a further child as well
+        return "" if not children else children[-1] if side == "after" else children[0]
+    # The wrapper of activation checkpointing leaves its name out of keys.
+    wrapped = "_checkpoint_wrapped_module"
+    return wrapped if hasattr(module, wrapped) else ""

@@ -5,10 +5,13 @@ this file and find the layers by their name in the module that they get. Thus co
 replicas of a network carry their layers with them.
 """
 
+import inspect
 from typing import Any, Literal
 
 from torch import nn
 from torch.utils.hooks import RemovableHandle
+
+from ._mark import unmark
 
 Side = Literal["before", "after"]
 
@@ -20,6 +23,7 @@ class Inserted(nn.Sequential):
     """The layers before or after a module, in the order in which they run."""
 
     hook: RemovableHandle  # in a copy or pickle it is that of the copy
+    argument: str  # the name of the module's first one
 
 
 def inserted(module: nn.Module, side: Side) -> Inserted | None:
@@ -34,6 +38,7 @@ def join(module: nn.Module, side: Side, layer: nn.Module) -> None:
     layers = inserted(module, side)
     if layers is None:
         layers = Inserted().train(module.training)
+        layers.argument = next(iter(inspect.signature(module.forward).parameters), "")
         module.add_module(CHILD[side], layers)
         # First, so that other hooks of the module see what the layers make of its input and output.
         layers.hook = (
@@ -49,6 +54,8 @@ def leave(module: nn.Module) -> None:
     for side, name in CHILD.items():
         if (layers := inserted(module, side)) is not None:
             layers.hook.remove()
+            for layer in layers:
+                unmark(layer)
             delattr(module, name)
 
 
@@ -61,8 +68,8 @@ def run_before(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
     """Let the layers before a module compute its first argument."""
     if args:
         return (module.inserted_before(args[0]), *args[1:]), kwargs
-    if not kwargs:
+    first = module.inserted_before.argument
+    if first not in kwargs:
         kind = type(module).__name__
-        raise TypeError(f"insert_before: {kind} must be called with an argument for the new layer")
-    first = next(iter(kwargs))
+        raise TypeError(f"insert_before: {kind} must be called with its first argument, {first}")
     return args, {**kwargs, first: module.inserted_before(kwargs[first])}

@@ -11,13 +11,13 @@ from ..layers._eager import has_memory
 
 
 class Watch:
-    """The counts of one layer, and the module at which it was inserted, if it was."""
+    """The counts of one layer."""
 
-    def __init__(self, name: str, module: nn.Module, kind: str, host: str | None) -> None:
+    def __init__(self, name: str, module: nn.Module, kind: str) -> None:
         self.name = name
         self.module = module
         self.kind = kind
-        self.host = host
+        self.host: Watch | None = None  # of the module at which it was inserted
         self.calls = self.fired = 0
         self.in_training = 0
         self.measured = 0
@@ -86,7 +86,8 @@ class Watch:
         token = _measuring.set(True)
         try:
             _set_states(generators, self.states)
-            mask = module.forward(*args, **kwargs) > 0  # what AlphaDropout drops is below 0
+            with torch.no_grad():
+                mask = module.forward(*args, **kwargs) > 0  # what AlphaDropout drops is below 0
         finally:
             _measuring.reset(token)
             _set_states(generators, now)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .._check import check_kind, made_by
 from ._host import check_called, host
 from ._inserted import Inserted, Side, join, leave
-from ._replaced import load_original, put_in_place, replaced
+from ._mark import mark, replaced, unmark
 from ._where import Target, Where, all_targets, find
 
 Factory = Callable[[Any], nn.Module]
@@ -32,7 +32,7 @@ def insert_after(
             gets the device, the floating-point dtype and the mode of the module, and takes its
             output. `in_channels` and `out_channels` tell the channels.
         inplace: Whether to change `model` itself. By default a copy is changed. A network that
-            cannot be copied, such as one with lazy modules that never ran, can only be changed
+            torch cannot copy, such as one with lazy modules that never ran, can only be changed
             in place.
 
     Returns:
@@ -105,10 +105,11 @@ def replace(
     The arguments are those of `insert_after`, and so are the errors. In addition, a ValueError is
     raised if the model itself is picked, or a module in which layers are inserted.
 
-    The new layer takes the name of the module, in all places where that is used. The keys of the
-    module are then those of the new layer. State dicts of the original network still load: the
-    entries of the replaced module go to that module, which is kept for `undo`, but does not move
-    between devices with the network.
+    The new layer takes the name of the module, in all places where that is used. Its keys come in
+    place of those of the module, which is kept for `undo`, in memory and in pickles, but does not
+    move between devices with the network. State dicts of the original network still load. The new
+    layer takes the entries of the module if they fit it in keys and shapes. Else these go to the
+    module, and the layer keeps its weights.
 
     Example:
         >>> from torch import nn
@@ -132,11 +133,10 @@ def replace(
     # All places before the first change: one module may lie in another.
     places = [[_place(model, name) for name in names] for names, _ in targets]
     for (_, module), layer, of_module in zip(targets, layers, places, strict=True):
-        put_in_place(layer, module)
+        # In evaluation these compute without their children, unless one of them has a hook.
+        skipped = any(isinstance(parent, nn.TransformerEncoderLayer) for parent, _ in of_module)
+        mark(layer, module, hooked=skipped)
         for parent, attribute in of_module:
-            if isinstance(parent, nn.TransformerEncoderLayer):
-                # In evaluation it computes without its children, unless one of them has a hook.
-                layer.register_forward_hook(no_hook)
             setattr(parent, attribute, layer)
     return model
 
@@ -180,6 +180,7 @@ def undo(model: nn.Module, *, inplace: bool = False) -> nn.Module:
         if original.training != layer.training and original not in layer.modules():
             original.train(layer.training)  # it was not there when the network changed its mode
         setattr(parent, attribute, original)
+        unmark(layer)
     return undo(model, inplace=True) if replacements else model  # there may be changes in these
 
 
@@ -198,6 +199,7 @@ def _insert(
     if side == "after":
         pairs.reverse()  # a container is named before its last module, and its layer runs after
     for module, layer in pairs:
+        mark(layer)
         join(module, side, layer)
     return model
 
@@ -214,9 +216,9 @@ def _opened(owner: str, model: nn.Module, inplace: bool) -> nn.Module:
             )
         if any(kind.__name__ in _PARALLEL for kind in type(module).__mro__):
             raise ValueError(
-                f"{owner}: model must not be set up for several processes yet, as new parameters "
-                f"would not be kept equal, got {type(module).__name__}"
-                f"{name and ' as '}{name}: call {owner} first"
+                f"{owner}: model must not be wrapped for several processes yet, as these would not "
+                f"share new parameters, got {type(module).__name__}{name and ' as '}{name}: call "
+                f"{owner} on the network in it"
             )
     return model if inplace else copy.deepcopy(model)
 
@@ -227,10 +229,6 @@ _PARALLEL = ("DistributedDataParallel", "FullyShardedDataParallel", "FSDPModule"
 
 def _is_compiled(module: nn.Module) -> bool:
     return hasattr(module, "_orig_mod") or module._compiled_call_impl is not None
-
-
-def no_hook(module: Any, args: Any, output: Any) -> None:
-    """A hook that does nothing, but is there."""
 
 
 def _made(owner: str, model: nn.Module, targets: list[Target], factory: Factory) -> list[nn.Module]:
@@ -251,7 +249,6 @@ def _made(owner: str, model: nn.Module, targets: list[Target], factory: Factory)
             )
         _fit(layer, module, next(_tensors(module, model), None), used)
         used.add(id(layer))
-        layer.register_load_state_dict_pre_hook(load_original)  # type: ignore[no-untyped-call]
         layers.append(layer)
     return layers
 
@@ -259,7 +256,7 @@ def _made(owner: str, model: nn.Module, targets: list[Target], factory: Factory)
 def _tensors(*modules: nn.Module) -> Iterator[Tensor]:
     for module in modules:
         for tensor in (*module.parameters(), *module.buffers()):
-            if tensor.is_floating_point():
+            if tensor.is_floating_point() and tensor.dtype.itemsize > 1:  # one byte: quantised
                 yield tensor
 
 

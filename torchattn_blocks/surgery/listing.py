@@ -7,7 +7,7 @@ from torch import nn
 
 from .._check import check_kind
 from ._inserted import CHILD, inserted
-from ._replaced import replaced
+from ._mark import replaced
 
 How = Literal["after", "before", "instead of"]
 
@@ -70,5 +70,7 @@ def changes(model: nn.Module) -> list[Change]:
 
 
 def _change(layer: nn.Module, how: How, target: str, name: str) -> Change:
-    keys = tuple(layer.state_dict(prefix=f"{name}."))
+    # The wrapper of activation checkpointing has a name, but leaves it out of keys.
+    prefix = f"{name}.".replace("_checkpoint_wrapped_module.", "")
+    keys = tuple(layer.state_dict(prefix=prefix))
     return Change(type(layer).__name__, how, target, name, keys)

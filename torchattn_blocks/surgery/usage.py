@@ -87,8 +87,7 @@ class LayerUse:
             and if no call was measured.
         calls: How often it was called.
         fired: How often it had an effect: for dropout the calls that dropped something, else all.
-        remark: What is wrong, in words, such as ``"never fired: never called"``, else an empty
-            string.
+        remark: Why it never fired, such as ``"never fired: never called"``; else an empty string.
     """
 
     name: str
@@ -102,7 +101,7 @@ class LayerUse:
 
 
 class Report:
-    """What `report` recorded. ``print`` shows it as a table, with what is wrong below."""
+    """What `report` recorded. ``print`` shows a table, and below it which layers never fired."""
 
     def __init__(self, model: str, watches: list[Watch]) -> None:
         self._model = model
@@ -111,7 +110,7 @@ class Report:
     @property
     def layers(self) -> list[LayerUse]:
         """What each layer did so far, in the order of ``model.named_modules()``."""
-        return [_use(watch) for watch in self._watches]
+        return [_use(watch) for watch in self._watches if watch.kind != "host"]
 
     def __repr__(self) -> str:
         return str(self)
@@ -153,7 +152,7 @@ def _remarks(layers: list[LayerUse]) -> list[str]:
 
 
 def _watches(model: nn.Module) -> list[Watch]:
-    """A watch for each layer to be listed."""
+    """A watch for each layer to be listed, and for the modules at which layers are inserted."""
     modules = dict(model.named_modules())
     kinds = {name: kind for name, module in modules.items() if (kind := _kind(module))}
     hosts = {}
@@ -162,12 +161,15 @@ def _watches(model: nn.Module) -> list[Watch]:
         if not any(name in kinds for name in within):
             kinds[change.name] = "other"
         if change.how != "instead of":
-            hosts.update(dict.fromkeys(within, change.target or "the model"))
-    return [
-        Watch(name, module, kinds[name], hosts.get(name))
-        for name, module in modules.items()
-        if name in kinds
-    ]
+            kinds.setdefault(change.target, "host")
+            hosts.update(dict.fromkeys(within, change.target))
+    watches = {
+        name: Watch(name, module, kinds[name]) for name, module in modules.items() if name in kinds
+    }
+    for name, host in hosts.items():
+        if name in watches:
+            watches[name].host = watches[host]
+    return list(watches.values())
 
 
 def _rounded(number: float | None) -> str:
@@ -207,7 +209,9 @@ def _remark(watch: Watch, p: float | None) -> str:
         return ""
     called = "called once" if watch.calls == 1 else f"called {watch.calls} times"
     if watch.calls == 0:
-        why = "never called" + (f", as {watch.host} never is" if watch.host else "")
+        why = "never called"
+        if watch.host is not None and watch.host.calls == 0:
+            why += f", as {watch.host.name or 'the model'} never is"
     elif watch.in_training == 0:
         why = f"{called}, in evaluation mode"
     elif watch.measured == 0:
