@@ -42,7 +42,7 @@ def insert_after(
         TypeError: If an argument is not of the kind above, or `factory` returns no module.
         ValueError: If `where` picks nothing, or a module at which a layer would not run as it
             should; if `factory` returns a module that is in use or compiled; if the model is
-            compiled, or set up for several processes. The model is then as it was.
+            compiled, or wrapped for several processes. The model is then as it was.
 
     Note:
         **Containers.** A layer after a `torch.nn.Sequential` is kept by its last module, one
@@ -120,8 +120,9 @@ def replace(
     """
     model = _opened("replace", model, inplace)
     targets, known = find("replace", model, where), all_targets(model)
-    for names, module in targets:
-        check_called("replace", known, Target(names, module))
+    for target in targets:
+        check_called("replace", known, target)
+        names, module = target
         if "" in names:
             raise ValueError("replace: where must pick modules in the model, got the model itself")
         if any(isinstance(part, Inserted) for part in module.modules()):
@@ -156,7 +157,7 @@ def undo(model: nn.Module, *, inplace: bool = False) -> nn.Module:
 
     Raises:
         TypeError: If `model` is not a module.
-        ValueError: If the model is compiled.
+        ValueError: If the model is compiled, or wrapped for several processes.
 
     Example:
         >>> from torch import nn
