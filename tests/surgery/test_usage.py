@@ -439,3 +439,21 @@ def test_a_module_that_is_not_called_is_named():
 def test_a_wrong_model_is_refused():
     with pytest.raises(TypeError, match="report: model must be a Module, got int"), report(3):
         pass
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with CUDA")
+@pytest.mark.parametrize("layer", [DropBlock2d(0.3, 3), nn.Dropout(0.3)], ids=repr)
+def test_on_cuda(layer):
+    net = insert_after(nn.Sequential(nn.Conv2d(3, 8, 1).cuda()), "0", lambda m: CBAM(8))
+    net = insert_after(net, "0", lambda m: copy.deepcopy(layer))
+    assert {p.device.type for p in net.parameters()} == {"cuda"}
+    x = torch.ones(4, 3, 20, 20, device="cuda")
+    torch.manual_seed(0)
+    y = layer(x)
+    expected = [net(x), torch.rand(1, device="cuda")]
+    torch.manual_seed(0)
+    with report(layer) as used, report(net):
+        assert torch.equal(layer(x), y)
+        found = [net(x), torch.rand(1, device="cuda")]
+    assert used.layers[0].kept == pytest.approx(float((y != 0).double().mean()))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
