@@ -19,6 +19,7 @@ from torchattn_blocks.retina.studies import run as running
 from torchattn_blocks.retina.studies.grid import read_grid
 from torchattn_blocks.retina.studies.piece import EVALUATIONS, Piece
 from torchattn_blocks.retina.studies.results import SCORES
+from torchattn_blocks.retina.write import write_whole
 
 STEPS = 3
 
@@ -260,10 +261,14 @@ class Program:
 
 
 def train(folder, step):
-    """The state of a training after a step."""
-    (folder / f"checkpoint-{step}.pt").touch()
-    (folder / "run.json").write_text(json.dumps({"recipe": {"steps": STEPS}}))
-    (folder / "log.csv").write_text(f"step,training_loss,validation_loss\n{step},1,1\n")
+    """The state of a training after a step, its files in the order of a training and whole.
+
+    The study looks at them from another thread.
+    """
+    write_whole(folder / "run.json", json.dumps({"recipe": {"steps": STEPS}}).encode())
+    write_whole(folder / f"checkpoint-{step}.pt", b"")
+    log = f"step,training_loss,validation_loss\n{step},1,1\n"
+    write_whole(folder / "log.csv", log.encode())
 
 
 @pytest.fixture
