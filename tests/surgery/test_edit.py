@@ -460,6 +460,25 @@ def test_a_replacement_that_the_entries_do_not_fit_keeps_its_weights(where, fact
     net.load_state_dict(net.state_dict())
 
 
+def test_a_lazy_replacement_takes_the_entries():
+    net = replace(ResNet(), "fc", lambda m: nn.LazyLinear(5))
+    net.load_state_dict(resnet().state_dict())
+    assert torch.equal(net.fc.weight, resnet().fc.weight)
+
+
+def test_gaps_and_keys_of_nobody_are_reported_as_ever():
+    net = replace(ResNet(), nn.BatchNorm2d, lambda m: nn.GroupNorm(2, m.num_features))
+    state = resnet().state_dict()
+    del state["stem.1.running_var"]
+    with pytest.raises(
+        RuntimeError, match=r'Missing key\(s\) in state_dict: "stem.1.running_var"\.'
+    ):
+        net.load_state_dict(state)
+    state = resnet().state_dict() | {"stem.1.other": torch.ones(1)}
+    with pytest.raises(RuntimeError, match=r'Unexpected key.*"stem\.1\.running_mean'):
+        net.load_state_dict(state)
+
+
 class Versioned(nn.Module):
     """Its first version had the other sign."""
 
@@ -521,7 +540,7 @@ def test_a_layer_that_was_taken_out_forgets():
 def test_entries_of_a_module_that_was_replaced_twice_go_to_the_first():
     original = resnet()
     nn.init.normal_(original.fc.weight)
-    net = replace(ResNet(), "fc", lambda m: nn.Bilinear(1, 1, 1))
+    net = replace(ResNet(), "fc", lambda m: nn.Identity())
     net = replace(net, "fc", lambda m: Parameter())
     net.load_state_dict(original.state_dict())
     assert torch.equal(undo(net).fc.weight, original.fc.weight)
@@ -571,7 +590,7 @@ def test_loading_by_assignment_leaves_the_parameters_of_new_layers_where_they_ar
     assert net.fc.inserted_after[0].weight is weight
     with torch.device("meta"):
         net = ResNet()
-    net = replace(net, "fc", lambda m: nn.Sequential(m))
+    net = replace(net, "layer1.0", lambda m: nn.Sequential(m))
     net.load_state_dict(resnet().state_dict(), assign=True)
     assert {p.device.type for p in net.parameters()} == {"cpu"}
 

@@ -60,8 +60,7 @@ def load_original(
     local_metadata: dict[str, Any],
     strict: bool,
     missing_keys: list[str],
-    unexpected_keys: list[str],
-    error_msgs: list[str],
+    *rest: Any,
 ) -> None:
     """Let a new layer keep its weights when the state dict is that of the original network.
 
@@ -79,7 +78,6 @@ def load_original(
         assign = local_metadata.get("assign_to_params_buffers", False)
         found = module.load_state_dict(entries, strict=False, assign=assign)
         missing_keys += [prefix + name for name in found.missing_keys]
-        unexpected_keys += [prefix + name for name in found.unexpected_keys]
     else:
         return  # torch loads what fits the layer, and reports the rest
     for key, value in layer.state_dict(prefix=prefix, keep_vars=True).items():
@@ -111,10 +109,9 @@ def _whole(entry: Any) -> Any:
 
 
 def _original_keys(module: nn.Module) -> set[str]:
-    """The keys of a replaced module before modules in it were replaced."""
+    """The keys of a replaced module, and those that it had before modules in it were replaced."""
     keys = set(module.state_dict())
     for name, part in module.named_modules():
         if (original := replaced(part)) is not None:
-            keys -= {f"{name}.{key}" for key in part.state_dict()}
             keys |= {f"{name}.{key}" for key in _original_keys(original)}
     return keys
