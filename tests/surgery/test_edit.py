@@ -242,6 +242,7 @@ def test_a_layer_that_would_not_run_is_refused():
             "own": OwnWay(nn.ReLU()),
             "empty": nn.Sequential(),
             "shared": nn.Sequential(nn.Tanh(), relu),
+            "starts": nn.Sequential(relu, nn.Tanh()),
             "twice": nn.Sequential(relu, nn.Sequential(nn.Tanh(), relu)),
             "relu": relu,
             "attention": nn.MultiheadAttention(4, 2),
@@ -260,6 +261,8 @@ def test_a_layer_that_would_not_run_is_refused():
         with pytest.raises(ValueError, match="insert_after: where picks") as caught:
             insert_after(net, where, lambda m: Shift(), inplace=True)
         assert said in str(caught.value)
+    with pytest.raises(ValueError, match=r"picks starts, but starts\.0, the first in it, is also"):
+        insert_before(net, "starts", lambda m: Shift())
     with pytest.raises(
         ValueError, match=r"replace: where picks attention\.out_proj, but Multihead"
     ):
@@ -458,6 +461,28 @@ def test_a_replacement_that_the_entries_do_not_fit_keeps_its_weights(where, fact
     weight = undo(net).get_submodule(where).weight
     assert torch.equal(weight, original.get_submodule(where).weight)
     net.load_state_dict(net.state_dict())
+
+
+class WithExtraState(nn.Module):
+    def __init__(self, note):
+        super().__init__()
+        self.note = note
+
+    def get_extra_state(self):
+        return {"note": self.note}
+
+    def set_extra_state(self, state):
+        self.note = state["note"]
+
+
+def test_extra_state_goes_with_the_entries():
+    original = nn.Sequential(WithExtraState("original"))
+    net = replace(nn.Sequential(WithExtraState("old")), "0", lambda m: WithExtraState("new"))
+    net.load_state_dict(original.state_dict())
+    assert net[0].note == "original"  # it fits
+    net = replace(nn.Sequential(WithExtraState("old")), "0", lambda m: nn.Identity())
+    net.load_state_dict(original.state_dict())
+    assert undo(net)[0].note == "original"
 
 
 def test_a_lazy_replacement_takes_the_entries():
@@ -684,6 +709,7 @@ def test_a_layer_gets_mode_dtype_and_device():
     assert {p.device.type for p in empty.parameters()} == {"meta"}
     quantised = nn.Module()
     quantised.register_buffer("codes", torch.zeros(2, dtype=torch.uint8))
+    quantised.register_buffer("bytes", torch.zeros(2).to(torch.float8_e4m3fn))
     quantised.register_buffer("scale", torch.zeros(2, dtype=torch.float64))
     layer = insert_after(quantised, "", lambda m: CBAM(8)).inserted_after[0]
     assert {p.dtype for p in layer.parameters()} == {torch.float64}

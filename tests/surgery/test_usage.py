@@ -422,6 +422,14 @@ def test_a_module_that_is_not_called_is_named():
         "called.1.inserted_after.0": ("other", 1, ""),
     }
 
+    net = insert_after(nn.Sequential(DropBlock2d(0.3, 3)), "0", lambda m: nn.Dropout(0.2))
+    with report(net) as used:
+        pass
+    assert [(use.name, use.kind) for use in used.layers] == [
+        ("0", "dropout"),
+        ("0.inserted_after.0", "dropout"),
+    ]
+
     class Skips(nn.Sequential):
         def forward(self, x):
             return x
