@@ -537,7 +537,9 @@ def test_sharded_entries_of_a_replaced_module_find_it(one_process):
     whole = StateDictOptions(full_state_dict=True)
     set_model_state_dict(net, original.state_dict(), options=whole)
     assert torch.equal(net.layer1[0].conv1.weight.full_tensor(), original.layer1[0].conv1.weight)
-    assert torch.equal(net.layer1[0].bn1.mark.replaced.weight, original.layer1[0].bn1.weight)
+    assert torch.equal(
+        net.layer1[0].bn1._surgery_mark.replaced.weight, original.layer1[0].bn1.weight
+    )
 
 
 def test_a_layer_at_a_checkpointed_module_is_kept_by_what_is_wrapped():

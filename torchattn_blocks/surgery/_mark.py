@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
+_NAME = "_surgery_mark"  # of the attribute; nobody else's
+
 
 class Mark(NamedTuple):
     """The module in whose place a layer is, if it is in any, and the hooks that it got.
@@ -27,7 +29,7 @@ def mark(layer: nn.Module, module: nn.Module | None = None, *, hooked: bool = Fa
     if hooked:
         hooks.append(layer.register_forward_hook(no_hook))
     original = module if module is None else replaced(module) or module
-    setattr(layer, "mark", Mark(original, tuple(hooks)))  # noqa: B010 (for mypy)
+    setattr(layer, _NAME, Mark(original, tuple(hooks)))
 
 
 def unmark(layer: nn.Module) -> None:
@@ -35,7 +37,7 @@ def unmark(layer: nn.Module) -> None:
     if (found := _mark_of(layer)) is not None:
         for hook in found.hooks:
             hook.remove()
-        del layer.mark
+        delattr(layer, _NAME)
 
 
 def replaced(layer: nn.Module) -> nn.Module | None:
@@ -45,7 +47,7 @@ def replaced(layer: nn.Module) -> nn.Module | None:
 
 
 def _mark_of(layer: nn.Module) -> Mark | None:
-    found = layer.__dict__.get("mark")
+    found = layer.__dict__.get(_NAME)
     return found if isinstance(found, Mark) else None
 
 
