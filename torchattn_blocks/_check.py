@@ -88,8 +88,9 @@ def check_kind(owner: str, kind: Any, **values: object) -> None:
 
 def made_by(owner: str, name: str, factory: Any, *args: Any) -> nn.Module:
     """What a factory returns for the arguments; raise unless that is a module."""
-    kinds = {True: "a module", False: "a number of channels"}
-    what = kinds[isinstance(args[0], nn.Module)] if args else "no argument"
+    what = "no argument"
+    if args:
+        what = "a module" if isinstance(args[0], nn.Module) else "a number of channels"
     wanted = f"{owner}: {name} must be a function that takes {what} and returns a module"
     if isinstance(factory, nn.Module) or not callable(factory) or not takes(factory, *args):
         raise TypeError(f"{wanted}, got {factory!r}")
