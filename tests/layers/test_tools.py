@@ -107,14 +107,6 @@ def test_quantisation_aware_training_sees_every_convolution():
     assert attention.weight_fake_quant.activation_post_process.min_val.isfinite().all()
 
 
-@pytest.fixture
-def one_process_group(tmp_path):
-    store = f"file://{tmp_path}/store"
-    torch.distributed.init_process_group("gloo", init_method=store, rank=0, world_size=1)
-    yield torch.distributed.device_mesh.init_device_mesh("cpu", (1,))
-    torch.distributed.destroy_process_group()
-
-
 @every_row
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 def test_every_convolution_can_be_sharded_alone(row, one_process_group):

@@ -325,10 +325,10 @@ def test_compiled_models_are_refused():
             undo(model)
 
 
-def test_models_of_several_processes_are_refused(one_process):
+def test_models_of_several_processes_are_refused(one_process_group):
     parallel = nn.parallel.DistributedDataParallel(resnet())
     sharded = resnet()
-    fully_shard(sharded.layer1, mesh=one_process)
+    fully_shard(sharded.layer1, mesh=one_process_group)
     for model, said in (
         (parallel, "got DistributedDataParallel: call"),
         (nn.Sequential(parallel), "got DistributedDataParallel as 0: call"),
@@ -339,14 +339,6 @@ def test_models_of_several_processes_are_refused(one_process):
                 change(model, "**.bn1", lambda m: Shift(), inplace=True)
             assert said in str(error.value)
     insert_after(parallel.module, "fc", lambda m: Shift(), inplace=True)
-
-
-@pytest.fixture
-def one_process(tmp_path):
-    store = f"file://{tmp_path}/store"
-    torch.distributed.init_process_group("gloo", init_method=store, rank=0, world_size=1)
-    yield torch.distributed.device_mesh.init_device_mesh("cpu", (1,))
-    torch.distributed.destroy_process_group()
 
 
 def test_an_error_leaves_the_model_as_it_was():
@@ -527,13 +519,13 @@ def test_entries_of_a_replaced_module_keep_their_version():
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
-def test_sharded_entries_of_a_replaced_module_find_it(one_process):
+def test_sharded_entries_of_a_replaced_module_find_it(one_process_group):
     original = resnet()
     nn.init.normal_(original.layer1[0].bn1.weight)
     net = replace(ResNet(), nn.BatchNorm2d, lambda m: nn.GroupNorm(2, m.num_features))
     net = insert_after(net, Block, cbam)
     for part in (net.layer1, net.layer2, net):
-        fully_shard(part, mesh=one_process)
+        fully_shard(part, mesh=one_process_group)
     whole = StateDictOptions(full_state_dict=True)
     set_model_state_dict(net, original.state_dict(), options=whole)
     assert torch.equal(net.layer1[0].conv1.weight.full_tensor(), original.layer1[0].conv1.weight)

@@ -4,23 +4,26 @@ import torch
 from torch import nn
 
 from ._inserted import Side
-from ._where import Target
+from ._where import Target, place
 
 
-def host(owner: str, targets: list[Target], target: Target, side: Side) -> nn.Module:
+def host(
+    owner: str, model: nn.Module, targets: dict[int, Target], target: Target, side: Side
+) -> nn.Module:
     """The module whose call a layer at `target` joins: itself, or the last or first one in it.
 
     Args:
         owner: Who asks, for errors.
-        targets: All modules of the network.
+        model: The network.
+        targets: All its modules.
         target: The one that was picked.
         side: Where the layer runs.
     """
     names, module = target
     while child := _end(module, side):
         names, module = [f"{name}.{child}".lstrip(".") for name in names], getattr(module, child)
-    used = next(other.names for other in targets if other.module is module)
-    kind, name, elsewhere = type(module).__name__, _shown(names), sorted(set(used) - set(names))
+    elsewhere = sorted(set(targets[id(module)].names) - set(names))
+    kind, name = type(module).__name__, _shown(names)
     if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict):
         rest = "pick modules in it" if module._modules else "it is empty"
         problem = f"a layer cannot join the call of {name}, which is a {kind}: {rest}"
@@ -30,16 +33,15 @@ def host(owner: str, targets: list[Target], target: Target, side: Side) -> nn.Mo
         end = "last" if side == "after" else "first"
         problem = f"{name}, the {end} in it, is also used as {elsewhere[0]}"
     else:
-        check_called(owner, targets, Target(names, module))
+        check_called(owner, model, names)
         return module
     raise ValueError(f"{owner}: where picks {_shown(target.names)}, but {problem}")
 
 
-def check_called(owner: str, targets: list[Target], target: Target) -> None:
-    """Raise if the parent of a module is known to read its parameters and not to call it."""
-    known = {name: other.module for other in targets for name in other.names}
-    for name in target.names:
-        parent = known[name.rpartition(".")[0]] if name else None
+def check_called(owner: str, model: nn.Module, names: list[str]) -> None:
+    """Raise if a parent of the module of these names reads its parameters and never calls it."""
+    for name in filter(None, names):  # the network itself has no parent
+        parent, _ = place(model, name)
         if isinstance(parent, nn.MultiheadAttention):
             raise ValueError(
                 f"{owner}: where picks {name}, but {type(parent).__name__} reads its parameters "

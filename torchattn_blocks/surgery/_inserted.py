@@ -23,7 +23,7 @@ class Inserted(nn.Sequential):
     """The layers before or after a module, in the order in which they run."""
 
     hook: RemovableHandle  # in a copy or pickle it is that of the copy
-    argument: str  # the name of the module's first one
+    argument: str  # the name of the module's first one, for layers before it
 
 
 def inserted(module: nn.Module, side: Side) -> Inserted | None:
@@ -38,14 +38,15 @@ def join(module: nn.Module, side: Side, layer: nn.Module) -> None:
     layers = inserted(module, side)
     if layers is None:
         layers = Inserted().train(module.training)
-        layers.argument = next(iter(inspect.signature(module.forward).parameters), "")
         module.add_module(CHILD[side], layers)
         # First, so that other hooks of the module see what the layers make of its input and output.
-        layers.hook = (
-            module.register_forward_hook(run_after, prepend=True)
-            if side == "after"
-            else module.register_forward_pre_hook(run_before, prepend=True, with_kwargs=True)
-        )
+        if side == "after":
+            layers.hook = module.register_forward_hook(run_after, prepend=True)
+        else:
+            layers.hook = module.register_forward_pre_hook(
+                run_before, prepend=True, with_kwargs=True
+            )
+            layers.argument = next(iter(inspect.signature(module.forward).parameters), "")
     layers.append(layer)
 
 

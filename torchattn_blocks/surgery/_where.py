@@ -1,7 +1,7 @@
-"""Which modules of a network are meant, and which of them can hold a layer."""
+"""Which modules of a network are meant."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -20,8 +20,8 @@ class Target(NamedTuple):
     module: nn.Module
 
 
-def all_targets(model: nn.Module) -> list[Target]:
-    """All modules of a network but the inserted layers, each once."""
+def all_targets(model: nn.Module) -> dict[int, Target]:
+    """All modules of a network but the inserted layers, each once, by `id`, the network first."""
     targets: dict[int, Target] = {}
     inserted: list[str] = []
     for name, module in model.named_modules(remove_duplicate=False):
@@ -29,22 +29,28 @@ def all_targets(model: nn.Module) -> list[Target]:
             inserted.append(f"{name}.")
         elif not name.startswith(tuple(inserted)):
             targets.setdefault(id(module), Target([], module)).names.append(name)
-    return list(targets.values())
+    return targets
 
 
-def find(owner: str, model: nn.Module, where: Where) -> list[Target]:
-    """The modules that `where` picks; raise if it picks none."""
-    targets = all_targets(model)
+def find(owner: str, targets: Iterable[Target], where: Where) -> list[Target]:
+    """The modules that `where` picks of all; raise if it picks none."""
+    model, *_ = targets = list(targets)
     picked = _picker(owner, where)
     found = [
         target for target in targets if any(picked(name, target.module) for name in target.names)
     ]
     if not found:
         raise ValueError(
-            f"{owner}: where must pick a module of {type(model).__name__}, got "
+            f"{owner}: where must pick a module of {type(model.module).__name__}, got "
             f"{_nothing(where, targets)}"
         )
     return found
+
+
+def place(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """The parent of a module, and the module's name there."""
+    parent, _, attribute = name.rpartition(".")
+    return model.get_submodule(parent), attribute
 
 
 def _picker(owner: str, where: Where) -> Callable[[str, nn.Module], bool]:

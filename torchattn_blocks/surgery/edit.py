@@ -11,7 +11,7 @@ from .._check import check_kind, made_by
 from ._host import check_called, host
 from ._inserted import Inserted, Side, join, leave
 from ._mark import mark, replaced, unmark
-from ._where import Target, Where, all_targets, find
+from ._where import Target, Where, all_targets, find, place
 
 Factory = Callable[[Any], nn.Module]
 
@@ -119,10 +119,9 @@ def replace(
         0.2
     """
     model = _opened("replace", model, inplace)
-    targets, known = find("replace", model, where), all_targets(model)
-    for target in targets:
-        check_called("replace", known, target)
-        names, module = target
+    targets = find("replace", all_targets(model).values(), where)
+    for names, module in targets:
+        check_called("replace", model, names)
         if "" in names:
             raise ValueError("replace: where must pick modules in the model, got the model itself")
         if any(isinstance(part, Inserted) for part in module.modules()):
@@ -132,7 +131,7 @@ def replace(
             )
     layers = _made("replace", model, targets, factory)
     # All places before the first change: one module may lie in another.
-    places = [[_place(model, name) for name in names] for names, _ in targets]
+    places = [[place(model, name) for name in names] for names, _ in targets]
     for (_, module), layer, of_module in zip(targets, layers, places, strict=True):
         # In evaluation these compute without their children, unless one of them has a hook.
         skipped = any(isinstance(parent, nn.TransformerEncoderLayer) for parent, _ in of_module)
@@ -173,7 +172,7 @@ def undo(model: nn.Module, *, inplace: bool = False) -> nn.Module:
     for module in list(model.modules()):
         leave(module)
     replacements = [
-        (_place(model, name), layer, original)
+        (place(model, name), layer, original)
         for name, layer in model.named_modules(remove_duplicate=False)
         if (original := replaced(layer)) is not None
     ]
@@ -194,8 +193,9 @@ def _insert(
     inplace: bool,
 ) -> nn.Module:
     model = _opened(owner, model, inplace)
-    targets, known = find(owner, model, where), all_targets(model)
-    hosts = [host(owner, known, target, side) for target in targets]
+    known = all_targets(model)
+    targets = find(owner, known.values(), where)
+    hosts = [host(owner, model, known, target, side) for target in targets]
     pairs = list(zip(hosts, _made(owner, model, targets, factory), strict=True))
     if side == "after":
         pairs.reverse()  # a container is named before its last module, and its layer runs after
@@ -280,9 +280,3 @@ def _fit(layer: nn.Module, module: nn.Module, like: Tensor | None, used: set[int
     own = (*layer.parameters(recurse=False), *layer.buffers(recurse=False))
     if any(moved(tensor) is not tensor for tensor in own):  # torch cannot move all fake tensors
         layer._apply(moved, recurse=False)  # type: ignore[no-untyped-call]
-
-
-def _place(model: nn.Module, name: str) -> tuple[nn.Module, str]:
-    """The parent of a module, and the module's name there."""
-    parent, _, attribute = name.rpartition(".")
-    return model.get_submodule(parent), attribute

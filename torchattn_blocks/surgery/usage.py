@@ -157,7 +157,7 @@ def _watches(model: nn.Module) -> list[Watch]:
     kinds = {name: kind for name, module in modules.items() if (kind := _kind(module))}
     hosts = {}
     for change in changes(model):
-        within = [name for name in modules if f"{name}.".startswith(f"{change.name}.")]
+        within = [name for name, _ in modules[change.name].named_modules(prefix=change.name)]
         if not any(name in kinds for name in within):
             kinds[change.name] = "other"
         if change.how != "instead of":
