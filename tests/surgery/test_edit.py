@@ -702,7 +702,7 @@ def test_a_layer_gets_mode_dtype_and_device():
     empty = insert_after(empty, nn.Conv2d, lambda m: CBAM(m.out_channels))
     assert {p.device.type for p in empty.parameters()} == {"meta"}
     quantised = nn.Module()
-    quantised.register_buffer("codes", torch.zeros(2, dtype=torch.uint8))
+    quantised.register_buffer("codes", torch.zeros(2, dtype=torch.int32))
     quantised.register_buffer("bytes", torch.zeros(2).to(torch.float8_e4m3fn))
     quantised.register_buffer("scale", torch.zeros(2, dtype=torch.float64))
     layer = insert_after(quantised, "", lambda m: CBAM(8)).inserted_after[0]

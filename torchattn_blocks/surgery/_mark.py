@@ -4,7 +4,6 @@ from collections import OrderedDict
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
 _NAME = "_surgery_mark"  # of the attribute; nobody else's
@@ -93,8 +92,7 @@ def _are_of_original(
     """Whether entries, by name and by key, belong to a replaced module and do not fit its layer."""
     own, original = layer.state_dict(keep_vars=True), _original_keys(module)
     fits = given.keys() == own.keys() and all(
-        is_lazy(own[name]) or _shape(own[name]) == _shape(state_dict[key])
-        for name, key in given.items()
+        _shape(own[name]) == _shape(state_dict[key]) for name, key in given.items()
     )
     return not fits and (
         given.keys() == original or (given.keys() <= original and not given.keys() <= own.keys())
