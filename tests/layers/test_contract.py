@@ -340,7 +340,7 @@ def test_reset_parameters_restarts_as_built(row, order):
     layer = row.make().to("meta").to_empty(device="cpu")
     reset, built = [], []
     numbers = sum(p.numel() for p in layer.parameters())
-    for _ in range(max(20, 2000 // max(numbers, 10))):  # a spread needs many numbers
+    for _ in range(max(50, 2000 // max(numbers, 10))):  # a spread needs many numbers
         for module in list(layer.modules())[::order]:
             if hasattr(module, "reset_parameters"):
                 module.reset_parameters()

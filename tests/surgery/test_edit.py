@@ -3,13 +3,18 @@
 import copy
 import io
 import pickle
+import re
 from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
-from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    set_model_state_dict,
+)
 from torch.distributed.fsdp import fully_shard
 from torch_resnet import Block, ResNet
 
@@ -192,8 +197,12 @@ def test_what_is_picked(where, names):
     net = resnet()
     known = {id(module): name for name, module in net.named_modules()}
     expected = nullcontext() if names else pytest.raises(ValueError, match="must pick a module of")
+    factory = lambda m: picked.append(known[id(m)]) or Scale(1)  # noqa: E731
     with expected:
-        insert_after(net, where, lambda m: picked.append(known[id(m)]) or Scale(1), inplace=True)
+        if where == "":  # what a copy has in these places
+            insert_after(net, where, lambda m: picked.append("") or Scale(1))
+        else:
+            insert_after(net, where, factory, inplace=True)
     assert picked == names
 
 
@@ -233,6 +242,12 @@ class OwnWay(nn.Sequential):
         return x + 1
 
 
+class Named(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.host = "example.org"
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 def test_a_layer_that_would_not_run_is_refused():
     relu = nn.ReLU()
@@ -246,7 +261,8 @@ def test_a_layer_that_would_not_run_is_refused():
             "twice": nn.Sequential(relu, nn.Sequential(nn.Tanh(), relu)),
             "relu": relu,
             "attention": nn.MultiheadAttention(4, 2),
-            "script": torch.jit.script(nn.ReLU()),
+            "script": torch.jit.script(nn.Sequential(nn.ReLU())),
+            "named": Named(),
         }
     )
     for where, said in {
@@ -255,7 +271,8 @@ def test_a_layer_that_would_not_run_is_refused():
         "empty": "empty, which is a Sequential: it is empty",
         "shared": "shared.1, the last in it, is also used as relu",
         "attention.out_proj": "MultiheadAttention reads its parameters and never calls it",
-        "script": "script is a script module",
+        "script.0": "RecursiveScriptModule is compiled and never calls it",
+        "named": "named has an attribute host, a name that the layer needs here",
         "": "itself, but a layer cannot join the call of the model itself, which is a ModuleDict",
     }.items():
         with pytest.raises(ValueError, match="insert_after: where picks") as caught:
@@ -271,6 +288,14 @@ def test_a_layer_that_would_not_run_is_refused():
     insert_after(net, "own.0", lambda m: Shift())
     insert_after(net, "attention", lambda m: Shift())
     insert_after(net["attention"], "", lambda m: Shift())
+    for insert in (insert_after, insert_before):
+        message = f"{insert.__name__}: where picks the model itself, whose place inplace=True"
+        with pytest.raises(ValueError, match=message):
+            insert(net["relu"], "", lambda m: Shift(), inplace=True)
+    with pytest.raises(ValueError, match="undo: model has a layer at itself, which inplace=True"):
+        undo(insert_after(net["relu"], "", lambda m: Shift()), inplace=True)
+    net = insert_after(net, "script", lambda m: Shift())
+    assert net["script"](torch.ones(1)).item() == 2
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
@@ -363,18 +388,39 @@ def test_a_state_dict_of_the_original_loads_and_one_of_the_changed_model_too():
             for parameter in net.get_submodule(change.name).parameters():
                 parameter.fill_(0.3)
     reported = {key for change in changes(net) for key in change.keys}
-    assert net.state_dict().keys() - reported == original.state_dict().keys()
-    assert net.state_dict().keys() - original.state_dict().keys() == reported
+    expected = {re.sub(r"^(layer.\..)\.", r"\1.host.", key) for key in original.state_dict()}
+    assert net.state_dict().keys() - reported == expected
+    assert net.state_dict().keys() - expected == reported
     assert len(reported) == 4 * 4
     for assign in (False, True):
         state = original.state_dict()
         assert str(net.load_state_dict(state, assign=assign)) == "<All keys matched successfully>"
         assert state.keys() == original.state_dict().keys()
-        assert all(torch.equal(net.state_dict()[key], value) for key, value in state.items())
+        back = undo(net).state_dict()
+        assert back.keys() == state.keys()
+        assert all(torch.equal(back[key], value) for key, value in state.items())
         assert all((net.state_dict()[key] == 0.3).all() for key in reported)
     again = insert_after(resnet(), "layer?.?", cbam)
     again.load_state_dict(net.state_dict())
     assert torch.equal(again(x), net(x))
+
+
+def as_before_insertions(state):
+    """Keys as those of networks whose layers hung on hooks, in an earlier version."""
+    return {key.replace(".host.", "."): value for key, value in state.items()}
+
+
+def test_state_dicts_of_an_earlier_version_load():
+    def changed():
+        net = insert_after(ResNet(), nn.Conv2d, lambda m: IdentityStart(SpatialAttention()))
+        return insert_before(insert_after(net, "layer?.?", cbam), "layer1.0", cbam_of_8)
+
+    first, second = changed(), changed()
+    nn.init.normal_(first.layer1[0].inserted_after[0].alpha)
+    old = as_before_insertions(first.state_dict())
+    assert "layer1.0.conv1.inserted_after.0.alpha" in old
+    second.load_state_dict(old)
+    assert all(torch.equal(second.state_dict()[k], v) for k, v in first.state_dict().items())
 
 
 def test_a_state_dict_with_a_part_of_a_layer_does_not_load():
@@ -386,18 +432,51 @@ def test_a_state_dict_with_a_part_of_a_layer_does_not_load():
     state["fc.inserted_after.0.other"] = state.pop("fc.inserted_after.0.weight")
     with pytest.raises(RuntimeError, match=r"Missing key[^$]*fc.inserted_after.0.weight"):
         net.load_state_dict(state)
-    del state["fc.inserted_after.0.other"], state["fc.weight"]
-    with pytest.raises(RuntimeError, match=r'Missing key\(s\) in state_dict: "fc.weight"'):
+    del state["fc.inserted_after.0.other"], state["fc.host.weight"]
+    with pytest.raises(RuntimeError, match=r'Missing key\(s\) in state_dict: "fc.host.weight"'):
         net.load_state_dict(state)
+    with pytest.raises(RuntimeError, match=r'Unexpected key\(s\) in state_dict: "fc.host.other"'):
+        net.load_state_dict(resnet().state_dict() | {"fc.other": torch.ones(1)})
 
 
-def test_a_second_layer_takes_a_state_dict_that_has_the_first():
+def test_a_state_dict_with_some_of_the_layers_loads_with_one_warning():
     first = insert_after(resnet(), "fc", lambda m: Parameter())
     both = insert_after(first, "fc", lambda m: Parameter())
+    both = insert_after(both, "layer?.0", lambda m: Parameter())
     with torch.no_grad():
         first.fc.inserted_after[0].weight.fill_(3)
-    both.load_state_dict(first.state_dict())
+    with pytest.warns(UserWarning, match="load_state_dict: ResNet was given weights") as warned:
+        both.load_state_dict(first.state_dict())
+    assert len(warned) == 1
+    kept = ", ".join(
+        f"{place} (Parameter)"
+        for place in (
+            "layer1.0.inserted_after.0",
+            "layer2.0.inserted_after.0",
+            "fc.inserted_after.1",
+        )
+    )
+    assert f"none of {kept}: these kept" in str(warned[0].message)
     assert [layer.weight.item() for layer in both.fc.inserted_after] == [3, 1]
+    both.load_state_dict(resnet().state_dict())
+    both.load_state_dict(both.state_dict())
+    inner = nn.Sequential(both)
+    with pytest.warns(UserWarning, match=r"none of 0.layer1.0.inserted_after.0 \(Parameter\)"):
+        inner.load_state_dict({f"0.{key}": value for key, value in first.state_dict().items()})
+    undo(both, inplace=True).load_state_dict(resnet().state_dict())
+    assert not any(module._load_state_dict_post_hooks for module in both.modules())
+
+
+def test_a_warning_names_replaced_layers_too():
+    def group_norm(module):
+        return nn.GroupNorm(2, module.num_features)
+
+    one = replace(resnet(), "layer1.0.bn1", group_norm)
+    two = replace(one, "layer1.0.bn2", group_norm)
+    with pytest.warns(UserWarning, match=r"none of layer1\.0\.bn2 \(GroupNorm\): these kept"):
+        two.load_state_dict(one.state_dict())
+    same = replace(resnet(), nn.Linear, lambda m: nn.Linear(16, 5))  # takes the original's
+    insert_after(same, "fc", lambda m: Parameter()).load_state_dict(resnet().state_dict())
 
 
 def test_entries_of_a_replaced_module_go_to_that_module():
@@ -523,7 +602,6 @@ def test_sharded_entries_of_a_replaced_module_find_it(one_process_group):
     original = resnet()
     nn.init.normal_(original.layer1[0].bn1.weight)
     net = replace(ResNet(), nn.BatchNorm2d, lambda m: nn.GroupNorm(2, m.num_features))
-    net = insert_after(net, Block, cbam)
     for part in (net.layer1, net.layer2, net):
         fully_shard(part, mesh=one_process_group)
     whole = StateDictOptions(full_state_dict=True)
@@ -534,15 +612,31 @@ def test_sharded_entries_of_a_replaced_module_find_it(one_process_group):
     )
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+def test_a_sharded_network_with_inserted_layers_takes_its_own_state_dict_whole(one_process_group):
+    trained = insert_after(resnet(), Block, cbam)
+    net = insert_after(ResNet(), Block, cbam)
+    for part in (net.layer1, net.layer2, net):
+        fully_shard(part, mesh=one_process_group)
+    whole = StateDictOptions(full_state_dict=True)
+    set_model_state_dict(net, trained.state_dict(), options=whole)
+    found = get_model_state_dict(net, options=whole)
+    assert found.keys() == trained.state_dict().keys()
+    assert all(torch.equal(found[key], value) for key, value in trained.state_dict().items())
+    with pytest.raises(RuntimeError, match=r"layer1\.0\.host\.conv1\.weight"):  # no silent loss
+        set_model_state_dict(net, resnet().state_dict(), options=whole)
+
+
 def test_a_layer_at_a_checkpointed_module_is_kept_by_what_is_wrapped():
     original, x = nn.Sequential(checkpoint_wrapper(nn.Conv2d(3, 8, 1))), image()
     net = insert_after(original, "0", lambda m: IdentityStart(CBAM(8)))
     assert torch.equal(net(x), original(x))
     added = {key for change in changes(net) for key in change.keys}
-    assert added == net.state_dict().keys() - original.state_dict().keys()
+    assert net.state_dict().keys() - added == {"0.host.weight", "0.host.bias"}
     net.load_state_dict(net.state_dict())
     net.load_state_dict(original.state_dict())
     assert repr(undo(net)) == repr(original)
+    assert undo(net).state_dict().keys() == original.state_dict().keys()
 
 
 def test_a_layer_that_was_taken_out_forgets():
@@ -771,7 +865,7 @@ def test_outputs_at_step_0_are_the_networks(make):
     assert [key for key in added if torch.equal(net.state_dict()[key], before[key])] == []
 
 
-# Recorded by FX: a module of torch is one node, and runs its layers.
+# Recorded by FX: each layer is a node.
 
 
 def test_a_graph_of_fx_runs_the_layers():
@@ -781,7 +875,9 @@ def test_a_graph_of_fx_runs_the_layers():
     assert torch.equal(graph(x), net(x))
     assert not torch.equal(graph.train()(x), graph(x))
     assert torch.equal(graph.eval()(x), graph(x))
-    assert len(changes(graph)) == 10  # those of the convolutions; the others are nodes themselves
+    called = [node.target for node in graph.graph.nodes if node.op == "call_module"]
+    assert called[:3] == ["stem.0.host", "stem.0.inserted_after.0", "stem.1"]
+    assert changes(graph) == []
 
 
 def test_changes_of_a_compiled_network_are_listed_once():
@@ -790,11 +886,13 @@ def test_changes_of_a_compiled_network_are_listed_once():
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")
-def test_fusion_of_convolution_and_normalisation_keeps_what_is_at_blocks():
+@pytest.mark.parametrize("where", [Block, nn.Conv2d, nn.BatchNorm2d])
+def test_fusion_of_convolution_and_normalisation_keeps_the_layers(where):
     from torch.fx.experimental.optimization import fuse
 
-    net = insert_after(resnet(), Block, lambda m: CBAM(out_channels(m)))
-    net = insert_after(net, nn.Conv2d, lambda m: DropBlock2d(0.3, 3))
+    net, x = insert_after(resnet(), where, lambda m: SpatialAttention()), image()
     fused = fuse(net)
-    assert not any(isinstance(m, nn.BatchNorm2d) for m in fused.modules())
-    torch.testing.assert_close(fused(image()), net(image()))
+    apart = sum(isinstance(m, nn.BatchNorm2d) for m in fused.modules())
+    assert apart == (10 if where is nn.Conv2d else 0)  # a layer between them keeps them apart
+    torch.testing.assert_close(fused(x), net(x))
+    assert not torch.allclose(net(x), resnet()(x))

@@ -414,11 +414,7 @@ def test_a_module_that_is_not_called_is_named():
     assert said == {
         "read.inserted_after.0": ("other", 0, "never fired: never called, as read never is"),
         "read.inserted_after.1.0": ("dropout", 0, "never fired: never called, as read never is"),
-        "forwarded.inserted_after.0": (
-            "other",
-            0,
-            "never fired: never called, as forwarded never is",
-        ),
+        "forwarded.inserted_after.0": ("other", 1, ""),
         "called.1.inserted_after.0": ("other", 1, ""),
     }
 
@@ -426,7 +422,7 @@ def test_a_module_that_is_not_called_is_named():
     with report(net) as used:
         pass
     assert [(use.name, use.kind) for use in used.layers] == [
-        ("0", "dropout"),
+        ("0.host", "dropout"),
         ("0.inserted_after.0", "dropout"),
     ]
 

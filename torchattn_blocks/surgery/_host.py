@@ -3,61 +3,83 @@
 import torch
 from torch import nn
 
-from ._inserted import Side
-from ._where import Target, place
+from ._insertion import CHILD, HOST, Insertion, Side, attributes
+from ._where import Target
 
 
-def host(
-    owner: str, model: nn.Module, targets: dict[int, Target], target: Target, side: Side
-) -> nn.Module:
+def host(owner: str, targets: dict[int, Target], target: Target, side: Side) -> Target:
     """The module whose call a layer at `target` joins: itself, or the last or first one in it.
 
     Args:
         owner: Who asks, for errors.
-        model: The network.
-        targets: All its modules.
+        targets: All modules of the network.
         target: The one that was picked.
         side: Where the layer runs.
     """
-    names, module = target
+    module, names = target.module, target.names
     while child := _end(module, side):
-        names, module = [f"{name}.{child}".lstrip(".") for name in names], getattr(module, child)
-    elsewhere = sorted(set(targets[id(module)].names) - set(names))
-    kind, name = type(module).__name__, _shown(names)
+        names = [f"{name}.{child}".lstrip(".") for name in names]
+        inner = module._modules[child]
+        module = inner.host if isinstance(inner, Insertion) else inner  # type: ignore[assignment]
+    found = targets[id(module)]
+    elsewhere = sorted(set(found.names) - set(names))
+    kind, name = type(module).__name__, names[0] or "the model itself"
     if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict):
         rest = "pick modules in it" if module._modules else "it is empty"
         problem = f"a layer cannot join the call of {name}, which is a {kind}: {rest}"
-    elif isinstance(module, torch.jit.ScriptModule):
-        problem = f"{name} is a script module, which takes no further child"
     elif elsewhere:
         end = "last" if side == "after" else "first"
         problem = f"{name}, the {end} in it, is also used as {elsewhere[0]}"
+    elif taken := attributes(module) & {HOST, *CHILD.values()}:
+        problem = f"{name} has an attribute {min(taken)}, a name that the layer needs here"
     else:
-        check_called(owner, model, names)
-        return module
-    raise ValueError(f"{owner}: where picks {_shown(target.names)}, but {problem}")
+        check_called(owner, target, found)
+        return found
+    raise ValueError(f"{owner}: where picks {_shown(target)}, but {problem}")
 
 
-def check_called(owner: str, model: nn.Module, names: list[str]) -> None:
-    """Raise if a parent of the module of these names reads its parameters and never calls it."""
-    for name in filter(None, names):  # the network itself has no parent
-        parent, _ = place(model, name)
+def check_called(owner: str, target: Target, found: Target) -> None:
+    """Raise if the parent of a module, found for a target, never calls what stands in its place."""
+    for parent in found.parents:
         if isinstance(parent, nn.MultiheadAttention):
-            raise ValueError(
-                f"{owner}: where picks {name}, but {type(parent).__name__} reads its parameters "
-                "and never calls it: exclude it by a function as where"
-            )
+            does = "reads its parameters"
+        elif isinstance(parent, torch.jit.ScriptModule):
+            does = "is compiled"
+        else:
+            continue
+        raise ValueError(
+            f"{owner}: where picks {_shown(target)}, but {type(parent).__name__} {does} and never "
+            "calls it: exclude it by a function as where"
+        )
 
 
-def _shown(names: list[str]) -> str:
-    return names[0] or "the model itself"
+def check_not_wrapped(owner: str, target: Target, found: Target, model: nn.Module) -> None:
+    """Raise if a module, found for a target, is a layer of PEFT or lies in one.
+
+    When PEFT merges the weights of its layer, it takes the wrapped module out of it, alone.
+    """
+    for path in found.paths:
+        module = model
+        for part in [None, *path.split(".")] if path else [None]:
+            module = module if part is None else module._modules[part]  # type: ignore[assignment]
+            if any(kind.__name__ == "BaseTunerLayer" for kind in type(module).__mro__):
+                raise ValueError(
+                    f"{owner}: where picks {_shown(target)}, but {type(module).__name__} of PEFT "
+                    f"would lose the layer when it merges its weights: call {owner} first, then "
+                    'PEFT, with target modules such as "conv1.host"'
+                )
+
+
+def _shown(target: Target) -> str:
+    return target.names[0] or "the model itself"
 
 
 def _end(module: nn.Module, side: Side) -> str:
     """The child that holds a layer for a container, by name; empty if the module itself does."""
     if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
-        children = list(module._modules)  # it would run a further child as well
+        # Code may run over the children of a Sequential and never call itself.
+        children = list(module._modules)
         return "" if not children else children[-1] if side == "after" else children[0]
     # The wrapper of activation checkpointing leaves its name out of keys.
     wrapped = "_checkpoint_wrapped_module"
-    return wrapped if hasattr(module, wrapped) else ""
+    return wrapped if wrapped in module._modules else ""

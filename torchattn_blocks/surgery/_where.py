@@ -1,35 +1,60 @@
 """Which modules of a network are meant."""
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from torch import nn
 
 from .._check import takes
-from ._inserted import Inserted
+from ._insertion import HOST, Insertion
 
 Where = type | tuple[type, ...] | str | Callable[[str, nn.Module], bool]
 
 
 class Target(NamedTuple):
-    """A module, and its names: several if it is used in several places."""
+    """A module of the original network.
 
-    names: list[str]
+    Attributes:
+        module: The module.
+        names: Its names without any layer inserted: several if it is used in several places.
+        paths: Its names as it is.
+        parents: The modules that it is a child of. One may be an `Insertion`.
+    """
+
     module: nn.Module
+    names: list[str]
+    paths: list[str]
+    parents: list[nn.Module]
 
 
 def all_targets(model: nn.Module) -> dict[int, Target]:
     """All modules of a network but the inserted layers, each once, by `id`, the network first."""
     targets: dict[int, Target] = {}
-    inserted: list[str] = []
-    for name, module in model.named_modules(remove_duplicate=False):
-        if isinstance(module, Inserted):
-            inserted.append(f"{name}.")
-        elif not name.startswith(tuple(inserted)):
-            targets.setdefault(id(module), Target([], module)).names.append(name)
+    for module, name, path, parent in _walk(model, "", "", None):
+        target = targets.setdefault(id(module), Target(module, [], [], []))
+        target.names.append(name)
+        target.paths.append(path)
+        if parent is not None:
+            target.parents.append(parent)
     return targets
+
+
+def _walk(
+    module: nn.Module, name: str, path: str, parent: nn.Module | None
+) -> Iterator[tuple[nn.Module, str, str, nn.Module | None]]:
+    """Each place of a module in the original network: module, name, path and parent."""
+    if isinstance(module, Insertion):
+        parent, module, path = module, module.host, _joined(path, HOST)
+    yield module, name, path, parent
+    for key, child in module._modules.items():
+        if child is not None:
+            yield from _walk(child, _joined(name, key), _joined(path, key), module)
+
+
+def _joined(name: str, child: str) -> str:
+    return f"{name}.{child}" if name else child
 
 
 def find(owner: str, targets: Iterable[Target], where: Where) -> list[Target]:
@@ -37,7 +62,9 @@ def find(owner: str, targets: Iterable[Target], where: Where) -> list[Target]:
     model, *_ = targets = list(targets)
     picked = _picker(owner, where)
     found = [
-        target for target in targets if any(picked(name, target.module) for name in target.names)
+        target
+        for target in targets
+        if any(picked(name, target.module) for name in dict.fromkeys(target.names + target.paths))
     ]
     if not found:
         raise ValueError(
@@ -45,12 +72,6 @@ def find(owner: str, targets: Iterable[Target], where: Where) -> list[Target]:
             f"{_nothing(where, targets)}"
         )
     return found
-
-
-def place(model: nn.Module, name: str) -> tuple[nn.Module, str]:
-    """The parent of a module, and the module's name there."""
-    parent, _, attribute = name.rpartition(".")
-    return model.get_submodule(parent), attribute
 
 
 def _picker(owner: str, where: Where) -> Callable[[str, nn.Module], bool]:

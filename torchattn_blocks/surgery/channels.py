@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from .._check import check_kind
-from ._inserted import Inserted
+from ._insertion import Inserted
 
 
 def in_channels(module: nn.Module) -> int:

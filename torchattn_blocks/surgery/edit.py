@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from .._check import check_kind, made_by
-from ._host import check_called, host
-from ._inserted import Inserted, Side, join, leave
-from ._mark import mark, replaced, unmark
-from ._where import Target, Where, all_targets, find, place
+from ._host import check_called, check_not_wrapped, host
+from ._insertion import CHILD, Insertion, Side
+from ._loading import forget_to_warn, keep_weights, warn_of_a_part
+from ._mark import mark, no_hook, replaced, unmark
+from ._places import swap
+from ._where import Target, Where, all_targets, find
 
 Factory = Callable[[Any], nn.Module]
 
@@ -120,24 +122,24 @@ def replace(
     """
     model = _opened("replace", model, inplace)
     targets = find("replace", all_targets(model).values(), where)
-    for names, module in targets:
-        check_called("replace", model, names)
-        if "" in names:
+    for target in targets:
+        check_called("replace", target, target)
+        if "" in target.names:
             raise ValueError("replace: where must pick modules in the model, got the model itself")
-        if any(isinstance(part, Inserted) for part in module.modules()):
+        parts = (*target.parents, *target.module.modules())
+        if any(isinstance(part, Insertion) for part in parts):
             raise ValueError(
-                f"replace: where picks {names[0]}, in which layers are inserted: call undo first, "
-                "or replace first and insert then"
+                f"replace: where picks {target.names[0]}, in which layers are inserted: call undo "
+                "first, or replace first and insert then"
             )
     layers = _made("replace", model, targets, factory)
-    # All places before the first change: one module may lie in another.
-    places = [[place(model, name) for name in names] for names, _ in targets]
-    for (_, module), layer, of_module in zip(targets, layers, places, strict=True):
-        # In evaluation these compute without their children, unless one of them has a hook.
-        skipped = any(isinstance(parent, nn.TransformerEncoderLayer) for parent, _ in of_module)
-        mark(layer, module, hooked=skipped)
-        for parent, attribute in of_module:
-            setattr(parent, attribute, layer)
+    for target, layer in zip(targets, layers, strict=True):
+        hooks = [keep_weights(layer)]
+        if _skipped(target):
+            hooks.append(layer.register_forward_hook(no_hook))
+        mark(layer, target.module, *hooks)
+    swap(model, {id(target.module): layer for target, layer in zip(targets, layers, strict=True)})
+    warn_of_a_part(model)
     return model
 
 
@@ -169,19 +171,32 @@ def undo(model: nn.Module, *, inplace: bool = False) -> nn.Module:
         )
     """
     model = _opened("undo", model, inplace)
-    for module in list(model.modules()):
-        leave(module)
+    if inplace and isinstance(model, Insertion):
+        raise ValueError(
+            "undo: model has a layer at itself, which inplace=True cannot take out: leave it out, "
+            "and use what is returned"
+        )
+    forget_to_warn(model)
+    insertions = [part for part in model.modules() if isinstance(part, Insertion)]
+    hosts = {id(insertion): insertion.release() for insertion in insertions}
+    swap(model, hosts)
+    model = hosts.get(id(model), model)
     replacements = [
-        (place(model, name), layer, original)
-        for name, layer in model.named_modules(remove_duplicate=False)
-        if (original := replaced(layer)) is not None
+        (layer, original) for layer in model.modules() if (original := replaced(layer)) is not None
     ]
-    for (parent, attribute), layer, original in replacements:
+    for layer, original in replacements:
         if original.training != layer.training and original not in layer.modules():
             original.train(layer.training)  # it was not there when the network changed its mode
-        setattr(parent, attribute, original)
+    swap(model, {id(layer): original for layer, original in replacements})
+    for layer in [*(layer for layer, _ in replacements), *_layers(insertions)]:
         unmark(layer)
     return undo(model, inplace=True) if replacements else model  # there may be changes in these
+
+
+def _layers(insertions: list[Insertion]) -> Iterator[nn.Module]:
+    for insertion in insertions:
+        for side in CHILD:
+            yield from insertion.layers(side)
 
 
 def _insert(
@@ -195,14 +210,41 @@ def _insert(
     model = _opened(owner, model, inplace)
     known = all_targets(model)
     targets = find(owner, known.values(), where)
-    hosts = [host(owner, model, known, target, side) for target in targets]
+    hosts = [host(owner, known, target, side) for target in targets]
+    for target, found in zip(targets, hosts, strict=True):
+        check_not_wrapped(owner, target, found, model)
+        if inplace and found.module is model:
+            raise ValueError(
+                f"{owner}: where picks the model itself, whose place inplace=True cannot change: "
+                "leave it out, and use what is returned"
+            )
     pairs = list(zip(hosts, _made(owner, model, targets, factory), strict=True))
     if side == "after":
         pairs.reverse()  # a container is named before its last module, and its layer runs after
-    for module, layer in pairs:
-        mark(layer)
-        join(module, side, layer)
+    insertions: dict[int, nn.Module] = {}
+    for found, layer in pairs:
+        mark(layer, None, keep_weights(layer))
+        _insertion(found, insertions).add_layer(side, layer)
+    swap(model, insertions)
+    model = insertions.get(id(model), model)
+    warn_of_a_part(model)
     return model
+
+
+def _insertion(target: Target, new: dict[int, nn.Module]) -> Insertion:
+    """The one of which a module is the host: the one that it has, or a new one, by its `id`."""
+    for found in (*target.parents, new.get(id(target.module))):
+        if isinstance(found, Insertion):
+            return found
+    new[id(target.module)] = insertion = Insertion(target.module)
+    if _skipped(target):
+        insertion.register_forward_hook(no_hook)
+    return insertion
+
+
+def _skipped(target: Target) -> bool:
+    """Whether a parent computes without calling its children, unless one of them has a hook."""
+    return any(isinstance(parent, nn.TransformerEncoderLayer) for parent in target.parents)
 
 
 def _opened(owner: str, model: nn.Module, inplace: bool) -> nn.Module:
@@ -236,7 +278,7 @@ def _made(owner: str, model: nn.Module, targets: list[Target], factory: Factory)
     """A new layer for each target."""
     used = {id(module) for module in model.modules()}
     layers = []
-    for names, module in targets:
+    for module, names, *_ in targets:
         layer = made_by(owner, "factory", factory, module)
         if isinstance(layer, torch.jit.ScriptModule) or any(map(_is_compiled, layer.modules())):
             raise ValueError(

@@ -6,7 +6,7 @@ from typing import Literal
 from torch import nn
 
 from .._check import check_kind
-from ._inserted import CHILD, inserted
+from ._insertion import CHILD, Insertion, original_name
 from ._mark import replaced
 
 How = Literal["after", "before", "instead of"]
@@ -59,13 +59,16 @@ def changes(model: nn.Module) -> list[Change]:
     """
     check_kind("changes", nn.Module, model=model)
     found = []
+    inserted: dict[int, tuple[How, str]] = {}
     for name, module in model.named_modules():
-        for side, child in CHILD.items():
-            for index, layer in enumerate(inserted(module, side) or ()):
-                place = f"{name}.{child}.{index}".lstrip(".")
-                found.append(_change(layer, side, name, place))
+        if isinstance(module, Insertion):
+            target = original_name(model, name)
+            for side in CHILD:
+                inserted |= {id(layer): (side, target) for layer in module.layers(side)}
+        if id(module) in inserted:
+            found.append(_change(module, *inserted[id(module)], name))
         if replaced(module) is not None:
-            found.append(_change(module, "instead of", name, name))
+            found.append(_change(module, "instead of", original_name(model, name), name))
     return found
 
 

@@ -161,8 +161,9 @@ def _watches(model: nn.Module) -> list[Watch]:
         if not any(name in kinds for name in within):
             kinds[change.name] = "other"
         if change.how != "instead of":
-            kinds.setdefault(change.target, "host")
-            hosts.update(dict.fromkeys(within, change.target))
+            insertion = ".".join(change.name.split(".")[:-2])
+            kinds[insertion] = "host"
+            hosts.update(dict.fromkeys(within, insertion))
     watches = {
         name: Watch(name, module, kinds[name]) for name, module in modules.items() if name in kinds
     }
