@@ -1,12 +1,42 @@
 """Argument validation. Every message names the layer, the argument, its bounds and its value."""
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+Init = TypeVar("Init", bound=Callable[..., None])
+
+
+def options_by_name(init: Init) -> Init:
+    """Let a constructor that gets wrong arguments name the class that was called and the options.
+
+    Python itself would name the class that the constructor is inherited from.
+    """
+    signature = inspect.signature(init)
+    parameters = list(signature.parameters.values())[1:]  # without self
+    options = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    positional = len(parameters) - len(options)
+
+    @functools.wraps(init)
+    def checked(self: object, *args: Any, **kwargs: Any) -> None:
+        owner = type(self).__name__
+        if len(args) > positional:
+            named = zip(options, args[positional:], strict=False)
+            write = ", ".join(f"{name}={value!r}" for name, value in named)
+            raise TypeError(f"{owner}: options must be given by name: write {write}")
+        try:
+            signature.bind(self, *args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{owner}: {error}") from None
+        init(self, *args, **kwargs)
+
+    checked.__signature__ = signature  # type: ignore[attr-defined]
+    return checked  # type: ignore[return-value]
 
 
 def check_map(

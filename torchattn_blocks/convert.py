@@ -96,7 +96,9 @@ def from_cbam_authors(state: Mapping[str, Tensor], *, prefix: str = "") -> CBAM:
 
     Returns:
         A layer with biases in its linear layers and `torch.nn.BatchNorm2d` as `norm`. Its momentum
-        is the authors' 0.01.
+        is the authors' 0.01. It uses maxima and means, as theirs does by default. Weights that were
+        trained with other ``pool_types``, such as means alone, look the same, and the layer then
+        gives other outputs than theirs.
 
     Raises:
         TypeError: If `state` is not a mapping of tensors.
@@ -374,6 +376,8 @@ def from_monai_se(
     """`SqueezeExcite` with the weights of MONAI's ``ChannelSELayer`` or ``ResidualSELayer``.
 
     The layer in MONAI's ``SEBlock`` is a ``ChannelSELayer``: the prefix ends in ``"se_layer."``.
+    Many copies of the layer in other projects have the same two linear layers without biases; their
+    weights are read, too.
 
     Args:
         state: State dict of the layer, or of a model that has it.
@@ -388,7 +392,7 @@ def from_monai_se(
         prefix: What the layer's keys start with, such as ``"layer1.0.se_layer."``.
 
     Returns:
-        A layer with biases.
+        A layer with biases if theirs has some, as all of MONAI's do.
 
     Raises:
         TypeError: If `state` is not a mapping of tensors, `residual` not a bool, or `spatial_dims`
@@ -411,11 +415,13 @@ def from_monai_se(
     """
     source = _Source("from_monai_se", state, prefix)
     check_kind(source.owner, bool, residual=residual)
-    source.read(_excitation("fc.0.", "fc.2."))
+    bias = source.has("fc.0.bias", "fc.2.bias")
+    source.read(_excitation("fc.0.", "fc.2.", bias=bias))
     activation = activation or (nn.LeakyReLU if residual else nn.ReLU)
     gate = gate or (nn.ReLU if residual else nn.Sigmoid)
     gate = partial(_OnePlus, gate) if residual else gate
-    return source.fill(_squeeze_excite(source.sizes, activation, gate, spatial_dims=spatial_dims))
+    layer = _squeeze_excite(source.sizes, activation, gate, bias=bias, spatial_dims=spatial_dims)
+    return source.fill(layer)
 
 
 class _OnePlus(nn.Module):

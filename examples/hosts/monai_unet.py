@@ -14,7 +14,7 @@ from torchattn_blocks import DropBlock2d, DropBlock3d, DropSchedule, insert_afte
 
 # The networks, and the networks with DropBlock.
 def network() -> nn.Module:
-    # Load trained weights here, or later: the keys stay.
+    # Load trained weights here, or later.
     return BasicUNet(
         spatial_dims=2, in_channels=3, out_channels=1, features=(16, 16, 32, 64, 64, 16)
     )

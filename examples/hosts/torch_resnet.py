@@ -58,7 +58,7 @@ class ResNet(nn.Module):
 
 # The network, and the network with DropBlock.
 def network() -> nn.Module:
-    return ResNet(width=16)  # load your own weights here, or later: the keys stay
+    return ResNet(width=16)  # load your own weights here, or later
 
 
 def changed(network: nn.Module) -> nn.Module:

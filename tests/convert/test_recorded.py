@@ -235,6 +235,19 @@ def test_both_layers_of_timm_are_found_in_a_model(name):
         from_timm_se(model, prefix="b.")
 
 
+def test_squeeze_and_excitation_without_biases_is_read():
+    theirs = nn.Sequential(
+        nn.Linear(8, 2, bias=False), nn.ReLU(), nn.Linear(2, 8, bias=False), nn.Sigmoid()
+    )
+    x = torch.randn(2, 8, 5, 6)
+    ours = from_monai_se({f"fc.{key}": value for key, value in theirs.state_dict().items()})
+    torch.testing.assert_close(ours(x), x * theirs(x.mean((2, 3)))[..., None, None])
+    state = state_of("MONAI ChannelSELayer, 2d")
+    del state["fc.2.bias"]
+    with pytest.raises(ValueError, match=r"the key 'fc\.2\.bias' is missing"):
+        from_monai_se(state)
+
+
 def test_residual_must_be_a_bool():
     with pytest.raises(TypeError, match="residual must be a bool"):
         from_monai_se(state_of("MONAI ChannelSELayer, 2d"), residual=1)

@@ -265,12 +265,52 @@ def test_bad_kinds(layer_class):
         layer_class(8.0)
     with pytest.raises(TypeError, match="spatial_dims must be an int, got '2'"):
         layer_class(8, spatial_dims="2")
-    with pytest.raises(ValueError, match=rf"{name}: x must have 8 channels, got shape \(2, 3,"):
-        layer_class(8)(image())
+    if layer_class is not EfficientChannelAttention:  # whose convolution takes any number of them
+        with pytest.raises(ValueError, match=rf"{name}: x must have 8 channels, got shape \(2, 3,"):
+            layer_class(8)(image())
     with pytest.raises(ValueError, match=rf"{name}: x must have 5 dimensions \(N, C, D, H, W\)"):
         layer_class(3, spatial_dims=3)(image())
-    with pytest.raises(TypeError):
-        layer_class(8, 4)  # options are keywords
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: CBAM(64, 16), "CBAM: options must be given by name: write reduction=16"),
+        (
+            lambda: SqueezeExcite(64, 16, 3),
+            "SqueezeExcite: .*: write reduction=16, hidden_channels=3",
+        ),
+        (lambda: SpatialAttention(7), "SpatialAttention: .*: write kernel_size=7"),
+        (lambda: SqueezeExcite(), "SqueezeExcite: missing a required argument: 'channels'"),
+        (lambda: ChannelAttention(8, ratio=4), "ChannelAttention: got an unexpected keyword .*'ra"),
+    ],
+)
+def test_wrong_arguments_name_the_class_that_was_called(make, message):
+    with pytest.raises(TypeError, match=f"^{message}"):
+        make()
+
+
+@pytest.mark.parametrize("make", [lambda: CBAM(8), lambda: ConcurrentSqueezeExcite(8)])
+def test_each_child_is_called_once(make):
+    layer, called = make(), []
+    for module in layer.modules():
+        module.register_forward_hook(lambda module, x, y: called.append(module))
+    layer(torch.randn(2, 8, 5, 4))
+    assert len(called) == len(set(called)) == len(list(layer.modules()))
+
+
+@pytest.mark.parametrize("hook", ["register_forward_hook", "register_full_backward_hook", None])
+def test_who_hooks_the_convolution_sees_the_layout_of_the_input(hook):
+    """Opacus 1.6.0 computes wrong gradients of each sample from another layout."""
+    layer, seen = SpatialAttention(), []
+    x = torch.randn(2, 4, 9, 8, requires_grad=True)
+    if hook is not None:
+        getattr(layer.conv, hook)(lambda *_: None)
+    forward = layer.conv.forward
+    layer.conv.forward = lambda x: seen.append(x.is_contiguous()) or forward(x)
+    y = layer(x)
+    assert seen == [hook is not None]  # channels last is faster, but for nobody else to see
+    torch.testing.assert_close(y, SpatialAttention.forward(layer, x))
 
 
 @pytest.mark.parametrize("layer_class", [ChannelAttention, SpatialAttention])

@@ -1,8 +1,10 @@
 """DropSchedule: the rates, what it saves and how it resumes, and its place in a training step."""
 
+import copy
 import io
 import json
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -27,6 +29,10 @@ def rates_of(schedule, steps):
         schedule.step()
         rates.append(schedule.get_last_p())
     return rates
+
+
+def through_pickle(net):
+    return pickle.loads(pickle.dumps(net))
 
 
 def stored(state):
@@ -69,6 +75,22 @@ def test_without_stop_each_layer_ends_at_its_own_rate():
     expected = [[0.2, 0.2, 0.2], [0.15, 0.25, 0.1], [0.1, 0.3, 0.0], [0.1, 0.3, 0.0]]
     np.testing.assert_allclose(rates, expected)
     assert rates[2] == [0.1, 0.3, 0.0]
+
+
+@pytest.mark.parametrize("copied", [lambda net: net, copy.deepcopy, through_pickle])
+def test_a_second_schedule_ends_where_the_first_was_to_end(copied):
+    net = model(0.1, 0.3)
+    for steps in (0, 3, 20):  # made and left, interrupted, finished
+        net = copied(net)
+        rates_of(DropSchedule(net, 0.0, None, 10), steps)
+    assert rates_of(DropSchedule(net, 0.0, None, 2), 2)[-1] == [0.1, 0.3]
+    rates_of(DropSchedule(net, 0.2, 0.5, 2), 2)  # a given end is not the layers' own rate
+    assert rates_of(DropSchedule(net, 0.0, None, 1), 1)[-1] == [0.1, 0.3]
+    net[1].p = 0.25
+    schedule = DropSchedule(net, 0.0, None, 2)
+    assert (schedule.get_last_p(), net[1].own_p) == ([0.0, 0.0], 0.25)
+    assert rates_of(schedule, 2)[-1] == [0.25, 0.3]
+    assert not any("own" in key for key in net.state_dict())
 
 
 def test_only_the_picked_layers_change():

@@ -1,6 +1,7 @@
 """monte_carlo: which modules are random inside, and what is left behind. mean_and_std: its sums."""
 
 import gc
+import inspect
 import weakref
 
 import pytest
@@ -9,7 +10,7 @@ import torch._dynamo.testing
 import torch.distributed as dist
 from torch import nn
 
-from torchattn_blocks import DropBlock2d, mean_and_std, monte_carlo, rsan
+from torchattn_blocks import DropBlock2d, mean_and_std, monte_carlo, report, rsan
 
 
 def model():
@@ -359,6 +360,17 @@ def test_the_variance_of_dropout_is_the_known_one(p):
     assert ((mean - x).abs() <= 5 * (variance / passes).sqrt()).all()
     relative = 5 * abs(1 - 2 * p) / (p * (1 - p) * passes) ** 0.5 + 26 / passes
     assert ((std**2 - variance).abs() <= relative * variance).all()
+
+
+def test_a_call_in_place_of_a_with_statement_is_an_error():
+    net = model()
+    for function in (monte_carlo, report):
+        message = rf"{function.__name__}: it must be used in a with statement, got a call: with "
+        with pytest.raises(TypeError, match=message):
+            function(net)(torch.ones(1))
+        with pytest.raises(TypeError, match=message):
+            function(net)(lambda x: x)
+    assert inspect.signature(monte_carlo).parameters.keys() == {"model", "where"}
 
 
 @pytest.mark.parametrize("inference", [False, True])

@@ -4,12 +4,14 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
 from torchattn_blocks.retina import (
     DRIVE_PROTOCOL,
+    best_threshold,
     cl_dice,
     image_scores,
     list_drive,
@@ -192,6 +194,34 @@ def test_bad_values(error, probability, kind, message):
     label = np.array([[1, 0]], dtype=kind)
     with pytest.raises(error, match=message):
         pooled_scores([probability], [label])
+
+
+@pytest.mark.parametrize("score", [pooled_scores, image_scores, best_threshold])
+def test_tensors_are_refused(score):
+    maps, labels, masks = made_up(2)
+    name = score.__name__
+
+    def tensors(arrays):
+        return [torch.from_numpy(array) for array in arrays]
+
+    with pytest.raises(TypeError, match=f"{name}: probabilities must be NumPy arrays, got Tensor"):
+        score(tensors(maps), tensors(labels))
+    with pytest.raises(TypeError, match=f"{name}: labels must be NumPy arrays, got Tensor"):
+        score(maps, tensors(labels))
+    with pytest.raises(TypeError, match=f"{name}: masks must be NumPy arrays, got Tensor"):
+        score(maps, labels, masks=tensors(masks))
+
+
+def test_bad_masks_for_cl_dice():
+    mask = np.ones((4, 5), bool)
+    for bad, got in ((torch.from_numpy(mask), "Tensor"), (mask.astype(np.uint8), "uint8")):
+        with pytest.raises(TypeError, match=f"cl_dice: vessels must be a NumPy array.*got {got}"):
+            cl_dice(bad, mask)
+        with pytest.raises(TypeError, match=f"cl_dice: label must be a NumPy array.*got {got}"):
+            cl_dice(mask, bad)
+    for other in (mask[:3], mask[None]):
+        with pytest.raises(ValueError, match=r"must have one shape \(H, W\), got \(4, 5\) and"):
+            cl_dice(mask, other)
 
 
 def test_bad_masks():

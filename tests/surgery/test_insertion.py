@@ -24,6 +24,7 @@ from torchattn_blocks import (
     insert_before,
     out_channels,
     replace,
+    report,
     undo,
 )
 from torchattn_blocks.surgery._insertion import Insertion
@@ -173,6 +174,33 @@ def test_a_wrapper_made_later_is_not_taken_for_the_insertion():
     net = scaled("fc")
     net.fc.host = Lora(net.fc.host)
     assert not hasattr(net.fc, "base_layer")
+
+
+class Wrapper(nn.Module):
+    def __init__(self, layers):
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def test_layers_that_a_tool_has_wrapped_are_listed_as_one():
+    net, x = scaled("fc", net=scaled("fc")), image()
+    expected = net(x)
+    net.fc.inserted_after = Wrapper(net.fc.inserted_after)
+    assert torch.equal(net(x), expected)
+    [change] = changes(net)
+    assert (str(change), change.name) == ("Wrapper after fc", "fc.inserted_after")
+    with report(net) as used:
+        net(x)
+    assert {use.name: use.calls for use in used.layers if use.kind == "other"} == {
+        "fc.inserted_after": 1
+    }
+    with pytest.raises(ValueError, match="fc, but the layers at it are wrapped by Wrapper: call"):
+        scaled("fc", net=net)
+    assert len(changes(scaled("fc", insert_before, net))) == 2
+    assert repr(undo(net)) == repr(resnet())
 
 
 # Code of the network that reads, sets or calls what is in the place of a module.
@@ -445,3 +473,10 @@ def test_a_layer_of_batch_norm_that_is_swapped_itself():
     net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
     assert [(change.how, change.target) for change in changes(net)] == listed
     assert repr(undo(net)) == repr(nn.SyncBatchNorm.convert_sync_batchnorm(resnet()))
+
+
+def test_fx_needs_a_module_around_a_network_with_a_layer_at_itself():
+    net, x = scaled("", net=Holder()), torch.ones(1)
+    with pytest.raises(torch.fx.proxy.TraceError, match="Proxy object cannot be iterated"):
+        torch.fx.symbolic_trace(net)
+    assert torch.equal(torch.fx.symbolic_trace(nn.Sequential(net))(x), net(x))

@@ -18,6 +18,7 @@ from .._check import (
     check_features,
     check_rate,
     check_rate_tensor,
+    options_by_name,
     plain_int,
 )
 from ._block_mask import INTENSITY
@@ -205,6 +206,7 @@ class DropBlock(_DropoutNd):  # by that base, tools that look for dropout find i
     _axes: ClassVar[int]
     _function: ClassVar[Callable[..., Tensor]]
 
+    @options_by_name
     def __init__(
         self,
         p: float = 0.1,
@@ -231,6 +233,20 @@ class DropBlock(_DropoutNd):  # by that base, tools that look for dropout find i
 
     @p.setter
     def p(self, p: float | Tensor) -> None:
+        self.schedule_p(p)
+        self._own_p = self._p
+
+    @property
+    def own_p(self) -> float:
+        """The `p` that the layer was made with or that was set last, whatever schedules made of it.
+
+        `DropSchedule` ends there by default. It goes along in copies and pickles, not in state
+        dicts.
+        """
+        return self._own_p
+
+    def schedule_p(self, p: float | Tensor) -> None:
+        """Set `p` for now, as a schedule does, and leave `own_p` as it is."""
         self._p = check_rate(p, type(self).__name__)
         # For compiled code, which takes a tensor for an input and a float for a constant. It is a
         # plain attribute: a buffer would be rounded by .half() and stand in the state dict. It is a
@@ -251,7 +267,7 @@ class DropBlock(_DropoutNd):  # by that base, tools that look for dropout find i
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self.p = self._p
+        self.schedule_p(self._p)
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop blocks of `x`, or return it unchanged in evaluation."""

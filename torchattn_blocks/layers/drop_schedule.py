@@ -41,10 +41,12 @@ class DropSchedule:
 
     Args:
         model: A module with DropBlock layers. It may be wrapped, as by `torch.compile` and
-            `torch.nn.parallel.DistributedDataParallel`.
+            `torch.nn.parallel.DistributedDataParallel`. Insert layers first: a schedule does not
+            know the copies of its model.
         start: The drop rate until the first step.
-        stop: The drop rate at the end of the ramp. If None, each layer ends at the `p` that it has
-            when the schedule is made.
+        stop: The drop rate at the end of the ramp. If None, each layer ends at its own rate: the
+            `p` that it was made with, or that you set last. What another schedule has made of it
+            does not count, so that a second schedule ends where the first was to end.
         steps: Number of steps from `start` to `stop`.
         shape: How the rate moves. ``"linear"``; ``"cosine"``: half a cosine, slow at both ends; or
             a function from the fraction of the ramp that is over, 0 to 1, to the fraction of the
@@ -112,7 +114,7 @@ class DropSchedule:
             raise ValueError(f"DropSchedule: model must have a DropBlock layer{picked}, got {got}")
         self._start = check_rate(start, "DropSchedule", "start")
         self._stop = None if stop is None else check_rate(stop, "DropSchedule", "stop")
-        self._stops = [layer.p if self._stop is None else self._stop for layer in self._layers]
+        self._stops = [layer.own_p if self._stop is None else self._stop for layer in self._layers]
         self._steps = plain_int(steps)
         self._shape = shape
         self._step = 0
@@ -163,4 +165,5 @@ class DropSchedule:
     def _set_rates(self) -> None:
         way = self._shape(min(self._step / self._steps, 1.0))
         for layer, stop in zip(self._layers, self._stops, strict=True):
-            layer.p = (1 - way) * self._start + way * stop  # this form ends exactly at `stop`
+            # This form ends exactly at `stop`.
+            layer.schedule_p((1 - way) * self._start + way * stop)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from .._check import check_at_least, check_map, made_by, plain_int
+from .._check import check_at_least, check_map, made_by, options_by_name, plain_int
 from .attention import SpatialAttention
 from .drop_block import paper_drop_block
 
@@ -63,6 +63,7 @@ class PreActResidual(nn.Module):
         >>> block = PreActResidual(16, drop=lambda: nn.Dropout2d(0.1), activation=nn.SiLU)
     """
 
+    @options_by_name
     def __init__(
         self,
         in_channels: int,
@@ -78,7 +79,6 @@ class PreActResidual(nn.Module):
         check_at_least("PreActResidual", 1, in_channels=in_channels, out_channels=out_channels)
         in_channels, out_channels = plain_int(in_channels), plain_int(out_channels)
         drop = nn.Identity if drop is None else drop
-        self.in_channels = in_channels
         self.norm1 = norm(in_channels)
         self.activation1 = activation()
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
@@ -94,6 +94,11 @@ class PreActResidual(nn.Module):
         )
         if inplace:
             write_in_place(self.activation1, self.drop1, self.activation2, self.drop2)
+
+    @property
+    def in_channels(self) -> int | None:
+        """The channels that the first convolution takes now. None if it does not say."""
+        return getattr(self.conv1, "in_channels", None)
 
     def branch(self, x: Tensor) -> Tensor:
         """The residual branch F(x), without the shortcut."""
@@ -140,6 +145,7 @@ class RSAB(PreActResidual):
         torch.Size([1, 64, 20, 30])
     """
 
+    @options_by_name
     def __init__(
         self,
         channels: int,
@@ -152,7 +158,7 @@ class RSAB(PreActResidual):
     ) -> None:
         check_at_least("RSAB", 1, channels=channels)
         super().__init__(channels, drop=drop, norm=norm, activation=activation, inplace=inplace)
-        self.attention = made_by("RSAB", "attention", attention, self.in_channels)
+        self.attention = made_by("RSAB", "attention", attention, plain_int(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """attention(F(x)) + x."""

@@ -5,20 +5,20 @@ learning", ICML 2016.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from .._check import check_at_least, check_kind
+from ._with import for_with
 
 # What drops in training mode: dropout layers; modules that drop by themselves; and one that without
 # gradients skips its dropout layers unless it is in training mode.
 _DROP = (_DropoutNd, nn.MultiheadAttention, nn.RNNBase, nn.TransformerEncoderLayer)
 
 
-@contextmanager
+@for_with
 def monte_carlo(
     model: nn.Module, *, where: Callable[[str, nn.Module], bool] | None = None
 ) -> Iterator[None]:
@@ -44,7 +44,8 @@ def monte_carlo(
         A context manager. Blocks can be nested; the inner one decides.
 
     Raises:
-        TypeError: If `model` is not a module or `where` is not callable.
+        TypeError: If `model` is not a module or `where` is not callable, or if what is returned is
+            called: call the model in the block.
         ValueError: If `model` has no dropout layer and `where` picks no module: nothing would be
             random.
 

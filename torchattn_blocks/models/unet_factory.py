@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .._check import check_at_least, check_map, plain_int
+from .._check import check_at_least, check_map, options_by_name, plain_int
 from .parts import head, transposed
 
 
@@ -51,6 +51,7 @@ class UNet(nn.Module):
         torch.Size([1, 1, 33, 20])
     """
 
+    @options_by_name
     def __init__(
         self,
         in_channels: int = 3,

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from ._insertion import CHILD, HOST, Insertion, Side, attributes
+from ._insertion import CHILD, HOST, Inserted, Insertion, Side, attributes
 from ._where import Target
 
 
@@ -53,11 +53,20 @@ def check_called(owner: str, target: Target, found: Target) -> None:
         )
 
 
-def check_not_wrapped(owner: str, target: Target, found: Target, model: nn.Module) -> None:
-    """Raise if a module, found for a target, is a layer of PEFT or lies in one.
+def check_not_wrapped(
+    owner: str, target: Target, found: Target, model: nn.Module, side: Side
+) -> None:
+    """Raise if a tool has wrapped a module, found for a target, or the layers that are at it.
 
     When PEFT merges the weights of its layer, it takes the wrapped module out of it, alone.
     """
+    for parent in found.parents:
+        layers = parent._modules.get(CHILD[side]) if isinstance(parent, Insertion) else None
+        if not isinstance(layers, Inserted | None):
+            raise ValueError(
+                f"{owner}: where picks {_shown(target)}, but the layers at it are wrapped by "
+                f"{type(layers).__name__}: call {owner} first"
+            )
     for path in found.paths:
         module = model
         for part in [None, *path.split(".")] if path else [None]:

@@ -53,9 +53,14 @@ class Insertion(nn.Module):
         self._handed_on = attributes(host) - attributes(self)
 
     def layers(self, side: Side) -> tuple[nn.Module, ...]:
-        """The layers on one side, in the order in which they run."""
+        """The layers on one side, in the order in which they run.
+
+        A tool may have put one of its own in the place of all of them.
+        """
         layers = self._modules.get(CHILD[side])
-        return () if layers is None else tuple(layers.children())
+        if layers is None:
+            return ()
+        return tuple(layers.children()) if isinstance(layers, Inserted) else (layers,)
 
     def add_layer(self, side: Side, layer: nn.Module) -> None:
         """Add a layer, to run after those that are on this side."""

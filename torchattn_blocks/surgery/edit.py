@@ -51,18 +51,24 @@ def insert_after(
         before it by its first. A module that is used several times has one layer, which runs
         each time. Layers inserted at one module run in the order of insertion.
 
-        **State dicts.** All keys of the network stay. A layer has keys such as
-        ``"conv1.inserted_after.0.weight"``, which `changes` lists. A state dict without any
-        key of a layer, such as that of the original network, loads as before, also with
-        ``strict=True``, and the layer keeps its weights. A layer on the meta device has none to
-        keep: torch then reports its keys as missing.
+        **Names.** What stands in the place of the module is an ``Insertion``, which calls the
+        module and its layers, and hands on the attributes that the module has now. Within it the
+        module is ``host``: parameters have names such as ``"conv1.host.weight"``, and those of
+        layers such as ``"conv1.inserted_after.0.weight"``, which `changes` lists. `where` still
+        takes the name ``"conv1"``, and ``net.conv1.weight`` is what it was.
+
+        **State dicts.** A state dict without any key of a layer, such as that of the original
+        network, loads with ``strict=True``, and the layer keeps its weights. One that has the
+        weights of some layers and not of others loads with a UserWarning that names those that kept
+        theirs. A layer on the meta device has none to keep: torch then reports its keys as missing.
+        The state dict of ``undo(model)`` has the keys of the original.
 
         **Calls.** A layer runs when its module is called. It does not where code reads the
-        module's parameters instead, or calls its method `forward`: `report` shows which layers
-        ran. Other hooks of the module see what the layers make of its input and output.
+        module's parameters instead: `report` shows which layers ran. Forward hooks of the module
+        see what the layers make of its output, all other hooks what the module itself does.
 
-        **FX.** ``torch.fx`` takes a module of torch with a layer for one node and runs the layer
-        in it. Other layers become nodes of the graph, which `changes` and `undo` do not see.
+        **Made before.** An optimiser, a `DropSchedule` and a moving average of weights that were
+        made for `model` know nothing of the copy. Make them after this function.
 
     Example:
         >>> import torch
@@ -212,7 +218,7 @@ def _insert(
     targets = find(owner, known.values(), where)
     hosts = [host(owner, known, target, side) for target in targets]
     for target, found in zip(targets, hosts, strict=True):
-        check_not_wrapped(owner, target, found, model)
+        check_not_wrapped(owner, target, found, model, side)
         if inplace and found.module is model:
             raise ValueError(
                 f"{owner}: where picks the model itself, whose place inplace=True cannot change: "

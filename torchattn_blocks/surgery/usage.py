@@ -1,7 +1,7 @@
 """Which dropout and attention layers of a network run, and what fraction the former really keep."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,11 +10,13 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from .._check import check_kind
 from ..layers._uncompiled import uncompiled
+from ..layers._with import for_with
+from ._insertion import HOST, Insertion
 from ._watch import Watch, rate_of
 from .listing import changes
 
 
-@contextmanager
+@for_with
 def report(model: nn.Module) -> Iterator["Report"]:
     """Record which dropout and attention layers of a network run, and what these really drop.
 
@@ -41,7 +43,8 @@ def report(model: nn.Module) -> Iterator["Report"]:
         block and after it.
 
     Raises:
-        TypeError: If `model` is not a module.
+        TypeError: If `model` is not a module, or if what is returned is called: call the model in
+            the block.
 
     Note:
         Dropout inside of other computations is not seen, such as that of
@@ -155,15 +158,18 @@ def _watches(model: nn.Module) -> list[Watch]:
     """A watch for each layer to be listed, and for the modules at which layers are inserted."""
     modules = dict(model.named_modules())
     kinds = {name: kind for name, module in modules.items() if (kind := _kind(module))}
-    hosts = {}
     for change in changes(model):
-        within = [name for name, _ in modules[change.name].named_modules(prefix=change.name)]
-        if not any(name in kinds for name in within):
+        within = modules[change.name].named_modules(prefix=change.name)
+        if not any(name in kinds for name, _ in within):
             kinds[change.name] = "other"
-        if change.how != "instead of":
-            insertion = ".".join(change.name.split(".")[:-2])
-            kinds[insertion] = "host"
-            hosts.update(dict.fromkeys(within, insertion))
+    hosts: dict[str, str] = {}
+    for name, module in modules.items():
+        if isinstance(module, Insertion):
+            kinds[name] = "host"
+            for child, layers in module.named_children():
+                if child != HOST:
+                    within = layers.named_modules(prefix=f"{name}.{child}".lstrip("."))
+                    hosts |= dict.fromkeys((inner for inner, _ in within), name)
     watches = {
         name: Watch(name, module, kinds[name]) for name, module in modules.items() if name in kinds
     }

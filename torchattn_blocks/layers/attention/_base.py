@@ -15,13 +15,15 @@ Device = torch.device | str | int | None
 class Attention(nn.Module):
     """A layer that multiplies feature maps by attention maps that it computes from them."""
 
-    def __init__(self, channels: int | None, spatial_dims: int) -> None:
+    def __init__(self, spatial_dims: int) -> None:
         super().__init__()
-        owner = type(self).__name__
-        if channels is not None:
-            check_at_least(owner, 1, channels=channels)
-        check_spatial_dims(owner, spatial_dims)
-        self.channels, self.spatial_dims = plain_int(channels), plain_int(spatial_dims)
+        check_spatial_dims(type(self).__name__, spatial_dims)
+        self.spatial_dims = plain_int(spatial_dims)
+
+    @property
+    def channels(self) -> int | None:
+        """The channels that the children take now: pruning changes them. None: any, or unknown."""
+        return None
 
     def check(self, x: Tensor) -> None:
         """Raise unless `x` has the dimensions and channels of this layer."""
@@ -40,6 +42,11 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Multiply `x` by its attention map."""
         return x * self.attention_map(x)
+
+    def checked(self, channels: int) -> int:
+        """A number of channels, as an int."""
+        check_at_least(type(self).__name__, 1, channels=channels)
+        return int(plain_int(channels))
 
     def child(
         self, name: str, factory: Any, *args: Any, device: Device, dtype: torch.dtype | None

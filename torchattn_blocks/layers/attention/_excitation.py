@@ -5,13 +5,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..._check import check_at_least, plain_int
+from ..._check import check_at_least, options_by_name, plain_int
 from ._base import Attention, Device
 
 
 class Excitation(Attention):
     """A channel attention with two linear layers, the first of which reduces the channels."""
 
+    @options_by_name
     def __init__(
         self,
         channels: int,
@@ -25,17 +26,22 @@ class Excitation(Attention):
         device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(channels, spatial_dims)
-        owner = type(self).__name__
+        super().__init__(spatial_dims)
+        owner, channels = type(self).__name__, self.checked(channels)
         check_at_least(owner, 1, reduction=reduction)
         if hidden_channels is None:
-            hidden_channels = max(1, self.channels // reduction)
+            hidden_channels = max(1, channels // reduction)
         check_at_least(owner, 1, hidden_channels=hidden_channels)
         hidden_channels = plain_int(hidden_channels)
-        self.fc1 = nn.Linear(self.channels, hidden_channels, bias, device, dtype)
+        self.fc1 = nn.Linear(channels, hidden_channels, bias, device, dtype)
         self.activation = self.child("activation", activation, device=device, dtype=dtype)
-        self.fc2 = nn.Linear(hidden_channels, self.channels, bias, device, dtype)
+        self.fc2 = nn.Linear(hidden_channels, channels, bias, device, dtype)
         self.gate = self.child("gate", gate, device=device, dtype=dtype)
+
+    @property
+    def channels(self) -> int | None:
+        """The channels that the first linear layer takes now. None if it does not say."""
+        return getattr(self.fc1, "in_features", None)
 
     def excite(self, statistics: Tensor) -> Tensor:
         """The two linear layers, (..., C) -> (..., C)."""

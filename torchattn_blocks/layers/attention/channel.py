@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ..._check import options_by_name
 from ._base import Attention, Device
 from ._excitation import Excitation
 from ._pool import max_and_mean
@@ -62,6 +63,7 @@ class ChannelAttention(Excitation):
         512
     """
 
+    @options_by_name
     def __init__(
         self,
         channels: int,
@@ -90,8 +92,9 @@ class ChannelAttention(Excitation):
     def weigh(self, x: Tensor) -> Tensor:
         """A weight for each channel, (N, C, 1, 1)."""
         maximum, average = (one.flatten(1) for one in max_and_mean(x, self.spatial_axes))
-        statistics = torch.stack((maximum, average))  # (2, N, C)
-        by_maximum, by_mean = self.excite(statistics).unbind()
+        # The batch first, as tools for per-sample gradients and for pruning expect.
+        statistics = torch.stack((maximum, average), 1)  # (N, 2, C)
+        by_maximum, by_mean = self.excite(statistics).unbind(1)
         return self.as_map(self.gate(by_maximum + by_mean))
 
 
@@ -143,6 +146,7 @@ class CBAM(Attention):
         610
     """
 
+    @options_by_name
     def __init__(
         self,
         channels: int,
@@ -157,7 +161,8 @@ class CBAM(Attention):
         device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(channels, spatial_dims)
+        super().__init__(spatial_dims)
+        channels = self.checked(channels)
         self.channel = ChannelAttention(
             channels,
             reduction=reduction,
@@ -175,6 +180,11 @@ class CBAM(Attention):
             device=device,
             dtype=dtype,
         )
+
+    @property
+    def channels(self) -> int | None:
+        """The channels that the child `channel` takes now. None if it does not say."""
+        return getattr(self.channel, "channels", None)
 
     def weigh(self, x: Tensor) -> Tensor:
         """A weight for each element, (N, C, H, W)."""

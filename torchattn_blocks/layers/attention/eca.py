@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..._check import check_odd, plain_int
+from ..._check import check_odd, options_by_name, plain_int
 from ._base import Attention, Device
 from ._pool import mean
 
@@ -24,7 +24,8 @@ class EfficientChannelAttention(Attention):
     CVPR 2020, section 3. The layer does the same in training and evaluation.
 
     Args:
-        channels: Channels C of the input.
+        channels: Channels C of the input. They choose the default of `kernel_size` and nothing
+            else: the layer takes inputs of any C.
         kernel_size: Size k of the convolution, odd. By default the paper's (equation 12): the
             integer part of (log2 C + 1) / 2, plus 1 if that is even.
         spatial_dims: Dimensions after the channels: 1, 2 or 3.
@@ -41,7 +42,7 @@ class EfficientChannelAttention(Attention):
     Raises:
         TypeError: If a number is not an int or the input not a floating-point tensor.
         ValueError: If a number is below 1, `kernel_size` even, `spatial_dims` above 3, or the input
-            has other dimensions or channels.
+            has other dimensions.
 
     Note:
         timm's kernels have at least 3 elements, ours 1 where C is below 8, as in the authors' code.
@@ -57,6 +58,7 @@ class EfficientChannelAttention(Attention):
         3
     """
 
+    @options_by_name
     def __init__(
         self,
         channels: int,
@@ -66,8 +68,9 @@ class EfficientChannelAttention(Attention):
         device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(channels, spatial_dims)
-        kernel_size = _kernel_size(self.channels) if kernel_size is None else kernel_size
+        super().__init__(spatial_dims)
+        channels = self.checked(channels)
+        kernel_size = _kernel_size(channels) if kernel_size is None else kernel_size
         check_odd("EfficientChannelAttention", kernel_size=kernel_size)
         kernel_size = plain_int(kernel_size)
         self.conv = nn.Conv1d(

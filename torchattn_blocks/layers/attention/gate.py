@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
-from ..._check import check_at_least, check_map, check_spatial_dims, plain_int
+from ..._check import check_at_least, check_map, check_spatial_dims, options_by_name, plain_int
 from ._base import CONVOLUTION, Device
 
 
@@ -72,6 +72,7 @@ class AttentionGate(nn.Module):
         (torch.Size([1, 64, 20, 20]), torch.Size([1, 1, 20, 20]))
     """
 
+    @options_by_name
     def __init__(
         self,
         gate_channels: int,
@@ -89,20 +90,18 @@ class AttentionGate(nn.Module):
             hidden_channels = max(1, skip_channels // 2)
         check_at_least(owner, 1, hidden_channels=hidden_channels)
         check_spatial_dims(owner, spatial_dims)
-        self.gate_channels, self.skip_channels, hidden_channels, self.spatial_dims = map(
+        gate_channels, skip_channels, hidden_channels, self.spatial_dims = map(
             plain_int, (gate_channels, skip_channels, hidden_channels, spatial_dims)
         )
         convolution = partial(CONVOLUTION[self.spatial_dims], device=device, dtype=dtype)
-        self.gate_conv = convolution(self.gate_channels, hidden_channels, 1)
-        self.skip_conv = convolution(self.skip_channels, hidden_channels, 1, bias=False)
+        self.gate_conv = convolution(gate_channels, hidden_channels, 1)
+        self.skip_conv = convolution(skip_channels, hidden_channels, 1, bias=False)
         self.psi = convolution(hidden_channels, 1, 1)
 
     def attention_map(self, gate: Tensor, skip: Tensor) -> Tensor:
         """A weight for each position, (N, 1, H, W); `forward` multiplies `skip` by it."""
-        for name, x, channels in (
-            ("gate", gate, self.gate_channels),
-            ("skip", skip, self.skip_channels),
-        ):
+        for name, x, conv in (("gate", gate, self.gate_conv), ("skip", skip, self.skip_conv)):
+            channels = getattr(conv, "in_channels", None)  # pruning changes them
             check_map(x, "AttentionGate", channels, self.spatial_dims, name)
         _check_batches(gate, skip)
         gating = resized(self.gate_conv(gate), skip)

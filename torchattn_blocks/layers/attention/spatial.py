@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
-from ..._check import check_map, check_odd, plain_int
+from ..._check import check_map, check_odd, options_by_name, plain_int
 from ..._init import he_normal_, start_with
 from .._eager import has_memory
 from ._base import CONVOLUTION, Attention, Device
@@ -73,6 +73,15 @@ def _summary(x: Tensor, *, channels_last: bool = True) -> Tensor:
     return torch.cat(both, 1)
 
 
+def _is_alone(conv: nn.Module) -> bool:
+    """Whether this is torch's convolution, and nobody hooks it.
+
+    Else it gets the memory layout of the input: Opacus 1.6.0 misreads another, see `docs/tools.md`.
+    """
+    hooks = (conv._forward_hooks, conv._forward_pre_hooks, conv._backward_hooks)
+    return isinstance(conv, nn.modules.conv._ConvNd) and not any(hooks)
+
+
 class SpatialAttention(Attention):
     r"""Multiply each position of a feature map by a weight between 0 and 1.
 
@@ -125,6 +134,7 @@ class SpatialAttention(Attention):
         True
     """
 
+    @options_by_name
     def __init__(
         self,
         *,
@@ -135,7 +145,7 @@ class SpatialAttention(Attention):
         device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(None, spatial_dims)
+        super().__init__(spatial_dims)
         check_odd("SpatialAttention", kernel_size=kernel_size)
         kernel_size = plain_int(kernel_size)
         conv = CONVOLUTION[self.spatial_dims](
@@ -150,7 +160,6 @@ class SpatialAttention(Attention):
 
     def weigh(self, x: Tensor) -> Tensor:
         """A weight for each position, (N, 1, H, W)."""
-        # What else stands in the place of the convolution may need contiguous memory.
-        summary = _summary(x, channels_last=isinstance(self.conv, nn.modules.conv._ConvNd))
+        summary = _summary(x, channels_last=_is_alone(self.conv))
         weights: Tensor = self.norm(self.conv(summary)).sigmoid()
         return weights

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ..._check import options_by_name
 from ._base import CONVOLUTION, Device
 from ._excitation import Excitation
 from ._pool import mean
@@ -118,6 +119,7 @@ class ConcurrentSqueezeExcite(SqueezeExcite):
         4257
     """
 
+    @options_by_name
     def __init__(
         self,
         channels: int,
@@ -143,7 +145,8 @@ class ConcurrentSqueezeExcite(SqueezeExcite):
             dtype=dtype,
         )
         convolution = CONVOLUTION[self.spatial_dims]
-        self.conv = convolution(self.channels, 1, 1, bias=bias, device=device, dtype=dtype)
+        self.conv = convolution(self.fc1.in_features, 1, 1, bias=bias, device=device, dtype=dtype)
+        self.position_gate = self.child("gate", gate, device=device, dtype=dtype)
 
     def weigh(self, x: Tensor) -> Tensor:
         """A weight for each element, (N, C, H, W)."""
@@ -158,4 +161,4 @@ class ConcurrentSqueezeExcite(SqueezeExcite):
 
     def _both(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The weights of the channels, and those of the positions."""
-        return super().weigh(x), self.gate(self.conv(x))
+        return super().weigh(x), self.position_gate(self.conv(x))

@@ -21,6 +21,10 @@ def cl_dice(vessels: NDArray[np.bool_], label: NDArray[np.bool_]) -> float:
     Returns:
         A score between 0 and 1, or NaN if both masks are empty.
 
+    Raises:
+        TypeError: If a mask is not a NumPy array of type bool.
+        ValueError: If the masks are not of one shape (H, W).
+
     Example:
         >>> import numpy as np
         >>> from torchattn_blocks.retina import cl_dice
@@ -31,6 +35,13 @@ def cl_dice(vessels: NDArray[np.bool_], label: NDArray[np.bool_]) -> float:
         >>> cl_dice(label, label), round(cl_dice(broken, label), 2)
         (1.0, 0.88)
     """
+    for name, mask in {"vessels": vessels, "label": label}.items():
+        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
+            got = mask.dtype if isinstance(mask, np.ndarray) else type(mask).__name__
+            raise TypeError(f"cl_dice: {name} must be a NumPy array of type bool, got {got}")
+    if vessels.shape != label.shape or vessels.ndim != 2:
+        shapes = f"{vessels.shape} and {label.shape}"
+        raise ValueError(f"cl_dice: vessels and label must have one shape (H, W), got {shapes}")
     lines, true_lines = skeletonize(vessels), skeletonize(label)
     right = int((lines & label).sum())
     found = int((true_lines & vessels).sum())

@@ -132,6 +132,11 @@ def check_scored(
             f"{owner}: {scored}, labels and masks must have one entry per image, at least 1; "
             f"got {counts[0]} {scored}, {counts[1]} labels, {counts[2]} masks"
         )
+    given = {scored: probabilities, "labels": labels, "masks": masks}
+    for name, arrays in given.items():
+        for array in arrays:
+            if not isinstance(array, np.ndarray):
+                raise TypeError(f"{owner}: {name} must be NumPy arrays, got {type(array).__name__}")
     for i, (probability, *binary) in enumerate(zip(probabilities, labels, masks, strict=True)):
         if any(array.dtype != np.bool_ for array in binary):
             raise TypeError(

@@ -130,4 +130,4 @@ def rates_restored(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for module, p in rates:
-            module.p = p
+            module.schedule_p(p)
