@@ -18,6 +18,8 @@ from torchattn_blocks import (
     ChannelAttention,
     ConcurrentSqueezeExcite,
     EfficientChannelAttention,
+    IdentityStart,
+    PreActResidual,
     SpatialAttention,
     SqueezeExcite,
     rsan,
@@ -290,8 +292,22 @@ def test_wrong_arguments_name_the_class_that_was_called(make, message):
         make()
 
 
-@pytest.mark.parametrize("make", [lambda: CBAM(8), lambda: ConcurrentSqueezeExcite(8)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: CBAM(8),
+        lambda: ChannelAttention(8),
+        lambda: SqueezeExcite(8),
+        lambda: ConcurrentSqueezeExcite(8),
+        lambda: EfficientChannelAttention(8),
+        lambda: SpatialAttention(norm=nn.BatchNorm2d),
+        lambda: PreActResidual(8),
+        lambda: RSAB(8),
+        lambda: IdentityStart(CBAM(8)),
+    ],
+)
 def test_each_child_is_called_once(make):
+    """As captum's DeepLift asks."""
     layer, called = make(), []
     for module in layer.modules():
         module.register_forward_hook(lambda module, x, y: called.append(module))
