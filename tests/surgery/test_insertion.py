@@ -27,7 +27,7 @@ from torchattn_blocks import (
     report,
     undo,
 )
-from torchattn_blocks.surgery._insertion import Insertion
+from torchattn_blocks.surgery._insertion import Insertion, attributes
 
 of_torch_ao = pytest.mark.filterwarnings(
     "ignore:torch.ao.quantization is deprecated:DeprecationWarning",
@@ -120,10 +120,10 @@ def test_fusion_by_name_stops():
 )
 def test_tools_for_weights_take_the_host(tool, error):
     net, x = scaled("layer1.0.conv1"), image()
-    expected = net(x)
     with pytest.raises(error):
         tool(copy.deepcopy(net).layer1[0].conv1)
     tool(net.layer1[0].conv1.host)
+    expected = net(x)
     with torch.no_grad():
         net.layer1[0].conv1.inserted_after[0].weight.fill_(3)
     assert not torch.allclose(net(x), expected)
@@ -223,14 +223,71 @@ def test_attributes_are_those_of_the_host():
     }
     del conv.bias
     assert not hasattr(conv.host, "bias")
-    conv.mine = 3
-    assert not hasattr(conv.host, "mine")
     conv.host.later = 3
     assert not hasattr(conv, "later")
     with pytest.raises(AttributeError, match="'Insertion' object has no attribute 'other'"):
         conv.other  # noqa: B018
     with pytest.raises(TypeError):
         len(conv)
+
+
+def test_values_that_code_sets_reach_the_host():
+    class Told(nn.Module):
+        def forward(self, x):
+            return x if getattr(self, "skip", False) else 2 * x
+
+    class Tells(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.told = Told()
+
+        def forward(self, x, skip):
+            self.told.skip = skip
+            return self.told(x)
+
+    net = scaled("told", net=Tells())
+    for copied in (net, *(copied(net) for copied in (copy.deepcopy,))):
+        assert [copied(torch.ones(1), skip).item() for skip in (True, False, True)] == [2, 4, 2]
+    net = scaled("fc")
+    for module in net.modules():  # who names all modules names each
+        module.label = type(module).__name__
+    assert (net.fc.label, net.fc.host.label) == ("Insertion", "Linear")
+    net.apply(lambda module: setattr(module, "other", type(module).__name__))
+    assert (net.fc.other, net.fc.host.other) == ("Insertion", "Linear")
+    net.fc.forwarded = net.forward
+    net.fc.module = nn.Identity()
+    assert not hasattr(net.fc.host, "forwarded")
+    assert not hasattr(net.fc.host, "module")
+
+
+def test_it_has_no_names_that_a_host_may_have():
+    names = attributes(Insertion(nn.Identity())) - attributes(nn.Identity())
+    assert {name for name in names if not name.startswith("_insertion_")} == {"host"}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("where", ["0", ""])
+@pytest.mark.parametrize("copied", COPIES)
+def test_a_host_that_copies_itself(where, copied):
+    """As graph modules do."""
+    graph = torch.fx.symbolic_trace(nn.Sequential(nn.Linear(2, 2), nn.ReLU()))
+    net, x = graph if where == "" else nn.ModuleList([graph]), torch.ones(1, 2)
+    net = copied(scaled(where, net=scaled(where, net=net)))
+    assert len(changes(net)) == 2
+    net = net if where == "" else net[0]
+    assert torch.equal(net(x), 4 * graph(x))
+    assert torch.equal(torch.optim.swa_utils.AveragedModel(net)(x), net(x))
+
+
+def test_a_parametrised_host():
+    net = resnet()
+    parametrizations.weight_norm(net.fc)
+    net = scaled("fc", net=net)
+    assert not nn.utils.parametrize.is_parametrized(net.fc)
+    for module in net.modules():
+        if nn.utils.parametrize.is_parametrized(module):
+            nn.utils.parametrize.remove_parametrizations(module, "weight")
+    assert type(net.fc.host) is nn.Linear
 
 
 class Stage(nn.Module):
@@ -293,6 +350,7 @@ class Lists(nn.Module):
         self.listed, self.by_name, self.pairs = [self.a, [self.b]], {"c": self.c}, (self.d, "d")
         self.__dict__["hidden"] = self.e
         self.same, self.numbers = self.listed, [1, 2]
+        self.listed.append(self.listed)
 
     def forward(self, x):
         for module in (self.listed[0], self.listed[1][0], self.by_name["c"], self.pairs[0]):
@@ -333,11 +391,15 @@ def test_functional_calls_take_the_names_of_parameters():
 
 def test_names_with_and_without_host_pick_the_module():
     net = scaled("layer1.0")
+    before = [str(change) for change in changes(net)]
     for where in ("layer1.0.conv1", "layer1.0.host.conv1", "**.host.conv1"):
-        assert str(changes(scaled(where, net=net))[0]) == "Scale after layer1.0.conv1"
-    names = []
-    insert_after(net, lambda name, m: names.append(name) or name == "fc", lambda m: Scale())
-    assert "layer1.0.conv1" in names
+        found = [str(change) for change in changes(scaled(where, net=net))]
+        assert found == ["Scale after layer1.0.conv1", *before]
+    for where in ("layer1.*", "**.conv1", nn.Conv2d, lambda name, m: name not in ("layer1.0", "")):
+        picked, names = [], []
+        for one, found in ((resnet(), picked), (net, names)):
+            insert_after(one, where, lambda m, found=found: found.append(type(m)) or Scale())
+        assert picked == names  # those that it picks in the original
     again = scaled("layer1.0.host", net=net)
     assert [str(change) for change in changes(again)] == ["Scale after layer1.0"] * 2
     assert out_channels(net.layer1[0]) == 8
@@ -371,6 +433,27 @@ def test_handles_of_hooks_remove_them_before_and_after():
     seen.clear()
     net(torch.ones(1, requires_grad=True)).backward()
     assert seen == ["late before"]
+
+
+def test_hooks_that_are_called_whatever_happens():
+    class Fails(nn.Module):
+        def forward(self, x):
+            raise RuntimeError("stop")
+
+    net, seen = Fails(), []
+    net.register_forward_hook(lambda m, x, y: seen.append(y), always_call=True)
+    net = scaled("", net=net)
+    with pytest.raises(RuntimeError, match="stop"):
+        net(torch.ones(1))
+    assert seen == [None]
+
+
+def test_full_backward_hooks_of_an_insertion_stay_with_the_module():
+    seen, net = [], scaled("0", net=nn.Sequential(nn.Linear(2, 2)))
+    net[0].register_full_backward_hook(lambda m, inner, outer: seen.append(outer[0]))
+    for one in (net, undo(net)):
+        one(torch.ones(1, 2, requires_grad=True)).sum().backward()
+    assert len(seen) == 2
 
 
 def test_full_backward_hooks_of_a_host_see_its_own_gradient():
@@ -463,6 +546,48 @@ def test_what_tools_add_to_the_insertion_loads():
     net = scaled("fc")
     net.fc.register_buffer("total_ops", torch.zeros(1))
     net.load_state_dict(net.state_dict())
+
+
+def test_children_stand_in_the_order_in_which_they_run():
+    net = scaled("fc", insert_before, scaled("fc"))
+    assert list(net.fc._modules) == ["inserted_before", "host", "inserted_after"]
+
+
+def test_undo_of_a_replacement_that_has_a_layer_at_itself():
+    net = nn.Sequential(nn.ReLU(), nn.Identity())
+    net = replace(net, "0", lambda m: scaled("", net=nn.Tanh()))
+    assert repr(undo(net)) == repr(nn.Sequential(nn.ReLU(), nn.Identity()))
+
+
+def test_undo_finds_a_module_that_a_replaced_one_refers_to():
+    net = nn.Sequential(nn.ReLU(), nn.Identity())
+    net[0].__dict__["peer"] = net[1]
+    net = undo(replace(scaled("1", net=net), "0", lambda m: nn.Tanh()))
+    assert net[0].peer is net[1]
+
+
+def test_a_warning_that_counts_replaced_modules_in_replaced_ones():
+    norm = replace(resnet(), "layer1.0.bn1", lambda m: nn.GroupNorm(1, 8))
+    net = scaled("stem.0", net=replace(norm, "layer1.0", lambda m: Scale()))
+    state = scaled("stem.0").state_dict()
+    with pytest.warns(UserWarning, match=r"none of layer1\.0 \(Scale\): these kept"):
+        net.load_state_dict(state)
+
+
+def test_networks_changed_in_parts_warn_once():
+    net = nn.Sequential(nn.Sequential(nn.ReLU()), nn.Sequential(nn.ReLU()))
+    for part in net:
+        insert_after(part, "0", lambda m: Scale(), inplace=True)
+    state = net.state_dict()
+    del state["1.0.inserted_after.0.weight"]
+    with pytest.warns(UserWarning, match="none of 1.0.inserted_after.0") as warned:
+        net.load_state_dict(state)
+    assert len(warned) == 1
+    state = net.state_dict()
+    del state["0.0.inserted_after.0.weight"]
+    with pytest.warns(UserWarning, match="none of 0.0.inserted_after.0") as warned:
+        net.load_state_dict(state)
+    assert len(warned) == 1
 
 
 def test_a_layer_of_batch_norm_that_is_swapped_itself():

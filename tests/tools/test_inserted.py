@@ -30,7 +30,7 @@ from torchattn_blocks import (
     undo,
 )
 from torchattn_blocks.layers.residual import spatial_attention_slot
-from torchattn_blocks.surgery._insertion import Insertion
+from torchattn_blocks.surgery._insertion import Insertion, layers_of
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +72,7 @@ def written_in(model):
     model = copy.deepcopy(model)
     for name, module in list(model.named_modules()):
         if isinstance(module, Insertion):
-            model.set_submodule(name, nn.Sequential(module.host, *module.layers("after")))
+            model.set_submodule(name, nn.Sequential(module.host, *layers_of(module, "after")))
     assert changes(model) == []
     return model
 

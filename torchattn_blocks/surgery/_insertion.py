@@ -27,6 +27,11 @@ _OTHER_HOOKS = (
 )
 
 
+# Never handed on: what has `parametrizations` must have the weights, too; timm puts what `fuse`
+# returns in the place of what has it; a `qconfig` of the insertion would hide that of the host.
+_NEVER = frozenset({"parametrizations", "fuse", "qconfig"})
+
+
 class Inserted(nn.Sequential):
     """The layers before or after a module, in the order in which they run."""
 
@@ -36,7 +41,8 @@ class Insertion(nn.Module):
 
     It hands on the attributes that the host has now, so that the network's code still reads
     ``conv.weight``. What the host gets later, as from a tool that wraps it, is not handed on: tools
-    tell their own layers by such attributes.
+    tell their own layers by such attributes. Values that the network's code sets here later reach
+    the host, too.
 
     The host's forward hooks come here, to see what the layers make of its output. All other hooks
     stay with the host.
@@ -49,82 +55,55 @@ class Insertion(nn.Module):
         for name in _FORWARD_HOOKS:  # the same dictionaries, so that their handles still remove
             own, theirs = getattr(self, name), getattr(host, name)
             self.__dict__[name], host.__dict__[name] = theirs, own
-        self._argument = ""  # the name of the host's first one, once there are layers before it
-        self._handed_on = attributes(host) - attributes(self)
-
-    def layers(self, side: Side) -> tuple[nn.Module, ...]:
-        """The layers on one side, in the order in which they run.
-
-        A tool may have put one of its own in the place of all of them.
-        """
-        layers = self._modules.get(CHILD[side])
-        if layers is None:
-            return ()
-        return tuple(layers.children()) if isinstance(layers, Inserted) else (layers,)
-
-    def add_layer(self, side: Side, layer: nn.Module) -> None:
-        """Add a layer, to run after those that are on this side."""
-        layers: Any = self._modules.get(CHILD[side])
-        if layers is None:
-            layers = Inserted().train(self.training)
-            self.add_module(CHILD[side], layers)
-            if side == "before":
-                self._argument = next(iter(inspect.signature(self.host.forward).parameters), "")
-                # Children stand in the order in which they run.
-                for name in [name for name in self._modules if name != CHILD[side]]:
-                    self._modules[name] = self._modules.pop(name)
-        layers.append(layer)
+        self._insertion_argument = ""  # the host's first one, once there are layers before it
+        self._insertion_hands_on = attributes(host) - attributes(self) - _NEVER
+        self._insertion_gave: set[str] = set()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the layers before the host on its first argument, and those after on its output."""
         parts: Any = self._modules
         if (before := parts.get(CHILD["before"])) is not None:
+            argument = self._insertion_argument
             if args:
                 args = (before(args[0]), *args[1:])
-            elif self._argument in kwargs:
-                kwargs = {**kwargs, self._argument: before(kwargs[self._argument])}
+            elif argument in kwargs:
+                kwargs = {**kwargs, argument: before(kwargs[argument])}
             else:
                 kind = type(parts[HOST]).__name__
                 raise TypeError(
-                    f"insert_before: {kind} must be called with its first argument, "
-                    f"{self._argument}"
+                    f"insert_before: {kind} must be called with its first argument, {argument}"
                 )
         output = parts[HOST](*args, **kwargs)
         after = parts.get(CHILD["after"])
         return output if after is None else after(output)
 
-    def release(self) -> nn.Module:
-        """The host, to stand in this place again, with all hooks."""
-        host = self.host
-        for name in (*_FORWARD_HOOKS, *_OTHER_HOOKS):
-            own, theirs = getattr(self, name), getattr(host, name)
-            hooks = {**own, **theirs}  # in the order in which they ran
-            # One dictionary stays, for its handles: the one that was the host's.
-            stays = own if name in _FORWARD_HOOKS or not theirs else theirs
-            stays.clear()
-            stays.update(hooks)
-            host.__dict__[name] = stays
-        for key in [key for key, hook in host._forward_hooks.items() if hook is no_hook]:
-            del host._forward_hooks[key]
-        return host
-
     def __getattr__(self, name: str) -> Any:
         try:
             return super().__getattr__(name)
         except AttributeError:
-            if name not in self.__dict__.get("_handed_on", ()):
+            if name not in self.__dict__.get("_insertion_hands_on", ()):
                 raise
-        return getattr(self.host, name)
+        return getattr(self._modules[HOST], name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in self.__dict__.get("_handed_on", ()):
-            setattr(self.host, name, value)
-        else:
-            super().__setattr__(name, value)
+        if name in self.__dict__.get("_insertion_hands_on", ()):
+            setattr(self._modules[HOST], name, value)
+            return
+        super().__setattr__(name, value)
+        # Modules, parameters and functions are what tools add, to each module its own.
+        if not (name.startswith("_") or name in _NEVER or callable(value)):
+            self._insertion_give(name, value)
+
+    def _insertion_give(self, name: str, value: Any) -> None:
+        """Set a value of the host, unless it has one that is not from here."""
+        host, gave = self.__dict__["_modules"].get(HOST), self.__dict__.get("_insertion_gave")
+        if gave is not None and (name in gave or not hasattr(host, name)):
+            gave.add(name)
+            setattr(host, name, value)
 
     def __delattr__(self, name: str) -> None:
-        if name in self.__dict__.get("_handed_on", ()):
-            delattr(self.host, name)
+        if name in self.__dict__.get("_insertion_hands_on", ()):
+            delattr(self._modules[HOST], name)
         else:
             super().__delattr__(name)
 
@@ -135,13 +114,60 @@ class Insertion(nn.Module):
             tail = key[len(prefix) :]
             if tail.partition(".")[0] not in own:
                 state_dict[f"{prefix}{HOST}.{tail}"] = state_dict.pop(key)
-        hand_on_metadata(prefix[:-1], HOST)
+        hand_on_metadata(self.host, prefix[:-1], HOST)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
+def layers_of(insertion: Insertion, side: Side) -> tuple[nn.Module, ...]:
+    """The layers on one side, in the order in which they run.
+
+    A tool may have put one of its own in the place of all of them.
+    """
+    layers = insertion._modules.get(CHILD[side])
+    if layers is None:
+        return ()
+    return tuple(layers.children()) if isinstance(layers, Inserted) else (layers,)
+
+
+def add_layer(insertion: Insertion, side: Side, layer: nn.Module) -> None:
+    """Add a layer, to run after those that are on this side."""
+    parts: Any = insertion._modules
+    if CHILD[side] not in parts:
+        insertion.add_module(CHILD[side], Inserted().train(insertion.training))
+        if side == "before":
+            names = inspect.signature(parts[HOST].forward).parameters
+            insertion._insertion_argument = next(iter(names), "")
+            # Children stand in the order in which they run.
+            for name in [name for name in parts if name != CHILD[side]]:
+                parts[name] = parts.pop(name)
+    parts[CHILD[side]].append(layer)
+
+
+def release(insertion: Insertion) -> nn.Module:
+    """The host, to stand in the place of the insertion again, with all hooks of both."""
+    host = insertion.host
+    for name in (*_FORWARD_HOOKS, *_OTHER_HOOKS):
+        own, theirs = getattr(insertion, name), getattr(host, name)
+        hooks = {**own, **theirs}  # in the order in which they ran
+        # One dictionary stays, for its handles: the one that was the host's.
+        stays = own if name in _FORWARD_HOOKS or not theirs else theirs
+        stays.clear()
+        stays.update(hooks)
+        host.__dict__[name] = stays
+    if host._is_full_backward_hook is None:
+        host._is_full_backward_hook = insertion._is_full_backward_hook
+    for key in [key for key, hook in host._forward_hooks.items() if hook is no_hook]:
+        del host._forward_hooks[key]
+    return host
+
+
 def attributes(module: nn.Module) -> frozenset[str]:
-    """The names of all attributes of a module, also of children whose name is a number."""
-    return frozenset((*dir(module), *module._modules.keys()))
+    """The names of a module's attributes, also of children whose name is a number.
+
+    Those like ``__deepcopy__`` are left out: Python asks for them to treat the module as a whole.
+    """
+    names = (*dir(module), *module._modules.keys())
+    return frozenset(name for name in names if not (name.startswith("__") and name.endswith("__")))
 
 
 def original_name(model: nn.Module, name: str) -> str:

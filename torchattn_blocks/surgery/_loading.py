@@ -124,6 +124,8 @@ def _warn(model: nn.Module, incompatible_keys: _IncompatibleKeys) -> None:
         return
     kept = [name for name, loaded in load[1].items() if not loaded]
     if kept and len(kept) < len(load[1]):
+        for name in kept:  # said once, also where this network lies in another that warns
+            del load[1][name]
         warnings.warn(
             f"load_state_dict: {type(model).__name__} was given weights of some of the layers that "
             f"were put into it, but none of {', '.join(kept)}: these kept the weights that they "

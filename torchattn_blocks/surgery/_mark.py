@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-MARK = "_surgery_mark"  # the name of the attribute; nobody else's
+_NAME = "_surgery_mark"  # the name of the attribute; nobody else's
 
 
 class Mark(NamedTuple):
@@ -27,7 +27,7 @@ def mark(layer: nn.Module, module: nn.Module | None, *hooks: RemovableHandle) ->
         hooks: Those of the layer that it is to lose with the mark.
     """
     original = None if module is None else replaced(module) or module
-    setattr(layer, MARK, Mark(original, hooks))
+    setattr(layer, _NAME, Mark(original, hooks))
 
 
 def unmark(layer: nn.Module) -> None:
@@ -35,7 +35,7 @@ def unmark(layer: nn.Module) -> None:
     if (found := _mark_of(layer)) is not None:
         for hook in found.hooks:
             hook.remove()
-        delattr(layer, MARK)
+        delattr(layer, _NAME)
 
 
 def replaced(layer: nn.Module) -> nn.Module | None:
@@ -45,7 +45,7 @@ def replaced(layer: nn.Module) -> nn.Module | None:
 
 
 def _mark_of(layer: nn.Module) -> Mark | None:
-    found = layer.__dict__.get(MARK)
+    found = layer.__dict__.get(_NAME)
     return found if isinstance(found, Mark) else None
 
 

@@ -5,23 +5,24 @@ import sys
 from torch import nn
 
 
-def hand_on_metadata(name: str, child: str) -> None:
-    """Let what a state dict says of a module, and of those in it, be said of a child of the module.
+def hand_on_metadata(module: nn.Module, name: str, child: str) -> None:
+    """Let what a state dict says of names be said of a module that has got a longer name.
 
-    The module calls this in its `_load_from_state_dict`. Torch tells it what is said of that module
-    alone; all of it is a variable of torch's function that calls the module.
+    What stands in the module's place calls this in its `_load_from_state_dict`. Torch tells it what
+    is said of its own name alone; all of it is a variable of torch's function that calls it.
 
     Args:
-        name: The name of the module in the state dict.
-        child: The name of its child. If anything is said of that, nothing is handed on.
+        module: The module.
+        name: Its name in the state dict.
+        child: Its name within what has that name now. If anything is said of that, nothing is
+            handed on.
     """
     load = sys._getframe(2)
     metadata = load.f_locals.get("metadata")
+    place = f"{name}.{child}".lstrip(".")
     if load.f_code.co_filename != nn.modules.module.__file__ or not isinstance(metadata, dict):
         return
-    place = f"{name}.{child}".lstrip(".")
-    if place in metadata:
-        return
-    for key in list(metadata):
-        if key == name or not name or key.startswith(f"{name}."):
-            metadata[f"{place}.{key[len(name) :].lstrip('.')}".rstrip(".")] = metadata[key]
+    if place not in metadata:
+        for inner, _ in module.named_modules(remove_duplicate=False):
+            if (said := metadata.get(f"{name}.{inner}".strip("."))) is not None:
+                metadata[f"{place}.{inner}".rstrip(".")] = said

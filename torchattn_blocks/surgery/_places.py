@@ -5,8 +5,6 @@ from typing import Any
 
 from torch import nn
 
-from ._mark import MARK
-
 # What every module has: no other module is held in any of these.
 _OF_TORCH = frozenset(vars(nn.Module())) - {"_modules"}
 
@@ -20,7 +18,7 @@ def swap(model: nn.Module, by: Mapping[int, nn.Module]) -> None:
     seen: set[int] = set()
     for module in list(model.modules()):
         for name, value in module.__dict__.items():
-            if name not in _OF_TORCH and name != MARK:
+            if name not in _OF_TORCH:
                 module.__dict__[name] = _swapped(value, by, seen)
 
 

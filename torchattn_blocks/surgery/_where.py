@@ -61,10 +61,12 @@ def find(owner: str, targets: Iterable[Target], where: Where) -> list[Target]:
     """The modules that `where` picks of all; raise if it picks none."""
     model, *_ = targets = list(targets)
     picked = _picker(owner, where)
+    # A pattern may say `host`, as `named_modules` does. Others mean the original network.
+    by_path = isinstance(where, str) and HOST in _parts(where)
     found = [
         target
         for target in targets
-        if any(picked(name, target.module) for name in dict.fromkeys(target.names + target.paths))
+        if any(picked(name, target.module) for name in (target.paths if by_path else target.names))
     ]
     if not found:
         raise ValueError(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .._check import check_kind, made_by
 from ._host import check_called, check_not_wrapped, host
-from ._insertion import CHILD, Insertion, Side
+from ._insertion import CHILD, Insertion, Side, add_layer, layers_of, release
 from ._loading import forget_to_warn, keep_weights, warn_of_a_part
 from ._mark import mark, no_hook, replaced, unmark
 from ._places import swap
@@ -35,7 +35,7 @@ def insert_after(
             output. `in_channels` and `out_channels` tell the channels.
         inplace: Whether to change `model` itself. By default a copy is changed. A network that
             torch cannot copy, such as one with lazy modules that never ran, can only be changed
-            in place.
+            in place. A module that is also a part of another network is changed in `model` alone.
 
     Returns:
         The network with the layers: a copy of `model`, or itself with ``inplace=True``.
@@ -52,7 +52,7 @@ def insert_after(
         each time. Layers inserted at one module run in the order of insertion.
 
         **Names.** What stands in the place of the module is an ``Insertion``, which calls the
-        module and its layers, and hands on the attributes that the module has now. Within it the
+        module and its layers, and hands on the attributes that the module has now. In it the
         module is ``host``: parameters have names such as ``"conv1.host.weight"``, and those of
         layers such as ``"conv1.inserted_after.0.weight"``, which `changes` lists. `where` still
         takes the name ``"conv1"``, and ``net.conv1.weight`` is what it was.
@@ -183,26 +183,37 @@ def undo(model: nn.Module, *, inplace: bool = False) -> nn.Module:
             "and use what is returned"
         )
     forget_to_warn(model)
-    insertions = [part for part in model.modules() if isinstance(part, Insertion)]
-    hosts = {id(insertion): insertion.release() for insertion in insertions}
-    swap(model, hosts)
-    model = hosts.get(id(model), model)
-    replacements = [
-        (layer, original) for layer in model.modules() if (original := replaced(layer)) is not None
-    ]
-    for layer, original in replacements:
-        if original.training != layer.training and original not in layer.modules():
-            original.train(layer.training)  # it was not there when the network changed its mode
-    swap(model, {id(layer): original for layer, original in replacements})
-    for layer in [*(layer for layer, _ in replacements), *_layers(insertions)]:
-        unmark(layer)
-    return undo(model, inplace=True) if replacements else model  # there may be changes in these
+    by: dict[int, nn.Module] = {}
+    taken_out: list[nn.Module] = []  # kept to the end, so that no `id` is used again
+    while True:
+        found = [part for part in model.modules() if _stands_for_another(part)]
+        for part in found:
+            if isinstance(part, Insertion):
+                by[id(part)] = release(part)
+                taken_out += (layer for side in CHILD for layer in layers_of(part, side))
+            if (original := replaced(part)) is not None:
+                by[id(part)] = original
+                if original.training != part.training and original not in part.modules():
+                    original.train(part.training)  # it was not there when the mode changed
+        taken_out += found
+        last = {key: _last(by, original) for key, original in by.items()}
+        swap(model, last)
+        model = last.get(id(model), model)
+        if not found:  # there was nothing more in the modules that came back
+            for part in taken_out:
+                unmark(part)
+            return model
 
 
-def _layers(insertions: list[Insertion]) -> Iterator[nn.Module]:
-    for insertion in insertions:
-        for side in CHILD:
-            yield from insertion.layers(side)
+def _stands_for_another(module: nn.Module) -> bool:
+    return isinstance(module, Insertion) or replaced(module) is not None
+
+
+def _last(by: dict[int, nn.Module], module: nn.Module) -> nn.Module:
+    """What stands in the place of a module at last: the host of an insertion may be replaced."""
+    while (other := by.get(id(module))) is not None:
+        module = other
+    return module
 
 
 def _insert(
@@ -230,7 +241,7 @@ def _insert(
     insertions: dict[int, nn.Module] = {}
     for found, layer in pairs:
         mark(layer, None, keep_weights(layer))
-        _insertion(found, insertions).add_layer(side, layer)
+        add_layer(_insertion(found, insertions), side, layer)
     swap(model, insertions)
     model = insertions.get(id(model), model)
     warn_of_a_part(model)

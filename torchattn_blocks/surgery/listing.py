@@ -6,7 +6,7 @@ from typing import Literal
 from torch import nn
 
 from .._check import check_kind
-from ._insertion import CHILD, Insertion, original_name
+from ._insertion import CHILD, Insertion, layers_of, original_name
 from ._mark import replaced
 
 How = Literal["after", "before", "instead of"]
@@ -64,7 +64,7 @@ def changes(model: nn.Module) -> list[Change]:
         if isinstance(module, Insertion):
             target = original_name(model, name)
             for side in CHILD:
-                inserted |= {id(layer): (side, target) for layer in module.layers(side)}
+                inserted |= {id(layer): (side, target) for layer in layers_of(module, side)}
         if id(module) in inserted:
             found.append(_change(module, *inserted[id(module)], name))
         if replaced(module) is not None:
