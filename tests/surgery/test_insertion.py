@@ -248,16 +248,55 @@ def test_values_that_code_sets_reach_the_host():
     net = scaled("told", net=Tells())
     for copied in (net, *(copied(net) for copied in (copy.deepcopy,))):
         assert [copied(torch.ones(1), skip).item() for skip in (True, False, True)] == [2, 4, 2]
+
+    class Counts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.told = Calls()
+
+        def forward(self, x):
+            self.told.calls = 0
+            self.told(self.told(x))
+            return self.told.calls
+
+    class Calls(nn.Module):
+        def forward(self, x):
+            self.calls = getattr(self, "calls", 0) + 1
+            return x
+
+    net = scaled("told", net=Counts())
+    assert [net(torch.ones(1)) for _ in range(2)] == [2, 2]
     net = scaled("fc")
-    for module in net.modules():  # who names all modules names each
-        module.label = type(module).__name__
-    assert (net.fc.label, net.fc.host.label) == ("Insertion", "Linear")
-    net.apply(lambda module: setattr(module, "other", type(module).__name__))
-    assert (net.fc.other, net.fc.host.other) == ("Insertion", "Linear")
-    net.fc.forwarded = net.forward
-    net.fc.module = nn.Identity()
-    assert not hasattr(net.fc.host, "forwarded")
-    assert not hasattr(net.fc.host, "module")
+    net.fc.function = net.forward
+    net.fc.module, net.fc.parameter = nn.Identity(), nn.Parameter(torch.ones(1))
+    for name in ("function", "module", "parameter"):
+        assert not hasattr(net.fc.host, name)
+    back = undo(net).fc
+    assert isinstance(back.module, nn.Identity)
+    assert "parameter" in dict(back.named_parameters())
+
+
+def test_modes_that_code_sets_reach_the_host():
+    net = scaled(nn.BatchNorm2d, net=resnet().train())
+    net.layer1[0].bn1.training = False
+    assert not net.layer1[0].bn1.host.training
+    assert net.layer1[0].bn1.inserted_after.training
+
+    class Frozen(nn.BatchNorm1d):
+        def train(self, mode=True):
+            return super().train(False)
+
+    net = scaled("0", net=nn.Sequential(Frozen(2))).train()
+    assert (net[0].training, net[0].host.training) == (True, False)
+
+
+def test_attributes_with_the_name_of_a_method_of_torch():
+    host = nn.Linear(2, 2)
+    host.type = "linear"
+    net = scaled("0", net=nn.Sequential(host))
+    assert net[0].type == "linear"
+    net[0].type = "other"
+    assert net[0].type == net[0].host.type == "other"
 
 
 def test_it_has_no_names_that_a_host_may_have():
@@ -387,6 +426,14 @@ def test_functional_calls_take_the_names_of_parameters():
     net, x = scaled("fc"), image()
     parameters = {name: p * 0 for name, p in net.named_parameters()}
     assert torch.equal(torch.func.functional_call(net, parameters, x), torch.zeros(2, 5))
+
+
+def test_a_module_called_host_is_picked_by_its_name():
+    net = nn.ModuleDict({"host": nn.Sequential(nn.ReLU(), nn.Tanh())})
+    for count in (1, 2):
+        net = scaled("host.0", net=net)
+        assert [str(change) for change in changes(net)] == ["Scale after host.0"] * count
+    assert len(changes(scaled("host.*", net=net))) == 4
 
 
 def test_names_with_and_without_host_pick_the_module():
@@ -572,6 +619,36 @@ def test_a_warning_that_counts_replaced_modules_in_replaced_ones():
     state = scaled("stem.0").state_dict()
     with pytest.warns(UserWarning, match=r"none of layer1\.0 \(Scale\): these kept"):
         net.load_state_dict(state)
+
+
+class Wrap(nn.Module):
+    """Takes the place of a module, with a weight of its own."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.weight = inner, nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        return self.inner(x) * self.weight
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda net: insert_after(net, "0.inner.0", lambda m: nn.PReLU()),
+        lambda net: insert_after(net, "0.inner.1", lambda m: nn.PReLU()),
+        lambda net: insert_before(net, "0", lambda m: nn.PReLU()),
+        lambda net: replace(net, "0", Wrap),
+        lambda net: replace(net, "0.inner.1", lambda m: nn.PReLU()),
+    ],
+)
+def test_the_original_loads_into_what_wraps_its_modules_and_their_layers(change):
+    original = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.ReLU()))
+    net = change(replace(copy.deepcopy(original), "0", Wrap))
+    nn.init.constant_(original[0][0].weight, 3.0)
+    net.load_state_dict(original.state_dict())  # no warning
+    assert (undo(net)[0][0].weight == 3).all()
+    net.load_state_dict(net.state_dict())
 
 
 def test_networks_changed_in_parts_warn_once():

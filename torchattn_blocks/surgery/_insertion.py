@@ -5,7 +5,7 @@ with them, and tools that swap, wrap or look into modules find the module and ea
 """
 
 import inspect
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from torch import Tensor, nn
 
@@ -40,9 +40,8 @@ class Insertion(nn.Module):
     """A module of a network, its host, and the layers that run before and after it.
 
     It hands on the attributes that the host has now, so that the network's code still reads
-    ``conv.weight``. What the host gets later, as from a tool that wraps it, is not handed on: tools
-    tell their own layers by such attributes. Values that the network's code sets here later reach
-    the host, too.
+    ``conv.weight``, and plain values that the code sets here later. What the host gets from others,
+    as from a tool that wraps it, is not handed on: tools tell their own layers by such attributes.
 
     The host's forward hooks come here, to see what the layers make of its output. All other hooks
     stay with the host.
@@ -55,9 +54,11 @@ class Insertion(nn.Module):
         for name in _FORWARD_HOOKS:  # the same dictionaries, so that their handles still remove
             own, theirs = getattr(self, name), getattr(host, name)
             self.__dict__[name], host.__dict__[name] = theirs, own
+        for name in vars(host).keys() & set(dir(nn.Module)):
+            if not callable(value := vars(host)[name]):  # such as a text called `type`
+                self.__dict__[name] = value
         self._insertion_argument = ""  # the host's first one, once there are layers before it
-        self._insertion_hands_on = attributes(host) - attributes(self) - _NEVER
-        self._insertion_gave: set[str] = set()
+        self._insertion_hands_on = set(attributes(host) - attributes(self) - _NEVER)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the layers before the host on its first argument, and those after on its output."""
@@ -86,26 +87,32 @@ class Insertion(nn.Module):
         return getattr(self._modules[HOST], name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in self.__dict__.get("_insertion_hands_on", ()):
+        hands_on = self.__dict__.get("_insertion_hands_on")
+        if hands_on is None:  # it is being made
+            super().__setattr__(name, value)
+        elif name in hands_on:
             setattr(self._modules[HOST], name, value)
-            return
-        super().__setattr__(name, value)
-        # Modules, parameters and functions are what tools add, to each module its own.
-        if not (name.startswith("_") or name in _NEVER or callable(value)):
-            self._insertion_give(name, value)
-
-    def _insertion_give(self, name: str, value: Any) -> None:
-        """Set a value of the host, unless it has one that is not from here."""
-        host, gave = self.__dict__["_modules"].get(HOST), self.__dict__.get("_insertion_gave")
-        if gave is not None and (name in gave or not hasattr(host, name)):
-            gave.add(name)
-            setattr(host, name, value)
+        elif name.startswith("_") or name in (*_NEVER, *self._buffers) or _is_added(value):
+            super().__setattr__(name, value)
+        elif hasattr(type(self), name) or name in self.__dict__:  # such as `training`
+            super().__setattr__(name, value)
+            setattr(self._modules[HOST], name, value)
+        else:
+            hands_on.add(name)
+            setattr(self._modules[HOST], name, value)
 
     def __delattr__(self, name: str) -> None:
         if name in self.__dict__.get("_insertion_hands_on", ()):
             delattr(self._modules[HOST], name)
         else:
             super().__delattr__(name)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all parts, each by its own method."""
+        for child in self.children():
+            child.train(mode)
+        self.__dict__["training"] = mode
+        return self
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
         """Let entries of the original network, which have no ``host.`` in their keys, find it."""
@@ -116,6 +123,11 @@ class Insertion(nn.Module):
                 state_dict[f"{prefix}{HOST}.{tail}"] = state_dict.pop(key)
         hand_on_metadata(self.host, prefix[:-1], HOST)
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def _is_added(value: Any) -> bool:
+    """Whether tools add such values, to each module its own, and the code of networks does not."""
+    return callable(value) or isinstance(value, nn.Parameter)  # modules and functions are callable
 
 
 def layers_of(insertion: Insertion, side: Side) -> tuple[nn.Module, ...]:
@@ -144,8 +156,15 @@ def add_layer(insertion: Insertion, side: Side, layer: nn.Module) -> None:
 
 
 def release(insertion: Insertion) -> nn.Module:
-    """The host, to stand in the place of the insertion again, with all hooks of both."""
+    """The host, to stand in the place of the insertion again, with all hooks of both.
+
+    It gets the parameters, buffers and modules, too, that others have added to the insertion.
+    """
     host = insertion.host
+    for kind in ("_parameters", "_buffers", "_modules"):
+        for name, value in getattr(insertion, kind).items():
+            if name not in (HOST, *CHILD.values()) and not hasattr(host, name):
+                getattr(host, kind)[name] = value
     for name in (*_FORWARD_HOOKS, *_OTHER_HOOKS):
         own, theirs = getattr(insertion, name), getattr(host, name)
         hooks = {**own, **theirs}  # in the order in which they ran
@@ -171,11 +190,11 @@ def attributes(module: nn.Module) -> frozenset[str]:
 
 
 def original_name(model: nn.Module, name: str) -> str:
-    """The name that a module of a network has without any layer inserted."""
+    """The name that a module or an entry of a state dict has without any layer inserted."""
     module: Any = model
     parts = []
     for part in name.split(".") if name else ():
         if not (part == HOST and isinstance(module, Insertion)):
             parts.append(part)
-        module = module._modules[part]
+        module = getattr(module, "_modules", {}).get(part)  # none of an entry
     return ".".join(parts)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _IncompatibleKeys
 from torch.utils.hooks import RemovableHandle
 
+from ._insertion import CHILD, original_name
 from ._mark import replaced
 
 
@@ -82,17 +83,20 @@ def _whole(entry: Any) -> Any:
 
 
 def _original_keys(module: nn.Module) -> set[str]:
-    """The keys of a replaced module, and those that it had before modules in it were replaced."""
-    keys = set(module.state_dict())
+    """The keys that a replaced module had before modules in it were changed, and its own now."""
+    keys = {original_name(module, key) for key in module.state_dict()}
     for name, part in module.named_modules():
         if (original := replaced(part)) is not None:
-            keys |= {f"{name}.{key}" for key in _original_keys(original)}
-    return keys
+            place = original_name(module, name)
+            keys |= {f"{place}.{key}" for key in _original_keys(original)}
+    return {key for key in keys if not set(key.split(".")) & set(CHILD.values())}
 
 
-# The load in this thread: its list of missing keys, by which it is known, and of each layer with
-# weights that was put into the network, whether they were loaded.
-_load: ContextVar[tuple[list[str], dict[str, bool]] | None] = ContextVar("load", default=None)
+# The load in this thread: its list of missing keys, by which it is known; and of each layer with
+# weights that was put into the network, by what its keys start with, its class and whether its
+# weights were loaded.
+_Load = tuple[list[str], dict[str, tuple[str, bool]]]
+_load: ContextVar[_Load | None] = ContextVar("load", default=None)
 
 
 def _note(missing_keys: list[str], layer: nn.Module, prefix: str, *, loaded: bool) -> None:
@@ -101,7 +105,10 @@ def _note(missing_keys: list[str], layer: nn.Module, prefix: str, *, loaded: boo
     if load is None or load[0] is not missing_keys:
         load = missing_keys, {}
         _load.set(load)
-    load[1][f"{prefix[:-1]} ({type(layer).__name__})"] = loaded
+    parts = prefix.split(".")[:-1]
+    around = (".".join(parts[:count]) + "." for count in range(1, len(parts)))
+    if not any(load[1].get(start, ("", True))[1] is False for start in around):
+        load[1][prefix] = type(layer).__name__, loaded  # else what is around it has kept it, too
 
 
 def warn_of_a_part(model: nn.Module) -> None:
@@ -122,13 +129,13 @@ def _warn(model: nn.Module, incompatible_keys: _IncompatibleKeys) -> None:
     load = _load.get()
     if load is None or load[0] is not incompatible_keys.missing_keys:
         return
-    kept = [name for name, loaded in load[1].items() if not loaded]
+    kept = {start: kind for start, (kind, loaded) in load[1].items() if not loaded}
     if kept and len(kept) < len(load[1]):
-        for name in kept:  # said once, also where this network lies in another that warns
-            del load[1][name]
+        for start in kept:  # said once, also where this network lies in another that warns
+            del load[1][start]
+        names = ", ".join(f"{start[:-1]} ({kind})" for start, kind in kept.items())
         warnings.warn(
             f"load_state_dict: {type(model).__name__} was given weights of some of the layers that "
-            f"were put into it, but none of {', '.join(kept)}: these kept the weights that they "
-            "had",
+            f"were put into it, but none of {names}: these kept the weights that they had",
             stacklevel=2,
         )

@@ -66,7 +66,10 @@ def find(owner: str, targets: Iterable[Target], where: Where) -> list[Target]:
     found = [
         target
         for target in targets
-        if any(picked(name, target.module) for name in (target.paths if by_path else target.names))
+        if any(
+            picked(name, target.module)
+            for name in (*target.names, *(target.paths if by_path else ()))
+        )
     ]
     if not found:
         raise ValueError(

@@ -65,7 +65,8 @@ def insert_after(
 
         **Calls.** A layer runs when its module is called. It does not where code reads the
         module's parameters instead: `report` shows which layers ran. Forward hooks of the module
-        see what the layers make of its output, all other hooks what the module itself does.
+        see what the layers make of its output; its pre-hooks and backward hooks stay with it. Hooks
+        that are registered at its name later are those of the whole.
 
         **Made before.** An optimiser, a `DropSchedule` and a moving average of weights that were
         made for `model` know nothing of the copy. Make them after this function.
@@ -113,9 +114,9 @@ def replace(
     The arguments are those of `insert_after`, and so are the errors. In addition, a ValueError is
     raised if the model itself is picked, or a module in which layers are inserted.
 
-    The new layer takes the name of the module, in all places where that is used. Its keys come in
-    place of those of the module, which is kept for `undo`, in memory and in pickles, but does not
-    move between devices with the network. State dicts of the original network still load. The new
+    The new layer takes the name of the module, in all places where that is used. Its keys take the
+    place of the module's. The module is kept for `undo`, also in pickles, but does not move between
+    devices with the network. State dicts of the original network still load. The new
     layer takes the entries of the module if they fit it in keys and shapes. Else these go to the
     module, and the layer keeps its weights.
 
@@ -150,7 +151,7 @@ def replace(
 
 
 def undo(model: nn.Module, *, inplace: bool = False) -> nn.Module:
-    """Take out of a network all layers that `changes` lists.
+    """Take all layers that `changes` lists out of a network.
 
     Replaced modules come back with the weights, the dtype and the device that they had, and in the
     mode of what replaced them.
@@ -177,16 +178,18 @@ def undo(model: nn.Module, *, inplace: bool = False) -> nn.Module:
         )
     """
     model = _opened("undo", model, inplace)
-    if inplace and isinstance(model, Insertion):
+    if inplace and _stands_for_another(model):
         raise ValueError(
-            "undo: model has a layer at itself, which inplace=True cannot take out: leave it out, "
-            "and use what is returned"
+            "undo: model itself is in the place of another module, which inplace=True cannot "
+            "change: leave it out, and use what is returned"
         )
     forget_to_warn(model)
     by: dict[int, nn.Module] = {}
     taken_out: list[nn.Module] = []  # kept to the end, so that no `id` is used again
     while True:
-        found = [part for part in model.modules() if _stands_for_another(part)]
+        found = [
+            part for part in model.modules() if id(part) not in by and _stands_for_another(part)
+        ]
         for part in found:
             if isinstance(part, Insertion):
                 by[id(part)] = release(part)
