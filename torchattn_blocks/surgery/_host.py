@@ -1,5 +1,7 @@
 """Which module holds a layer that runs before or after a picked one."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -68,9 +70,10 @@ def check_not_wrapped(
                 f"{type(layers).__name__}: call {owner} first"
             )
     for path in found.paths:
-        module = model
-        for part in [None, *path.split(".")] if path else [None]:
-            module = module if part is None else module._modules[part]  # type: ignore[assignment]
+        around: list[Any] = [model]
+        for part in path.split(".") if path else ():
+            around.append(around[-1]._modules[part])
+        for module in around:
             if any(kind.__name__ == "BaseTunerLayer" for kind in type(module).__mro__):
                 raise ValueError(
                     f"{owner}: where picks {_shown(target)}, but {type(module).__name__} of PEFT "
