@@ -318,6 +318,38 @@ def test_a_host_that_copies_itself(where, copied):
     assert torch.equal(torch.optim.swa_utils.AveragedModel(net)(x), net(x))
 
 
+def test_a_host_that_is_fused_in_its_place():
+    """As timm does with all children that have a method `fuse`, whatever they are in."""
+
+    class Fuses(nn.Linear):
+        def fuse(self):
+            fused = nn.Linear(self.in_features, self.out_features)
+            fused.load_state_dict(self.state_dict())
+            return fused
+
+    def fuse(module):
+        for name, child in module.named_children():
+            if hasattr(child, "fuse"):
+                setattr(module, name, child.fuse())
+            else:
+                fuse(child)
+
+    net, x = scaled("0", net=nn.Sequential(Fuses(2, 2))), torch.ones(1, 2)
+    expected = net(x)
+    fuse(net)
+    assert type(net[0].host) is nn.Linear
+    assert torch.equal(net(x), expected)
+
+
+def test_undo_where_a_replacement_has_a_layer():
+    changed = scaled("fc", net=replace(resnet(), "fc", lambda m: nn.Tanh()))
+    assert repr(undo(changed)) == repr(resnet())
+    changed = scaled("", net=replace(resnet(), "fc", lambda m: nn.Tanh()))
+    assert repr(undo(changed)) == repr(resnet())
+    part = scaled("fc", net=replace(resnet(), "fc", lambda m: nn.Tanh())).fc
+    assert repr(undo(part)) == repr(resnet().fc)
+
+
 def test_a_parametrised_host():
     net = resnet()
     parametrizations.weight_norm(net.fc)
@@ -652,9 +684,9 @@ def test_the_original_loads_into_what_wraps_its_modules_and_their_layers(change)
 
 
 def test_networks_changed_in_parts_warn_once():
-    net = nn.Sequential(nn.Sequential(nn.ReLU()), nn.Sequential(nn.ReLU()))
+    net = nn.Sequential(nn.Sequential(nn.ReLU(), nn.Tanh()), nn.Sequential(nn.ReLU()))
     for part in net:
-        insert_after(part, "0", lambda m: Scale(), inplace=True)
+        insert_after(part, "?", lambda m: Scale(), inplace=True)
     state = net.state_dict()
     del state["1.0.inserted_after.0.weight"]
     with pytest.warns(UserWarning, match="none of 1.0.inserted_after.0") as warned:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _IncompatibleKeys
 from torch.utils.hooks import RemovableHandle
 
-from ._insertion import CHILD, original_name
+from ._insertion import original_name
 from ._mark import replaced
 
 
@@ -89,7 +89,7 @@ def _original_keys(module: nn.Module) -> set[str]:
         if (original := replaced(part)) is not None:
             place = original_name(module, name)
             keys |= {f"{place}.{key}" for key in _original_keys(original)}
-    return {key for key in keys if not set(key.split(".")) & set(CHILD.values())}
+    return keys
 
 
 # The load in this thread: its list of missing keys, by which it is known; and of each layer with

@@ -199,10 +199,9 @@ def undo(model: nn.Module, *, inplace: bool = False) -> nn.Module:
                 if original.training != part.training and original not in part.modules():
                     original.train(part.training)  # it was not there when the mode changed
         taken_out += found
-        last = {key: _last(by, original) for key, original in by.items()}
-        swap(model, last)
-        model = last.get(id(model), model)
-        if not found:  # there was nothing more in the modules that came back
+        swap(model, by)  # again and again: what comes back may be, have or refer to one of these
+        model = by.get(id(model), model)
+        if not found:
             for part in taken_out:
                 unmark(part)
             return model
@@ -210,13 +209,6 @@ def undo(model: nn.Module, *, inplace: bool = False) -> nn.Module:
 
 def _stands_for_another(module: nn.Module) -> bool:
     return isinstance(module, Insertion) or replaced(module) is not None
-
-
-def _last(by: dict[int, nn.Module], module: nn.Module) -> nn.Module:
-    """What stands in the place of a module at last: the host of an insertion may be replaced."""
-    while (other := by.get(id(module))) is not None:
-        module = other
-    return module
 
 
 def _insert(
