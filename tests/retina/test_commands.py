@@ -31,6 +31,8 @@ from torchattn_blocks.retina import (
 )
 from torchattn_blocks.retina.commands import COMMANDS
 from torchattn_blocks.retina.data.folders import list_folder
+from torchattn_blocks.retina.training.examples import prepared_label
+from torchattn_blocks.retina.training.soft_skeleton import iterations_for
 
 SMALL = ["--dataset", "folder", "--widths", "4", "8", "--epochs", "3", "--precision", "no"]
 
@@ -196,6 +198,7 @@ def test_folds_give_the_auxiliary_targets_of_a_training_on_crops(command, images
         input_scale=0.8,
         dice=0.5,
         cl_dice=0.25,
+        cl_dice_iterations=iterations_for(prepared_label(f.read(), 0.8) for f in split.training),
     )
     assert recipe == expected.as_data()
 

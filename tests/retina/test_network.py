@@ -110,7 +110,7 @@ def test_attention_after_acts_on_the_sum():
 
 def test_what_a_description_describes():
     network = Network(widths=(4, 8))
-    network.check_describes(network.build())
+    network.check_describes(network.build(), "train")
     for other in (replace(network, widths=(4, 9)), replace(network, model="unet")):
         with pytest.raises(ValueError, match="network must describe model"):
-            other.check_describes(network.build())
+            other.check_describes(network.build(), "train")

@@ -90,6 +90,7 @@ def test_the_recipe_of_the_shipped_weights():
         ("weight_decay", -0.1, "weight_decay must be at least 0"),
         ("dice", math.nan, "dice must be at least 0"),
         ("cl_dice", -1.0, "cl_dice must be at least 0"),
+        ("cl_dice_iterations", -1, "cl_dice_iterations must be at least 0, got -1"),
         ("seed", -1, "seed must be at least 0, got -1"),
         ("seed", 2**32, "seed must be at most 4294967295, got 4294967296"),
         (

@@ -80,7 +80,7 @@ class Network:
         """
         return UNet(3, 1, widths=self.widths, stage=self._stage, up=transposed(self.up_kernel_size))
 
-    def check_describes(self, model: nn.Module) -> None:
+    def check_describes(self, model: nn.Module, owner: str) -> None:
         """Raise `ValueError` unless the weights of `model` have the names and shapes of this."""
         with torch.device("meta"):
             expected = self.build().state_dict()
@@ -91,7 +91,7 @@ class Network:
             if name not in expected or name not in got or expected[name].shape != got[name].shape
         ]:
             raise ValueError(
-                f"train: network must describe model, got {self.model} of widths {self.widths}; "
+                f"{owner}: network must describe model, got {self.model} of widths {self.widths}; "
                 f"{len(wrong)} weights differ, such as {wrong[0]}"
             )
 

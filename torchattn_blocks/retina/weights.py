@@ -65,6 +65,11 @@ def save_weights(path: str | Path, model: nn.Module, settings: Settings) -> None
         model: The network.
         settings: Its settings; ``settings.network`` must describe `model`.
 
+    Raises:
+        ValueError: If ``settings.network`` has weights of other names or shapes than `model`, or is
+            no network: `load_weights` could not read the file.
+        OSError: If the file cannot be written.
+
     Example:
         >>> import tempfile
         >>> from pathlib import Path
@@ -76,6 +81,7 @@ def save_weights(path: str | Path, model: nn.Module, settings: Settings) -> None
         ...     path.is_file()
         True
     """
+    settings.network.check_describes(model, "save_weights")
     tensors = {name: values.contiguous() for name, values in model.state_dict().items()}
     # Not by safetensors' save_file, whose files only their owner may read.
     write_whole(Path(path), save(tensors, {"settings": json.dumps(asdict(settings))}))
@@ -85,8 +91,9 @@ def load_pretrained(name: str) -> Trained:
     """Load a trained network that comes with the library.
 
     Args:
-        name: The data set that it was trained on, ``"drive"`` or ``"chase_db1"``. The documentation
-            has a page on how each was trained, its scores and its limits.
+        name: The data set that it was trained on, ``"drive"`` or ``"chase_db1"``, or
+            ``"chase_db1-v1"`` for the first version of the latter. The documentation has a page on
+            how each was trained, its scores and its limits.
 
     Returns:
         The network, on the CPU and in evaluation mode, and its settings. The network takes RGB

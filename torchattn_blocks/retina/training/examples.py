@@ -46,6 +46,12 @@ class Examples(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape (3, H, W) of images that a network is given, of the first if they differ."""
+        side = self.recipe.side if self.recipe.crops is None else self.recipe.crops.side
+        return tuple(self.images[0]["image"].shape) if side is None else (3, side, side)
+
     def __getitem__(self, place: Place) -> tuple[Tensor, Tensor]:
         step, position, number = place
         sample, recipe = self.images[number], self.recipe
@@ -63,9 +69,15 @@ def prepared(fundus: Fundus, scale: float) -> dict[str, Tensor]:
     size = scaled_size(fundus.fov.shape, scale)
     return {
         "image": image_tensor(resized_image(fundus.image, scale)),
-        "label": resized_map(mask_tensor(np.asarray(fundus.label)), size),
+        "label": prepared_label(fundus, scale),
         "fov": resized_map(mask_tensor(fundus.fov), size).round(),
     }
+
+
+def prepared_label(fundus: Fundus, scale: float) -> Tensor:
+    """The label (1, H, W) as a tensor, resized."""
+    size = scaled_size(fundus.fov.shape, scale)
+    return resized_map(mask_tensor(np.asarray(fundus.label)), size)
 
 
 class Batches(Sampler[list[Place]]):

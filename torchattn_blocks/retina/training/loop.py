@@ -33,7 +33,7 @@ from .checkpoint import (
     start_folder,
 )
 from .examples import Batches, Examples, check_auxiliary, check_images
-from .losses import Objective, fastest_layout
+from .losses import Objective, check_model, cl_dice_iterations, fastest_layout
 from .recipe import Recipe
 from .record import record_of
 from .seeds import Use, own_random_numbers, torch_seed
@@ -102,8 +102,10 @@ def train(
             larger. For batches of whole images without it: if sizes differ, or the augmentation
             rotates and images are not square. If `folder` holds a run and `resume` is False, or no
             run or another one and `resume` is True, or a damaged checkpoint. If `network` does not
-            describe `model`, `max_time` is not above 0, `recipe.auxiliary` and `auxiliary` do not
-            go together, or the batch cannot be shared by the processes.
+            describe `model`, `model` does not make logits (N, 1, H, W) of images (N, 3, H, W),
+            `max_time` is not above 0, ``recipe.cl_dice_iterations`` are too few for the vessels,
+            ``recipe.auxiliary`` and `auxiliary` do not go together, or the batch cannot be shared
+            by the processes.
         FloatingPointError: If the loss or its gradient is not finite.
         OSError: If a file cannot be written. The last checkpoint remains.
 
@@ -124,7 +126,7 @@ def train(
     check_type("train", str, dataset=dataset)
     check_counts("train", 0, workers=workers)
     if network is not None:
-        network.check_describes(model)
+        network.check_describes(model, "train")
     limit = TimeLimit(max_time)
     folder = Path(folder)
     training, validation = list(training), list(validation)
@@ -135,7 +137,13 @@ def train(
     steps = recipe.steps_for(len(training))
     every = recipe.validate_every or recipe.steps_in_a_pass(len(training))
     precision = recipe.resolved_precision()
-    recipe = replace(recipe, steps=steps, validate_every=every, precision=precision)
+    recipe = replace(
+        recipe,
+        steps=steps,
+        validate_every=every,
+        precision=precision,
+        cl_dice_iterations=cl_dice_iterations(training, recipe),
+    )
     layout = fastest_layout(accelerator.device)
     machine = {
         "device": accelerator.device.type,
@@ -156,6 +164,8 @@ def train(
         if not model.training:
             model.train()
         model.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
+        examples = Examples(training, recipe, auxiliary)
+        check_model(model, examples.shape, accelerator.device)
         state = State(model, recipe, steps)
         if checkpoint is not None:
             state.load_state_dict(load_checkpoint(checkpoint))
@@ -163,7 +173,7 @@ def train(
             accelerator,
             accelerator.prepare(Objective(model, recipe, layout)),
             state,
-            Examples(training, recipe, auxiliary),
+            examples,
             Validation(validation, recipe),
             layout,
             folder,

@@ -1,11 +1,17 @@
 """The training loss."""
 
+from collections.abc import Sequence
+
 import torch
 from monai.losses import DiceLoss, SoftclDiceLoss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..fundus import Fundus
+from ..modes import modes_restored
+from .examples import prepared_label
 from .recipe import Recipe, has_bfloat16
+from .soft_skeleton import iterations_for
 
 
 class Objective(nn.Module):
@@ -19,8 +25,14 @@ class Objective(nn.Module):
         self.model = model
         self.mixed = recipe.resolved_precision() == "bf16"
         self.layout = layout
-        losses = ((recipe.dice, DiceLoss), (recipe.cl_dice, SoftclDiceLoss))
-        self.others = [(weight, loss(sigmoid=True)) for weight, loss in losses if weight]
+        self.others: list[tuple[float, nn.Module]] = []
+        if recipe.dice:
+            self.others.append((recipe.dice, DiceLoss(sigmoid=True)))
+        if recipe.cl_dice:
+            iterations = recipe.cl_dice_iterations
+            if iterations is None:
+                raise ValueError("Objective: recipe.cl_dice_iterations must be a number, got None")
+            self.others.append((recipe.cl_dice, SoftclDiceLoss(iterations, sigmoid=True)))
 
     def forward(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Loss, a scalar, and logits of images (N, 3, H, W) with targets (N, 1, H, W)."""
@@ -31,6 +43,47 @@ class Objective(nn.Module):
         for weight, other in self.others:
             loss = loss + weight * other(logits, targets)
         return loss, logits
+
+
+@torch.no_grad()
+def check_model(model: nn.Module, shape: Sequence[int], device: torch.device) -> None:
+    """Raise `ValueError` unless a model turns images of this shape into one logit per pixel."""
+    with modes_restored(model):
+        model.eval()
+        try:
+            logits = model(torch.zeros(1, *shape, device=device))
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as cause:
+            raise ValueError(
+                f"train: model must take images of shape (N, {', '.join(map(str, shape))}), in "
+                f"colour; it raised: {cause}"
+            ) from cause
+    got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if got != (1, 1, *shape[1:]):
+        raise ValueError(
+            "train: model must return one logit per pixel, of shape (N, 1, H, W); for 1 image of "
+            f"shape {tuple(shape)} it returned {got}. Vessel masks have two classes: a network for "
+            "more of them needs a training loop of your own."
+        )
+
+
+def cl_dice_iterations(training: Sequence[Fundus], recipe: Recipe) -> int | None:
+    """The iterations of the soft skeleton in a training on these images; None without clDice.
+
+    Raises:
+        ValueError: If those of the recipe are too few for the vessels.
+    """
+    if not recipe.cl_dice:
+        return None
+    least = iterations_for(prepared_label(fundus, recipe.input_scale) for fundus in training)
+    given = recipe.cl_dice_iterations
+    if given is not None and given < least:
+        raise ValueError(
+            f"train: recipe.cl_dice_iterations must be at least {least} for vessels as wide as in "
+            f"the training masks (or None), got {given}"
+        )
+    return least if given is None else given
 
 
 def fastest_layout(device: torch.device) -> torch.memory_format:

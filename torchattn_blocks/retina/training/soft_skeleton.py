@@ -1,0 +1,56 @@
+"""How many iterations the soft skeleton of clDice needs to see the widest vessels."""
+
+from collections.abc import Iterable
+
+import torch
+from monai.losses.cldice import soft_erode, soft_open
+from torch import Tensor
+
+# CHASE_DB1 at its own size loses 34 % with MONAI's default of 3 iterations, 0.20 % with 10; DRIVE
+# 2.8 % with 3, 0.17 % with 5. What is lost then are a few pixels where vessels join.
+_LOST = 0.0025
+
+
+def iterations_for(labels: Iterable[Tensor]) -> int:
+    """The fewest iterations that leave at most 0.25 % of the soft skeleton of vessel masks unseen.
+
+    The soft skeleton of Shit et al. (2021) peels vessels from outside, two pixels of width at a
+    time: after k iterations it has no line where a vessel is wider than 2 k + 2 pixels, and the
+    loss cannot tell such a vessel from none.
+
+    Args:
+        labels: Vessel masks of shape (1, H, W), values between 0 and 1.
+
+    Returns:
+        The number of iterations; 0 without vessels.
+
+    Example:
+        >>> import torch
+        >>> from torchattn_blocks.retina.training.soft_skeleton import iterations_for
+        >>> label = torch.zeros(1, 32, 64)
+        >>> label[:, 10:19] = 1  # a vessel of 9 pixels
+        >>> iterations_for([label])
+        4
+    """
+    found: list[float] = []  # the length that each iteration adds, the images together
+    for label in labels:
+        for i, length in enumerate(_lengths(label[None])):
+            found[i : i + 1] = [length + (found[i] if i < len(found) else 0.0)]
+    total, seen = sum(found), 0.0
+    for k, length in enumerate(found):
+        seen += length
+        if seen >= (1 - _LOST) * total:
+            return k
+    return 0
+
+
+def _lengths(x: Tensor) -> list[float]:
+    """What each iteration adds to the soft skeleton of one mask, until nothing is left of it."""
+    skeleton, lengths = torch.zeros_like(x), []
+    while x.any():
+        line = (x - soft_open(x)).relu()
+        line = (line - skeleton * line).relu()
+        skeleton = skeleton + line
+        lengths.append(line.sum().item())
+        x = soft_erode(x)
+    return lengths
