@@ -24,8 +24,9 @@ SMALLEST = 0.1
 _NARROWEST = 8
 # A blob that touches a disc is cut off if it is narrower than this fraction of the disc.
 _BLOB = 0.5
-# The colour is compared within rings around the rim: from, to, in radii. Nearer, the rim is blurred.
-_WITHIN, _BEYOND, _MIDDLE = (0.88, 0.96), (1.04, 1.12), (0.0, 0.8)
+# The colour is compared within rings around the rim: from, to, in radii. They are narrow, so that
+# of several circles around one disc the one on its rim has the highest score.
+_WITHIN, _BEYOND, _MIDDLE = (0.94, 0.99), (1.01, 1.06), (0.0, 0.8)
 # Across the rim the colour must change by so much: the root of the sum of squares of the change of
 # the three channels' logarithms. Noise reaches 0.1; a grey border that is as bright as the retina
 # differs by 0.6, one half as bright as the retina by 1.2.
@@ -33,9 +34,10 @@ _CHANGE = 0.35
 # That change is at least this fraction of it and the change between rim and middle together. For a
 # sharp rim it is above 0.6, for light that fades out evenly below 0.4.
 _SHARP = 0.5
-# Surroundings that are brighter than this fraction of a disc, and redder than it is, are retina, and
-# the disc is a part of it, such as the optic disc. A black border may have any hue.
-_LIT = 0.2
+# Surroundings that are brighter than this fraction of a disc, and redder than it is, are retina.
+# The disc is then a part of it, such as the optic disc. A black border may have any hue. Redness is the
+# logarithm of red over green; around the optic disc it is higher by 0.3 in synthetic images.
+_LIT, _REDDER = 0.2, 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,4 +190,4 @@ def _is_retina(beyond: Floats, within: Floats) -> bool:
     """Whether the colour around a disc is that of a retina which goes on around it."""
     redness = [colour[0] - colour[1] for colour in (beyond, within)]
     lit = beyond.max() > within.max() + np.log(_LIT)
-    return bool(lit and redness[0] > max(redness[1], 0.0))
+    return bool(lit and redness[0] > max(redness[1], 0.0) + _REDDER)

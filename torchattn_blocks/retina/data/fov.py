@@ -8,7 +8,7 @@ from skimage.measure import label
 from skimage.morphology import dilation, footprint_rectangle
 
 from ..fundus import check_image
-from .discs import SMALLEST, Mask, completed_disc, filled, find_discs
+from .discs import Disc, Mask, completed_disc, filled, find_discs
 
 # A border is dark if its median brightness is below this fraction of the retina's. On DRIVE and
 # CHASE_DB1 the fraction is at most 0.07; of dark parts of the retina (vessels, fovea) at least 0.7.
@@ -20,8 +20,10 @@ _RIM_SHARE = 0.3
 # 0.3 % of the radius of a disc.
 _SMALL_SIDE = 320
 # Remarks: a field of view is small below this fraction of the image, a second disc is of comparable
-# size above this fraction of the first, and an image is of one colour if its channels vary by less.
-_SMALL_SHARE, _COMPARABLE, _ONE_COLOUR = 0.2, 0.5, 8
+# size above this fraction of the first, and another one if it shares less than this fraction.
+_SMALL_SHARE, _COMPARABLE, _SHARED = 0.2, 0.5, 0.1
+# Pixels are of one colour if no channel varies by so much; JPEG makes a black bar vary by 2 or 3.
+_ONE_COLOUR = 8
 
 
 def estimate_fov(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -33,7 +35,8 @@ def estimate_fov(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
     component, which excludes text in the border, is taken with its holes filled. If it is a disc
     and the border is dark, it is the field of view. If its rim is ragged, the rim is completed.
 
-    Otherwise discs are searched for in a small copy of the image, in three quantities: brightness,
+    Otherwise discs are searched for in a small copy of the image without bars of one colour at its
+    sides, in three quantities: brightness,
     red minus blue (grey has none), and difference from the colour of the image's corners. Each is
     separated by several thresholds. Each large region that is bounded by a circle is a candidate.
     Its score says how round it is and how sharply the colour changes at its rim. The highest score
@@ -66,8 +69,8 @@ def estimate_fov(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
     bright = _bright_on_dark(image)
     if bright is not None and (disc := completed_disc(bright)) is not None:
         return disc
-    if discs := find_discs(_small(image)):
-        return _enlarged(discs[0].mask, image.shape[:2])
+    if discs := _search(image):
+        return discs[0].mask
     if bright is not None and not fov_fault(bright):
         return bright
     return np.ones(image.shape[:2], dtype=np.bool_)
@@ -90,18 +93,26 @@ def _bright_on_dark(image: NDArray[np.uint8]) -> Mask | None:
     return filled(largest)
 
 
-def _small(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The image reduced to at most `_SMALL_SIDE` pixels, by averaging."""
-    small = Image.fromarray(image)
+def _search(image: NDArray[np.uint8]) -> list[Disc]:
+    """The discs in a small copy of an image without its bars, at the size of the image."""
+    rows, columns = (_between_bars(image, axis) for axis in (0, 1))
+    inner = Image.fromarray(image[rows, columns])
+    small = inner.copy()
     small.thumbnail((_SMALL_SIDE, _SMALL_SIDE), Image.Resampling.BOX)
-    return np.array(small)
+    discs = []
+    for disc in find_discs(np.array(small)):
+        mask = np.zeros(image.shape[:2], dtype=np.bool_)
+        grey = Image.fromarray(disc.mask.astype(np.uint8) * 255)
+        mask[rows, columns] = np.array(grey.resize(inner.size, Image.Resampling.BILINEAR)) > 127
+        discs.append(Disc(mask, disc.score))
+    return discs
 
 
-def _enlarged(mask: Mask, shape: tuple[int, ...]) -> Mask:
-    """A mask of the small copy at the size of the image."""
-    size = (shape[1], shape[0])
-    large = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
-    return np.array(large) > 127
+def _between_bars(image: NDArray[np.uint8], axis: int) -> slice:
+    """The rows (axis 0) or columns (1) between the outermost that are not of one colour."""
+    spread = np.ptp(image, axis=1 - axis).max(axis=1)
+    varied = np.flatnonzero(spread >= _ONE_COLOUR)
+    return slice(varied[0], varied[-1] + 1) if varied.size else slice(None)
 
 
 def fov_remark(image: NDArray[np.uint8], fov: NDArray[np.bool_]) -> str:
@@ -144,10 +155,10 @@ def fov_remark(image: NDArray[np.uint8], fov: NDArray[np.bool_]) -> str:
 
 
 def _has_second_disc(image: NDArray[np.uint8], fov: Mask) -> bool:
-    discs = [_enlarged(disc.mask, fov.shape) for disc in find_discs(_small(image))]
+    size = fov.sum()
     return any(
-        disc.sum() >= _COMPARABLE * fov.sum() and not (disc & fov).sum() > 0.1 * fov.sum()
-        for disc in discs
+        disc.mask.sum() >= _COMPARABLE * size and (disc.mask & fov).sum() < _SHARED * size
+        for disc in _search(image)
     )
 
 
