@@ -37,7 +37,7 @@ _SHARP = 0.5
 # Surroundings that are brighter than this fraction of a disc, and redder than it is, are retina.
 # The disc is then a part of it, such as the optic disc. A black border may have any hue. Redness is the
 # logarithm of red over green; around the optic disc it is higher by 0.3 in synthetic images.
-_LIT, _REDDER = 0.2, 0.1
+_LIT, _REDDER = 0.5, 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,13 +181,13 @@ def _score(circle: _Circle, colour: Floats) -> float:
     middle, within, beyond = (np.median(colour[ring], axis=0) for ring in rings)
     change = float(np.linalg.norm(beyond - within))
     sharpness = change / (change + float(np.linalg.norm(within - middle)))
-    if change < _CHANGE or sharpness < _SHARP or _is_retina(beyond, within):
+    if change < _CHANGE or sharpness < _SHARP or _is_retina(beyond, middle):
         return 0.0
     return circle.fit * sharpness
 
 
-def _is_retina(beyond: Floats, within: Floats) -> bool:
+def _is_retina(beyond: Floats, middle: Floats) -> bool:
     """Whether the colour around a disc is that of a retina which goes on around it."""
-    redness = [colour[0] - colour[1] for colour in (beyond, within)]
-    lit = beyond.max() > within.max() + np.log(_LIT)
+    redness = [colour[0] - colour[1] for colour in (beyond, middle)]
+    lit = beyond.max() > middle.max() + np.log(_LIT)
     return bool(lit and redness[0] > max(redness[1], 0.0) + _REDDER)
