@@ -35,8 +35,8 @@ _CHANGE = 0.35
 # sharp rim it is above 0.6, for light that fades out evenly below 0.4.
 _SHARP = 0.5
 # Surroundings that are brighter than this fraction of a disc, and redder than it is, are retina.
-# The disc is then a part of it, such as the optic disc. A black border may have any hue. Redness is the
-# logarithm of red over green; around the optic disc it is higher by 0.3 in synthetic images.
+# The disc is then a part of it, such as the optic disc. A dark border may have any hue. Redness
+# is the logarithm of red over green; around the optic disc it is higher by 0.3 in synthetic images.
 _LIT, _REDDER = 0.5, 0.1
 
 
