@@ -2,16 +2,13 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
-from scipy.spatial import ConvexHull
-from skimage.filters import gaussian, threshold_otsu
+from PIL import Image
+from skimage.filters import threshold_otsu
 from skimage.measure import label
 from skimage.morphology import dilation, footprint_rectangle
-from skimage.segmentation import clear_border, find_boundaries
 
 from ..fundus import check_image
-
-Mask = NDArray[np.bool_]
+from .discs import Disc, Mask, completed_disc, filled, find_discs
 
 # A border is dark if its median brightness is below this fraction of the retina's. On DRIVE and
 # CHASE_DB1 the fraction is at most 0.07; of dark parts of the retina (vessels, fovea) at least 0.7.
@@ -19,9 +16,14 @@ _BORDER_SHARE = 0.2
 # The lens blurs the rim of the field of view, and JPEG adds ringing around it. The rim is where the
 # brightness falls to this fraction of the brightest pixel within a 64th of the image's side.
 _RIM_SHARE = 0.3
-# A region is a disc if this fraction of its outline is nearer to a circle than that, in radii, and
-# covers at least this fraction of the circle.
-_ROUND, _NEAR, _ARC = 0.8, 0.03, 0.25
+# Discs are searched for in a copy of the image of at most this side. Half a pixel of it is about
+# 0.3 % of the radius of a disc.
+_SMALL_SIDE = 320
+# Remarks: a field of view is small below this fraction of the image, a second disc is of comparable
+# size above this fraction of the first, and another one if it shares less than this fraction.
+_SMALL_SHARE, _COMPARABLE, _SHARED = 0.2, 0.5, 0.1
+# Pixels are of one colour if no channel varies by so much; JPEG makes a black bar vary by 2 or 3.
+_ONE_COLOUR = 8
 
 
 def estimate_fov(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -29,11 +31,19 @@ def estimate_fov(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
     A fundus image shows a bright disc, perhaps cropped by the frame, on a darker border. Otsu's
     threshold on the logarithm of the brightness separates the two. (On the logarithmic scale a dim
-    rim of the retina is closer to the retina than to the border.) The field of view is the largest
-    connected bright component, which excludes text in the border, with its holes filled. If it is a
-    disc with a ragged rim, the rim is completed. If the border is more than a fifth as bright as
-    the retina, the component must be a disc; if it is none, pixels that differ from the corners of
-    the image take the place of Otsu's threshold.
+    rim of the retina is closer to the retina than to the border.) The largest connected bright
+    component, which excludes text in the border, is taken with its holes filled. If it is a disc
+    and the border is dark, it is the field of view. If its rim is ragged, the rim is completed.
+
+    Otherwise discs are searched for in a small copy of the image without bars of one colour at its
+    sides, in three quantities: brightness,
+    red minus blue (grey has none), and difference from the colour of the image's corners. Each is
+    separated by several thresholds. Each large region that is bounded by a circle is a candidate.
+    Its score says how round it is and how sharply the colour changes at its rim. The highest score
+    wins. Discs with retina around them do not count, such as the optic disc.
+
+    If there is no disc, the field of view is the bright region if it is compact and the border
+    dark. Else it is the whole image. `fov_remark` says so.
 
     Args:
         image: RGB values of shape (H, W, 3), 0 to 255.
@@ -56,76 +66,100 @@ def estimate_fov(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
         True
     """
     check_image(image, "estimate_fov")
+    bright = _bright_on_dark(image)
+    if bright is not None and (disc := completed_disc(bright)) is not None:
+        return disc
+    if discs := _search(image):
+        return discs[0].mask
+    if bright is not None and not fov_fault(bright):
+        return bright
+    return np.ones(image.shape[:2], dtype=np.bool_)
+
+
+def _bright_on_dark(image: NDArray[np.uint8]) -> Mask | None:
+    """The largest bright region without its holes; None if what is not bright is not dark."""
     brightness = image.max(axis=2)  # (H, W); the brightest channel: red, nearly everywhere
     logarithm = np.log1p(brightness, dtype=np.float32)
     bright = logarithm > threshold_otsu(logarithm)
-    everywhere = np.ones(brightness.shape, dtype=np.bool_)
     if not bright.any():  # an image of one colour
-        return everywhere
-    is_dark = np.median(brightness[~bright]) <= _BORDER_SHARE * np.median(brightness[bright])
+        return None
+    if np.median(brightness[~bright]) > _BORDER_SHARE * np.median(brightness[bright]):
+        return None
     side = 2 * (max(brightness.shape) // 64) + 1  # odd: the window stands evenly around its pixel
     window = footprint_rectangle((side, side), decomposition="separable")
-    region = _largest_filled(bright & (brightness > _RIM_SHARE * dilation(brightness, window)))
-    disc = _completed_disc(region)
-    if is_dark:
-        return region if disc is None else disc
-    if disc is None:
-        disc = _completed_disc(_largest_filled(_unlike_corners(brightness)))
-    return everywhere if disc is None else disc
-
-
-def _largest_filled(bright: Mask) -> Mask:
-    """The largest connected component without its holes."""
-    if not bright.any():
-        return bright
-    components = label(bright, connectivity=1)
+    sharp = bright & (brightness > _RIM_SHARE * dilation(brightness, window))
+    components = label(sharp, connectivity=1)
     largest: Mask = components == 1 + np.argmax(np.bincount(components.ravel())[1:])
-    # A hole is a dark component that does not touch the frame: a vessel, the fovea, a lesion.
-    return largest | clear_border(~largest)
+    return filled(largest)
 
 
-def _unlike_corners(brightness: NDArray[np.uint8]) -> Mask:
-    """Pixels brighter than the four corners of an image."""
-    side = max(min(brightness.shape) // 40, 4)
-    rows = [slice(None, side), slice(-side, None)]
-    corners = np.stack([brightness[r, c].ravel() for r in rows for c in rows]).astype(float)
-    levels = np.median(corners, axis=1)
-    noise = 1.48 * np.median(np.abs(corners - levels[:, None]))  # a normal's standard deviation
-    smooth = gaussian(brightness.astype(np.float32), 1.5, preserve_range=True)
-    return smooth > np.median(levels) + 3 * noise + 2
+def _search(image: NDArray[np.uint8]) -> list[Disc]:
+    """The discs in a small copy of an image without its bars, at the size of the image."""
+    rows, columns = (_between_bars(image, axis) for axis in (0, 1))
+    inner = Image.fromarray(image[rows, columns])
+    small = inner.copy()
+    small.thumbnail((_SMALL_SIDE, _SMALL_SIDE), Image.Resampling.BOX)
+    discs = []
+    for disc in find_discs(np.array(small)):
+        mask = np.zeros(image.shape[:2], dtype=np.bool_)
+        grey = Image.fromarray(disc.mask.astype(np.uint8) * 255)
+        mask[rows, columns] = np.array(grey.resize(inner.size, Image.Resampling.BILINEAR)) > 127
+        discs.append(Disc(mask, disc.score))
+    return discs
 
 
-def _completed_disc(region: Mask) -> Mask | None:
-    """A region that is a disc, perhaps cropped by the frame, with notches filled; else None."""
-    if region.mean() < 0.1:
-        return None
-    hull = _convex_hull(region)
-    outline = find_boundaries(hull, mode="inner")
-    outline[[0, -1]] = outline[:, [0, -1]] = False  # there the frame crops it
-    points = np.argwhere(outline).astype(float)
-    near = np.ones(len(points), dtype=np.bool_)
-    for _ in range(5):  # the circle of least squares, then that of the points near to it
-        if near.sum() < 20:
-            return None
-        terms = np.c_[2 * points[near], np.ones(near.sum())]
-        row, column, rest = np.linalg.lstsq(terms, (points[near] ** 2).sum(1))[0]
-        radius = np.sqrt(max(rest + row**2 + column**2, 0.0))
-        near = np.abs(np.hypot(*(points - (row, column)).T) - radius) < _NEAR * radius
-    if near.mean() < _ROUND or near.sum() < _ARC * 2 * np.pi * radius:
-        return None
-    rows, columns = np.ogrid[: region.shape[0], : region.shape[1]]
-    notches = hull & ~region & ((rows - row) ** 2 + (columns - column) ** 2 <= radius**2)
-    # Fewer are the steps of a sharp rim, which stays as it is.
-    return region | notches if notches.sum() > 0.01 * region.sum() else region
+def _between_bars(image: NDArray[np.uint8], axis: int) -> slice:
+    """The rows (axis 0) or columns (1) between the outermost that are not of one colour."""
+    spread = np.ptp(image, axis=1 - axis).max(axis=1)
+    varied = np.flatnonzero(spread >= _ONE_COLOUR)
+    return slice(varied[0], varied[-1] + 1) if varied.size else slice(None)
 
 
-def _convex_hull(region: Mask) -> Mask:
-    """What skimage's convex_hull_image gives, which takes seconds for large images."""
-    points = np.argwhere(find_boundaries(region, mode="inner"))
-    corners = points[ConvexHull(points).vertices]
-    hull = Image.new("1", region.shape[::-1])
-    ImageDraw.Draw(hull).polygon([(x, y) for y, x in corners.tolist()], fill=1)
-    return np.array(hull)
+def fov_remark(image: NDArray[np.uint8], fov: NDArray[np.bool_]) -> str:
+    """Say what a user should know about a field of view that was computed from its image.
+
+    Args:
+        image: RGB values of shape (H, W, 3), 0 to 255.
+        fov: Field of view, shape (H, W), such as `estimate_fov` gives.
+
+    Returns:
+        One line without a full stop, or an empty string if all is well. It names the first of these
+        that holds: the image has one colour, the field of view is the whole image, there is a
+        second disc of comparable size, the field of view fills less than a fifth of the image.
+
+    Raises:
+        TypeError: If `image` is not an array of type uint8.
+        ValueError: If `image` is not of shape (H, W, 3), or `fov` has another height or width.
+
+    Example:
+        >>> import numpy as np
+        >>> from torchattn_blocks.retina.data.fov import estimate_fov, fov_remark
+        >>> image = np.zeros((48, 64, 3), np.uint8)
+        >>> fov_remark(image, estimate_fov(image))
+        'no retina found: the image has one colour'
+    """
+    check_image(image, "fov_remark")
+    if fov.shape != image.shape[:2]:
+        raise ValueError(
+            f"fov_remark: fov must have the image's shape {image.shape[:2]}, got {fov.shape}"
+        )
+    if np.ptp(image, axis=(0, 1)).max() < _ONE_COLOUR:
+        return "no retina found: the image has one colour"
+    if fov.all():
+        return "no dark border found: the whole image is taken for the field of view"
+    if _has_second_disc(image, fov):
+        return "a second region of comparable size lies outside the field of view: is it an eye?"
+    if fov.mean() < _SMALL_SHARE:
+        return f"the field of view fills only {fov.mean():.0%} of the image"
+    return ""
+
+
+def _has_second_disc(image: NDArray[np.uint8], fov: Mask) -> bool:
+    size = fov.sum()
+    return any(
+        disc.mask.sum() >= _COMPARABLE * size and (disc.mask & fov).sum() < _SHARED * size
+        for disc in _search(image)
+    )
 
 
 def fov_fault(fov: NDArray[np.bool_]) -> str:
