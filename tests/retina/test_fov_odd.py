@@ -10,7 +10,7 @@ from scipy import ndimage
 from torchattn_blocks.retina import synthesize
 from torchattn_blocks.retina.data.fov import estimate_fov, fov_diameter, fov_remark
 
-SEEDS = range(3)
+SEEDS = range(2)
 GREEN, BLACK, WHITE = (5.0, 25.0, 12.0), (6.0, 6.0, 6.0), (255.0, 255.0, 255.0)
 
 
@@ -73,15 +73,18 @@ def test_the_larger_of_two_eyes_is_taken_and_the_other_remarked_on(sizes):
     assert "second region of comparable size" in fov_remark(image, found)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("gap", [-6, 1, 10])
-@pytest.mark.parametrize("border", [6, 30])
-def test_a_reflex_beside_the_disc_is_no_retina(seed, gap, border):
-    picture = canvas(400, 560, [border] * 3)
-    fov = put(picture, seed, 400, 0, 80, light=55)
-    row, column = np.ogrid[:400, :560]
-    picture[np.hypot(row - 150, column - 280 - 191 - 50 - gap) < 60] = 250
-    assert iou(estimate_fov(taken(picture, seed)), fov) > 0.96
+@pytest.mark.parametrize(("border", "light"), [(6, 55), (30, 40), (40, 55)])
+@pytest.mark.parametrize("size", [60, 110, 150])
+def test_a_reflex_beside_the_disc_is_no_retina(gap, border, light, size):
+    picture = canvas(400, 660, [border] * 3)
+    fov = put(picture, 1, 400, 0, 80, light)
+    row, column = np.ogrid[:400, :660]
+    picture[np.hypot(row - 150, column - 280 - 191 - size - gap) < size] = 250
+    fov &= (picture < 250).any(2)
+    found = estimate_fov(taken(picture))
+    assert iou(found, fov) > 0.96
+    assert fov_remark(taken(picture), found) == ""
 
 
 @pytest.mark.parametrize("seed", SEEDS)

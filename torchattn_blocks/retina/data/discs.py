@@ -39,6 +39,9 @@ _SHARP = 0.5
 # is the logarithm of red over green; around the optic disc it is higher by 0.3 in synthetic images.
 _LIT, _REDDER = 0.5, 0.1
 
+# A reflex is at least so bright in red, green and blue; a retina is not in blue.
+_OVEREXPOSED = 240
+
 
 @dataclass(frozen=True, eq=False)
 class Disc:
@@ -62,6 +65,11 @@ class _Circle:
         return distance / self.radius
 
 
+def is_reflex(colours: NDArray[np.uint8]) -> bool:
+    """Whether pixels (N, 3) are overexposed: light that the lens throws back, not a retina."""
+    return bool((np.median(colours, axis=0) >= _OVEREXPOSED).all())
+
+
 def find_discs(image: NDArray[np.uint8]) -> list[Disc]:
     """All discs in a small picture, the clearest first; the same one may be found repeatedly."""
     colour = np.log1p(image, dtype=np.float32)
@@ -69,7 +77,9 @@ def find_discs(image: NDArray[np.uint8]) -> list[Disc]:
     for separation in _separations(image, colour):
         for region in _round_regions(separation):
             circle = _circle_around(region)
-            if circle is not None and (score := _score(circle, colour)):
+            if circle is None or is_reflex(image[region]):
+                continue
+            if score := _score(circle, colour):
                 found.append(Disc(_without_notches(region, circle), score))
     return sorted(found, key=lambda disc: -disc.score)
 

@@ -3,12 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from skimage.filters import threshold_otsu
+from skimage.filters import gaussian, threshold_otsu
 from skimage.measure import label
 from skimage.morphology import dilation, footprint_rectangle
 
 from ..fundus import check_image
-from .discs import Disc, Mask, completed_disc, filled, find_discs
+from .discs import Disc, Mask, completed_disc, filled, find_discs, is_reflex
 
 # A border is dark if its median brightness is below this fraction of the retina's. On DRIVE and
 # CHASE_DB1 the fraction is at most 0.07; of dark parts of the retina (vessels, fovea) at least 0.7.
@@ -19,9 +19,14 @@ _RIM_SHARE = 0.3
 # Discs are searched for in a copy of the image of at most this side. Half a pixel of it is about
 # 0.3 % of the radius of a disc.
 _SMALL_SIDE = 320
+# Two discs are the same one if their intersection over union is at least this.
+_SAME = 0.955
 # Remarks: a field of view is small below this fraction of the image, a second disc is of comparable
 # size above this fraction of the first, and another one if it shares less than this fraction.
 _SMALL_SHARE, _COMPARABLE, _SHARED = 0.2, 0.5, 0.1
+# Where a field of view fills more of the image than this, no such second disc fits beside it: discs
+# in a rectangle fill at most 0.79 of it.
+_ALONE = 0.55
 # Pixels are of one colour if no channel varies by so much; JPEG makes a black bar vary by 2 or 3.
 _ONE_COLOUR = 8
 
@@ -36,11 +41,12 @@ def estimate_fov(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
     and the border is dark, it is the field of view. If its rim is ragged, the rim is completed.
 
     Otherwise discs are searched for in a small copy of the image without bars of one colour at its
-    sides, in three quantities: brightness,
-    red minus blue (grey has none), and difference from the colour of the image's corners. Each is
-    separated by several thresholds. Each large region that is bounded by a circle is a candidate.
-    Its score says how round it is and how sharply the colour changes at its rim. The highest score
-    wins. Discs with retina around them do not count, such as the optic disc.
+    sides, in three quantities: brightness, red minus blue (grey has none), and difference from the
+    colour of the image's corners. Each is separated by several thresholds. Each large region that
+    is bounded by a circle is a candidate. Its score says how round it is and how sharply the colour
+    changes at its rim. The highest score wins. Overexposed discs do not count, which are reflexes,
+    nor do discs with retina around them, such as the optic disc. If the same disc stands out from
+    the corners in the image itself, its rim is taken from there.
 
     If there is no disc, the field of view is the bright region if it is compact and the border
     dark. Else it is the whole image. `fov_remark` says so.
@@ -66,31 +72,55 @@ def estimate_fov(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
         True
     """
     check_image(image, "estimate_fov")
-    bright = _bright_on_dark(image)
-    if bright is not None and (disc := completed_disc(bright)) is not None:
+    brightness = image.max(axis=2)  # (H, W); the brightest channel: red, nearly everywhere
+    bright, is_dark = _bright(brightness)
+    is_dark = is_dark and not is_reflex(image[bright])
+    if is_dark and (disc := completed_disc(bright)) is not None:
         return disc
     if discs := _search(image):
+        for region in (bright, _unlike_corners(brightness)):
+            if (sharp := completed_disc(region)) is not None and _is_same(sharp, discs[0].mask):
+                return sharp
         return discs[0].mask
-    if bright is not None and not fov_fault(bright):
+    if is_dark and not fov_fault(bright):
         return bright
-    return np.ones(image.shape[:2], dtype=np.bool_)
+    return np.ones(brightness.shape, dtype=np.bool_)
 
 
-def _bright_on_dark(image: NDArray[np.uint8]) -> Mask | None:
-    """The largest bright region without its holes; None if what is not bright is not dark."""
-    brightness = image.max(axis=2)  # (H, W); the brightest channel: red, nearly everywhere
+def _bright(brightness: NDArray[np.uint8]) -> tuple[Mask, bool]:
+    """The largest bright region, perhaps empty, and whether what is not bright is dark."""
     logarithm = np.log1p(brightness, dtype=np.float32)
     bright = logarithm > threshold_otsu(logarithm)
     if not bright.any():  # an image of one colour
-        return None
-    if np.median(brightness[~bright]) > _BORDER_SHARE * np.median(brightness[bright]):
-        return None
+        return bright, False
+    is_dark = np.median(brightness[~bright]) <= _BORDER_SHARE * np.median(brightness[bright])
     side = 2 * (max(brightness.shape) // 64) + 1  # odd: the window stands evenly around its pixel
     window = footprint_rectangle((side, side), decomposition="separable")
     sharp = bright & (brightness > _RIM_SHARE * dilation(brightness, window))
-    components = label(sharp, connectivity=1)
-    largest: Mask = components == 1 + np.argmax(np.bincount(components.ravel())[1:])
-    return filled(largest)
+    return _largest(sharp), bool(is_dark)
+
+
+def _unlike_corners(brightness: NDArray[np.uint8]) -> Mask:
+    """The largest region that is brighter than the four corners of an image, perhaps empty."""
+    side = max(min(brightness.shape) // 40, 4)
+    ends = (slice(None, side), slice(-side, None))
+    corners = np.stack([brightness[rows, columns].ravel() for rows in ends for columns in ends])
+    levels = np.median(corners, axis=1, keepdims=True)
+    noise = 1.48 * np.median(np.abs(corners - levels))  # a normal's standard deviation
+    smooth = gaussian(brightness.astype(np.float32), 1.5, preserve_range=True)
+    return _largest(smooth > np.median(levels) + 3 * noise + 2)
+
+
+def _is_same(one: Mask, other: Mask) -> bool:
+    return bool((one & other).sum() >= _SAME * (one | other).sum())
+
+
+def _largest(bright: Mask) -> Mask:
+    """The largest connected component, without its holes."""
+    if not bright.any():
+        return bright
+    components = label(bright, connectivity=1)
+    return filled(components == 1 + np.argmax(np.bincount(components.ravel())[1:]))
 
 
 def _search(image: NDArray[np.uint8]) -> list[Disc]:
@@ -156,7 +186,7 @@ def fov_remark(image: NDArray[np.uint8], fov: NDArray[np.bool_]) -> str:
 
 def _has_second_disc(image: NDArray[np.uint8], fov: Mask) -> bool:
     size = fov.sum()
-    return any(
+    return fov.mean() < _ALONE and any(
         disc.mask.sum() >= _COMPARABLE * size and (disc.mask & fov).sum() < _SHARED * size
         for disc in _search(image)
     )
