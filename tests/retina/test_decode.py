@@ -8,7 +8,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from torchattn_blocks.retina import FundusFiles
+from torchattn_blocks.retina import Fundus, FundusFiles, read_image
+from torchattn_blocks.retina.data.predictions import read_prediction, save_prediction
 
 RAMP = np.linspace(0, 65535, 12 * 16).astype(np.uint16).reshape(12, 16)
 COLOURS = np.stack([RAMP, RAMP[::-1], RAMP[:, ::-1]], -1)
@@ -137,12 +138,11 @@ def resized():
     [
         (transparent(), "transparent pixels: save it without an alpha channel"),
         (arteries_and_veins(), "in colour: save it in black and white"),
-        (VESSELS // 255, "multiply it by 255"),
         (resized(), "grey edges, from resizing or JPEG"),
         (VESSELS // 255 * 100, r"It holds the values \[0, 100\]: set the marked ones to 255"),
         ((RAMP >> 8).astype(np.uint8), "seems to be an image"),
     ],
-    ids=["transparent", "colour", "0 and 1", "grey edges", "a class", "image"],
+    ids=["transparent", "colour", "grey edges", "a class", "image"],
 )
 def test_what_is_no_mask_gets_advice_by_what_it_is(tmp_path, pixels, advice):
     height, width = pixels.shape[:2]
@@ -150,3 +150,94 @@ def test_what_is_no_mask_gets_advice_by_what_it_is(tmp_path, pixels, advice):
     Image.fromarray(pixels).save(tmp_path / "label.png")
     with pytest.raises(ValueError, match=f"label.png: not a binary mask.*{advice}"):
         read(tmp_path / "x.png", tmp_path / "label.png")
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_channels_stored_one_after_the_other(tmp_path, compression, channels, dtype):
+    """Pillow 13.0 reads such files of 16 bits, without compression, as noise."""
+    values = np.concatenate([COLOURS, COLOURS[..., :1]], -1)[..., :channels]
+    values = values >> 8 if dtype == np.uint8 else values
+    tifffile.imwrite(
+        tmp_path / "x.tif",
+        np.moveaxis(values.astype(dtype), -1, 0),
+        photometric="rgb",
+        planarconfig="separate",
+        compression=compression,
+        extrasamples=["unassalpha"] if channels == 4 else None,
+    )
+    np.testing.assert_array_equal(read_image(tmp_path / "x.tif"), COLOURS >> 8)
+
+
+def test_channels_one_after_the_other_are_turned_upright_and_must_be_bright(tmp_path):
+    planes = np.moveaxis(COLOURS, -1, 0)
+    options = {"photometric": "rgb", "planarconfig": "separate"}
+    tag = (0x0112, "H", 1, 6, True)  # turned by a right angle
+    tifffile.imwrite(tmp_path / "x.tif", planes, extratags=[tag], **options)
+    np.testing.assert_array_equal(read_image(tmp_path / "x.tif"), np.rot90(COLOURS >> 8, -1))
+    tifffile.imwrite(tmp_path / "x.tif", planes // 16, **options)
+    with pytest.raises(ValueError, match="16 bits per channel"):
+        read_image(tmp_path / "x.tif")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_where_0_is_white_values_are_inverted(tmp_path, dtype):
+    path, white = tmp_path / "label.tif", np.iinfo(dtype).max
+    inked = np.where(VESSELS > 0, 0, white).astype(dtype)  # printed white on paper that is 0
+    tifffile.imwrite(path, inked, photometric="miniswhite")
+    Image.new("RGB", (16, 12), "orange").save(tmp_path / "x.png")
+    label = read(tmp_path / "x.png", path).label
+    np.testing.assert_array_equal(label, VESSELS > 0)
+    found = {"x": [path]}
+    fundus = Fundus("x", np.zeros((12, 16, 3), np.uint8), None, VESSELS > 0)
+    np.testing.assert_array_equal(read_prediction(tmp_path, found, fundus), VESSELS > 0)
+    grey = (RAMP >> 8).astype(dtype) * np.array(white // 255, dtype)
+    tifffile.imwrite(tmp_path / "grey.tif", white - grey, photometric="miniswhite")
+    assert np.abs(read_image(tmp_path / "grey.tif")[..., 0] - (RAMP >> 8).astype(int)).max() <= 1
+
+
+def test_probabilities_of_which_0_is_white(tmp_path):
+    values = np.linspace(0, 1, 12 * 16, dtype=np.float32).reshape(12, 16)
+    tifffile.imwrite(tmp_path / "x.tif", 1 - values, photometric="miniswhite")
+    fundus = Fundus("x", np.zeros((12, 16, 3), np.uint8), None, VESSELS > 0)
+    read_back = read_prediction(tmp_path, {"x": [tmp_path / "x.tif"]}, fundus)
+    np.testing.assert_allclose(read_back, values, atol=1e-6)
+
+
+@pytest.mark.parametrize("white", [4095, 1023, 40000])
+def test_pgm_of_12_bits_says_which_value_is_white(tmp_path, white):
+    values = (RAMP.astype(int) * white // 65535).astype(">u2")
+    (tmp_path / "x.pgm").write_bytes(f"P5 16 12 {white}\n".encode() + values.tobytes())
+    expected = values.astype(float) * 255 / white
+    assert np.abs(read_image(tmp_path / "x.pgm")[..., 0] - expected).max() <= 1
+
+
+@pytest.mark.parametrize("name", ["eye.dcm", "eye.png"])
+def test_dicom_gets_advice(tmp_path, name):
+    (tmp_path / name).write_bytes(bytes(128) + b"DICM" + bytes(300))
+    with pytest.raises(ValueError, match=rf"{name}: DICOM is not read: export it as PNG or TIFF"):
+        read_image(tmp_path / name)
+
+
+def test_numbers_of_classes_are_a_mask(tmp_path):
+    Image.new("RGB", (16, 12), "orange").save(tmp_path / "x.png")
+    Image.fromarray(VESSELS // 255).save(tmp_path / "label.png")
+    np.testing.assert_array_equal(
+        read(tmp_path / "x.png", tmp_path / "label.png").label, VESSELS > 0
+    )
+
+
+def test_a_missing_image_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nosuch\.jpg: this file does not exist"):
+        read_image(tmp_path / "nosuch.jpg")
+
+
+def test_maps_of_16_bits_say_how_to_read_them(tmp_path):
+    probability = np.linspace(0, 1, 12 * 16, dtype=np.float32).reshape(12, 16)
+    save_prediction(tmp_path / "x-probability.png", probability)
+    with Image.open(tmp_path / "x-probability.png") as image:
+        assert "np.asarray(Image.open(path)) / 65535" in image.text["Description"]
+        np.testing.assert_allclose(np.asarray(image) / 65535, probability, atol=1e-5)
+        clipped = np.asarray(image.convert("L"))
+    assert (clipped > 127).mean() > 0.9  # Pillow's, against which the text warns

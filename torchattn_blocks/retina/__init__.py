@@ -6,12 +6,14 @@ if TYPE_CHECKING:
     from .allocator import keep_freed_memory as keep_freed_memory
     from .data.chase_files import list_chase_db1 as list_chase_db1
     from .data.csv_files import list_csv as list_csv
+    from .data.decode import read_image as read_image
     from .data.drive_files import list_drive as list_drive
     from .data.files import FundusFiles as FundusFiles
     from .data.folders import list_folder as list_folder
     from .data.folders import save_folder as save_folder
     from .data.fov import estimate_fov as estimate_fov
     from .data.fov import fov_diameter as fov_diameter
+    from .data.fov import fov_remark as fov_remark
     from .data.hrf_files import list_hrf as list_hrf
     from .data.stare_files import list_stare as list_stare
     from .data.synthetic import synthesize as synthesize
@@ -62,12 +64,14 @@ else:
             "keep_freed_memory": ".allocator",
             "list_chase_db1": ".data.chase_files",
             "list_csv": ".data.csv_files",
+            "read_image": ".data.decode",
             "list_drive": ".data.drive_files",
             "FundusFiles": ".data.files",
             "list_folder": ".data.folders",
             "save_folder": ".data.folders",
             "estimate_fov": ".data.fov",
             "fov_diameter": ".data.fov",
+            "fov_remark": ".data.fov",
             "list_hrf": ".data.hrf_files",
             "list_stare": ".data.stare_files",
             "synthesize": ".data.synthetic",

@@ -1,6 +1,7 @@
 """One fundus image and its masks: the value that every part of the package takes or returns."""
 
 from dataclasses import dataclass
+from pathlib import PurePath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,10 +56,38 @@ class Fundus:
 def check_image(image: object, owner: str) -> None:
     """Raise unless `image` is an array of RGB values."""
     if _dtype(image) != "uint8":
-        raise TypeError(f"{owner}: image must be an array of type uint8, got {_dtype(image)}")
+        raise TypeError(
+            f"{owner}: image must be an array of type uint8, got {_dtype(image)}{_remedy(image)}"
+        )
     shape = np.shape(np.asarray(image))
     if len(shape) != 3 or shape[2] != 3 or 0 in shape:
-        raise ValueError(f"{owner}: image must have shape (H, W, 3), got {shape}")
+        raise ValueError(f"{owner}: image must have shape (H, W, 3), got {shape}{_remedy(image)}")
+
+
+def _remedy(image: object) -> str:
+    """What makes RGB values of something else, if that is known."""
+    if isinstance(image, str | PurePath):
+        return ". Pass read_image(path)"
+    kind = type(image).__module__.partition(".")[0]
+    if kind == "PIL":
+        return '. Pass np.array(image.convert("RGB"))'
+    if kind == "torch":
+        return ". Pass an array of NumPy: of values in [0, 1], shape (3, H, W), " + (
+            "(255 * image).round().byte().permute(1, 2, 0).numpy()"
+        )
+    if not isinstance(image, np.ndarray):
+        return ""
+    if image.dtype.kind == "f":
+        return ". Of values in [0, 1], pass (255 * image).round().astype(np.uint8)"
+    if image.dtype == np.uint16:
+        return ". Of values up to 65535, pass (image >> 8).astype(np.uint8)"
+    if image.ndim == 2:
+        return ". Of a grey image, pass np.stack([image] * 3, axis=-1)"
+    if image.ndim == 3 and image.shape[2] == 4:
+        return ". Of RGBA values, pass image[..., :3]"
+    if image.ndim == 3 and image.shape[0] == 3:
+        return ". With channels first, pass image.transpose(1, 2, 0)"
+    return ""
 
 
 def _dtype(array: object) -> str:

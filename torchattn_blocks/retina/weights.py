@@ -56,6 +56,19 @@ class Trained(NamedTuple):
     settings: Settings
 
 
+def check_trained(trained: object, owner: str) -> None:
+    """Raise `TypeError` unless `trained` is a network with its settings."""
+    if isinstance(trained, Trained):
+        return
+    remedy = ""
+    if isinstance(trained, nn.Module):
+        remedy = ". Pass all that load_pretrained or load_weights returned, not its model alone"
+    elif isinstance(trained, str | Path):
+        loads = "load_pretrained" if str(trained) in shipped() else "load_weights"
+        remedy = f". Pass {loads}({str(trained)!r})"
+    raise TypeError(f"{owner}: trained must be Trained, got {type(trained).__name__}{remedy}")
+
+
 def save_weights(path: str | Path, model: nn.Module, settings: Settings) -> None:
     """Write the weights of a network and its settings to a file, for `load_weights`.
 

@@ -4,11 +4,49 @@ import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Literal, cast
+from typing import IO, Any, Literal, cast
 
 import numpy as np
+import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from PIL.ExifTags import Base
+
+# Pillow's modes of grey TIFF files that it does not invert where 0 is white, and their white.
+_INVERTED = {"I;16": np.uint16(65535), "F": np.float32(1)}
+
+
+def read_image(path: str | Path) -> NDArray[np.uint8]:
+    """Read a colour image as the commands do, for `segment`.
+
+    PNG, JPEG, TIFF, GIF, BMP, PPM, WebP and JPEG 2000 are read, also packed (``.gz``). The image is
+    turned upright by the orientation in EXIF. 16 bits per channel are scaled to 8. Grey images get
+    three equal channels. An alpha channel is left out.
+
+    Args:
+        path: The file.
+
+    Returns:
+        RGB values of shape (H, W, 3), 0 to 255.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file cannot be decoded, or has 16 or 32 bits per channel and does not say
+            which value is white.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> from torchattn_blocks.retina import read_image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "mine.png")
+        ...     Image.new("RGB", (48, 32), "orange").save(path)
+        ...     image = read_image(path)
+        >>> image.shape, image.dtype
+        ((32, 48, 3), dtype('uint8'))
+    """
+    return decode(Path(path), "RGB")
 
 
 def decode(path: Path, mode: Literal["RGB", "L"]) -> NDArray[np.uint8]:
@@ -18,7 +56,7 @@ def decode(path: Path, mode: Literal["RGB", "L"]) -> NDArray[np.uint8]:
     """
     with opened_image(path) as image:
         depth = _depth(image)  # only known until it is decoded
-        image = _in_8_bits(ImageOps.exif_transpose(image), depth)
+        image = _in_8_bits(ImageOps.exif_transpose(corrected(path, image)), depth)
         return np.array(image.convert(mode))  # np.asarray's array could not be written to
 
 
@@ -30,9 +68,15 @@ class RefusedError(ValueError):
 def opened_image(path: Path) -> Iterator[Image.Image]:
     """Open an image file; an error while it is decoded names the file."""
     try:
-        with _open(path) as file, Image.open(file) as image:
-            yield image
-    except (FileNotFoundError, IsADirectoryError, PermissionError, MemoryError):
+        with _open(path) as file:
+            if file.read(132)[128:] == b"DICM":
+                raise RefusedError("DICOM is not read: export it as PNG or TIFF")
+            file.seek(0)
+            with Image.open(file) as image:
+                yield image
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: this file does not exist") from None
+    except (IsADirectoryError, PermissionError, MemoryError):
         raise  # they name the cause themselves, and another copy of the file would not help
     except RefusedError as cause:
         raise ValueError(f"{path}: {cause}") from None
@@ -50,9 +94,42 @@ def _depth(image: Image.Image) -> int:
     """Bits per channel of an image file that is not decoded yet."""
     # Such as RGB;16B, or in PPM the greatest value.
     layouts = str([tile.args for tile in getattr(image, "tile", [])])
-    if ";16" in layouts or "65535" in layouts:
+    is_scaled = image.format == "PPM" and image.mode == "I"  # to 65535, by Pillow
+    if ";16" in layouts or "65535" in layouts or is_scaled or _in_planes(image):
         return 16
     return 32 if image.mode in ("I", "F") else 8
+
+
+def corrected(path: Path, image: Image.Image) -> Image.Image:
+    """The image of a file, right where Pillow (13.0) misreads TIFF files without an error.
+
+    In grey files of 16 and 32 bits it ignores that 0 is white. Files of 16 bits per channel that
+    hold one channel after the other, without compression, it reads as noise.
+    """
+    if _in_planes(image):
+        with _open(path) as file, tifffile.TiffFile(file) as tiff:
+            channels = tiff.pages[0].asarray()
+        values = np.moveaxis(channels[:3] >> 8, 0, -1).astype(np.uint8)
+    elif _tag(image, Base.PhotometricInterpretation) == 0 and image.mode in _INVERTED:
+        values = _INVERTED[image.mode] - np.array(image)
+    else:
+        return image
+    right = Image.fromarray(values)
+    right.getexif()[Base.Orientation] = image.getexif().get(Base.Orientation, 1)
+    return right
+
+
+def _in_planes(image: Image.Image) -> bool:
+    bits, planes, compression = (
+        _tag(image, name)
+        for name in (Base.BitsPerSample, Base.PlanarConfiguration, Base.Compression)
+    )
+    return bits is not None and {*bits} == {16} and (planes, compression) == (2, 1)
+
+
+def _tag(image: Image.Image, name: Base) -> Any:
+    """The value of a tag of a TIFF file, or None."""
+    return getattr(image, "tag_v2", {}).get(name)
 
 
 def _in_8_bits(image: Image.Image, depth: int) -> Image.Image:
@@ -77,7 +154,7 @@ def _in_8_bits(image: Image.Image, depth: int) -> Image.Image:
 
 
 def read_mask(path: Path, image: Path, size: tuple[int, ...]) -> NDArray[np.bool_]:
-    """A binary mask of the image's height and width, True where it is bright."""
+    """A binary mask of the image's height and width, True where it is bright (or 1, beside 0)."""
     grey = decode(path, "L")
     if grey.shape != size:
         raise ValueError(
@@ -87,6 +164,8 @@ def read_mask(path: Path, image: Path, size: tuple[int, ...]) -> NDArray[np.bool
     # Not only 0 and 255: the second observer's masks of DRIVE hold grey 3 and 253. Two values in
     # one half (0 and 1, or the shades of an image) would be merged without a warning.
     # A mask of one value may be drawn in transparency.
+    if _holds_classes(path, grey):
+        return grey == 1
     dark, bright = np.split(np.bincount(grey.ravel(), minlength=256) > 0, [128])
     is_one_value = dark.sum() + bright.sum() == 1
     if dark.sum() > 1 or bright.sum() > 1 or (is_one_value and _is_transparent(path)):
@@ -95,6 +174,14 @@ def read_mask(path: Path, image: Path, size: tuple[int, ...]) -> NDArray[np.bool
             f"from 128 to 255, got {dark.sum()} and {bright.sum()}. {_advice(path, grey)}"
         )
     return grey > 127
+
+
+def _holds_classes(path: Path, grey: NDArray[np.uint8]) -> bool:
+    """Whether a mask holds 0 and 1, numbers of classes as nnU-Net has them, and nothing else."""
+    if set(np.unique(grey).tolist()) != {0, 1} or _is_transparent(path):
+        return False
+    colours = decode(path, "RGB")
+    return not (colours != colours[..., :1]).any()
 
 
 def _is_transparent(path: Path) -> bool:
@@ -114,8 +201,6 @@ def _advice(path: Path, grey: NDArray[np.uint8]) -> str:
     if (colours != colours[..., :1]).any():
         return "It is in colour: save it in black and white."
     values = np.unique(grey).tolist()
-    if set(values) <= {0, 1}:
-        return "It holds 0 and 1: multiply it by 255."
     if len(values) <= 8:
         return f"It holds the values {values}: set the marked ones to 255 and the others to 0."
     if ((grey < 64) | (grey > 191)).mean() > 0.9:

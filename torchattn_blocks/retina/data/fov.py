@@ -163,7 +163,7 @@ def fov_remark(image: NDArray[np.uint8], fov: NDArray[np.bool_]) -> str:
 
     Example:
         >>> import numpy as np
-        >>> from torchattn_blocks.retina.data.fov import estimate_fov, fov_remark
+        >>> from torchattn_blocks.retina import estimate_fov, fov_remark
         >>> image = np.zeros((48, 64, 3), np.uint8)
         >>> fov_remark(image, estimate_fov(image))
         'no retina found: the image has one colour'

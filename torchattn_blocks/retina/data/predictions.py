@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ..fundus import Fundus
-from .decode import RefusedError, opened_image
+from .decode import RefusedError, corrected, opened_image
 from .files import FundusFiles
 from .search import EXTENSION
 
@@ -89,7 +90,8 @@ def _npy(path: Path) -> NDArray[Any]:
 
 
 def _image(path: Path) -> NDArray[Any]:
-    with opened_image(path) as image:
+    with opened_image(path) as opened:
+        image = corrected(path, opened)
         if image.mode == "P" or image.mode.startswith(("RGB", "LA")):
             colours = np.array(image.convert("RGB"))
             if (colours != colours[..., :1]).any():
@@ -107,6 +109,21 @@ def _image(path: Path) -> NDArray[Any]:
         return values / white
 
 
-def save_prediction(path: Path, probability: NDArray[np.float32]) -> None:
-    """Write a probability map as 16-bit grey values, for `read_prediction`."""
-    Image.fromarray(np.rint(probability * 65535).astype(np.uint16)).save(path)
+def save_prediction(
+    path: Path,
+    probability: NDArray[np.float32],
+    meaning: str = "Probability of vessel",
+    white: str = "1",
+) -> None:
+    """Write a probability map as 16-bit grey values, for `read_prediction`.
+
+    The file says how to read it, because Pillow's ``convert("L")`` clips 16 bits in place of
+    scaling them (13.0).
+    """
+    said = PngInfo()
+    said.add_text(
+        "Description",
+        f"{meaning}: 65535 is {white}. In Python: np.asarray(Image.open(path)) / 65535; "
+        'not convert("L"), which clips 16 bits.',
+    )
+    Image.fromarray(np.rint(probability * 65535).astype(np.uint16)).save(path, pnginfo=said)
