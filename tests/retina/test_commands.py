@@ -147,7 +147,7 @@ def test_evaluate_scores_the_maps_of_any_program(command, images, trained, tmp_p
         assert report["chosen"]["threshold"] == expected
 
     for name in own["chosen_on"]:  # without these maps no threshold can be chosen
-        for kind in ("probability", "vessels", "overlay", "uncertainty"):
+        for kind in ("probability", "vessels", "overlay", "fov", "uncertainty"):
             (tmp_path / "maps" / f"{name}-{kind}.png").unlink()
     command("evaluate", *data, "--predictions", tmp_path / "maps", "--out", tmp_path / "bare")
     bare = json.loads((tmp_path / "bare" / "report.json").read_text())
@@ -288,7 +288,7 @@ def test_segment_writes_the_same_uncertainty_each_time(command, images, trained,
 
     name = paths[1].stem
     kinds = {path.stem.removeprefix(f"{name}-") for path in outs[1].iterdir()}
-    assert kinds == {"probability", "vessels", "overlay", "uncertainty"}
+    assert kinds == {"probability", "vessels", "overlay", "fov", "uncertainty"}
     written = [(out / f"{name}-uncertainty.png").read_bytes() for out in outs]
     assert written[0] == written[1] == written[2]
     assert written[0] != (outs[0] / f"{paths[0].stem}-uncertainty.png").read_bytes()
@@ -358,10 +358,10 @@ def test_uncertainty_needs_a_network_that_drops(command, images, tmp_path, netwo
             "images must name at least 1 image or folder, got none",
         ),
         (
-            ["segment", "a/x.png", "b/x.jpg", "--weights", "WEIGHTS"],
-            "have different names without their endings, got x",
+            ["segment", "IMAGE", "LABEL", "--weights", "WEIGHTS"],
+            "have different names without their endings, got synthetic-0001",
         ),
-        (["segment", "x.png", "--weights", "WEIGHTS", "--threshold", "2"], r"\[0, 1\], got 2"),
+        (["segment", "IMAGE", "--weights", "WEIGHTS", "--threshold", "2"], r"\[0, 1\], got 2"),
         (
             ["segment", "x.png", "--weights", "WEIGHTS", "--uncertainty", "1"],
             "--uncertainty must be at least 2, got 1",
@@ -374,6 +374,8 @@ def test_what_is_wrong_is_one_clear_error(
 ):
     monkeypatch.chdir(tmp_path)
     names = {"DATA": images, "WEIGHTS": trained / "last.safetensors", "OUT": tmp_path / "o"}
+    kinds = {"IMAGE": "images", "LABEL": "labels"}
+    names |= {name: images / kind / "synthetic-0001.png" for name, kind in kinds.items()}
     with pytest.raises(SystemExit, match=rf"error: [\s\S]*{message}"):
         command(*(names.get(a, a) for a in arguments))
 
@@ -421,7 +423,7 @@ class Interrupt:
         if name == {module!r}:
             raise KeyboardInterrupt
 sys.meta_path.insert(0, Interrupt())
-sys.argv = ["retina", "segment", "x.png"]
+sys.argv = ["retina", "segment", sys.executable]
 from torchattn_blocks.retina.__main__ import main
 main()
 """

@@ -87,7 +87,7 @@ def test_an_image_without_border_is_as_wide_as_the_field_of_view():
     image = np.random.default_rng(0).integers(90, 110, (60, 80, 3), dtype=np.uint8)
     network = trained(160)
     segment(image, network)
-    assert network.model.seen == [(120, 160)]
+    assert network.model.seen == [(120 + 64, 160 + 64)]  # continued beyond the frame
 
 
 def test_what_is_wrong_is_said(fundus):

@@ -3,17 +3,20 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from .. import mean_and_std, monte_carlo
-from .checks import check_counts
-from .data.fov import estimate_fov, fov_diameter
+from .checks import check_counts, check_numbers
+from .data.beyond import continued
+from .data.fov import estimate_fov
+from .data.fov import fov_diameter as measured_diameter
 from .data.tensors import crop_evenly, image_tensor, resized_image, resized_map
 from .fundus import check_image
 from .modes import modes_restored
 from .training.seeds import own_random_numbers
-from .weights import Settings, Trained
+from .weights import Settings, Trained, check_trained
 
 # Larger images are computed in tiles of this side. The networks see this far at most: a stage of
 # RSAN sees 7 pixels at its own resolution, twice at each of three levels and once at the fourth.
@@ -26,28 +29,33 @@ def segment(
     trained: Trained,
     *,
     fov: NDArray[np.bool_] | None = None,
+    fov_diameter: float | None = None,
     flips: bool = False,
 ) -> NDArray[np.float32]:
     """Compute the vessel probability of each pixel of a fundus image of any size.
 
     The image is resized until its field of view has the diameter that the network was trained at,
     and the probability map is resized back. If the diameters differ by less than 3 %, nothing is
-    resized.
+    resized. Where the frame cuts the retina, the network sees it continued beyond the frame,
+    mirrored (unless the network was trained on padded images).
 
     Args:
         image: RGB values of shape (H, W, 3), 0 to 255.
         trained: The network and its settings, from `load_pretrained` or `load_weights`.
         fov: Field of view, shape (H, W); by default `estimate_fov` of the image. If the image has
             no dark border, the field of view is the whole image.
+        fov_diameter: Diameter in pixels to resize the field of view to, above 0; by default that of
+            the training. A larger one helps where vessels are narrow in a wide field of view.
         flips: Average over the image and its three flips (horizontal, vertical, both).
 
     Returns:
         The probability map, shape (H, W). Values outside the field of view mean nothing.
 
     Raises:
-        TypeError: If `image` is not an array of type uint8.
-        ValueError: If `image` is not of shape (H, W, 3), or `fov` has another height or width or no
-            True pixel.
+        TypeError: If `image` is not an array of type uint8, `trained` no `Trained` or
+            `fov_diameter` no number.
+        ValueError: If `image` is not of shape (H, W, 3), `fov` has another height or width or no
+            True pixel, or `fov_diameter` is not above 0.
 
     Example:
         >>> from torchattn_blocks.retina import load_pretrained, segment, synthesize
@@ -55,10 +63,11 @@ def segment(
         >>> segment(fundus.image, load_pretrained("drive")).shape
         (160, 150)
     """
+    check_trained(trained, "segment")
     model, settings = trained
-    scaled = _scaled(image, fov, settings, "segment")
-    probability = torch.from_numpy(vessel_probability(model, scaled, settings.side, flips=flips))
-    return resized_map(probability[None], image.shape[:2])[0].numpy()
+    seen, inner = _seen(image, fov, fov_diameter, settings, "segment")
+    probability = vessel_probability(model, seen, settings.side, flips=flips)[inner]
+    return resized_map(torch.from_numpy(probability)[None], image.shape[:2])[0].numpy()
 
 
 def segment_monte_carlo(
@@ -67,6 +76,7 @@ def segment_monte_carlo(
     passes: int = 20,
     *,
     fov: NDArray[np.bool_] | None = None,
+    fov_diameter: float | None = None,
     seed: int = 0,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Compute how much the vessel probabilities of a fundus image vary under DropBlock.
@@ -82,6 +92,7 @@ def segment_monte_carlo(
             `backbone_dropblock` do; the shipped networks do.
         passes: How often to segment, 2 or more. It takes so many times as long as `segment`.
         fov: Field of view, shape (H, W), as for `segment`.
+        fov_diameter: Diameter to resize the field of view to, as for `segment`.
         seed: Seed of the dropped blocks. On one machine, the same seed gives the same result.
             torch's own random numbers are the same afterwards as before.
 
@@ -91,10 +102,11 @@ def segment_monte_carlo(
         nothing. Values outside the field of view mean nothing.
 
     Raises:
-        TypeError: If `image` is not an array of type uint8, or `passes` or `seed` is not an int.
+        TypeError: If `image` is not an array of type uint8, `trained` no `Trained`, `fov_diameter`
+            no number, or `passes` or `seed` not an int.
         ValueError: If `image` is not of shape (H, W, 3), `fov` has another height or width or no
-            True pixel, `passes` is below 2, `seed` is not from 0 to 2**63 - 1, or the network has
-            no DropBlock with `p` above 0.
+            True pixel, `fov_diameter` is not above 0, `passes` is below 2, `seed` is not from 0 to
+            2**63 - 1, or the network has no DropBlock with `p` above 0.
 
     Example:
         >>> from torchattn_blocks.retina import load_pretrained, segment_monte_carlo, synthesize
@@ -105,12 +117,13 @@ def segment_monte_carlo(
     """
     check_counts("segment_monte_carlo", 2, passes=passes)
     check_counts("segment_monte_carlo", 0, 2**63 - 1, seed=seed)
+    check_trained(trained, "segment_monte_carlo")
     check_drops("segment_monte_carlo", trained)
     model, settings = trained
-    scaled = _scaled(image, fov, settings, "segment_monte_carlo")
+    seen, inner = _seen(image, fov, fov_diameter, settings, "segment_monte_carlo")
 
     def draw() -> Tensor:
-        probability = _mean_of_flips(model, scaled, settings.side)
+        probability = _mean_of_flips(model, seen, settings.side)[inner]
         return resized_map(probability[None], image.shape[:2])[0]
 
     with own_random_numbers(_device(model)), monte_carlo(model):
@@ -130,17 +143,38 @@ def check_drops(owner: str, trained: Trained) -> None:
         )
 
 
-def _scaled(
-    image: NDArray[np.uint8], fov: NDArray[np.bool_] | None, settings: Settings, owner: str
-) -> NDArray[np.uint8]:
-    """The image with its field of view as wide as in training."""
+def working_scale(
+    fov: NDArray[np.bool_], fov_diameter: float | None, settings: Settings, owner: str
+) -> float:
+    """The factor by which an image with this field of view is resized."""
+    if fov_diameter is not None:
+        check_numbers(owner, 0, ends="(]", fov_diameter=fov_diameter)
+    return (fov_diameter or settings.fov_diameter) / measured_diameter(fov)
+
+
+def _seen(
+    image: NDArray[np.uint8],
+    fov: NDArray[np.bool_] | None,
+    fov_diameter: float | None,
+    settings: Settings,
+    owner: str,
+) -> tuple[NDArray[np.uint8], tuple[slice, slice]]:
+    """What the network sees, and where the image is in it.
+
+    It is the image with its field of view as wide as in training, and continued where it is cut.
+    """
     check_image(image, owner)
     fov = estimate_fov(image) if fov is None else fov
     if fov.shape != image.shape[:2]:
         raise ValueError(
             f"{owner}: fov must have the image's shape {image.shape[:2]}, got {fov.shape}"
         )
-    return resized_image(image, settings.fov_diameter / fov_diameter(fov))
+    seen = resized_image(image, working_scale(fov, fov_diameter, settings, owner))
+    height, width = seen.shape[:2]
+    if settings.side is not None:  # networks that were trained on padded images know cuts
+        return seen, (slice(height), slice(width))
+    small = Image.fromarray(fov).resize((width, height), Image.Resampling.NEAREST)
+    return continued(seen, np.array(small))
 
 
 def vessel_probability(

@@ -2,9 +2,10 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..names import DatasetName
+from ._folder import check_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
 
     Probability = NDArray[np.float32]
 
+# Layouts that are data sets: of a folder nobody knows what is in it.
+_DATA_SETS = ("drive", "chase_db1", "stare", "hrf")
+
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Score weights, or probability maps of another program, on the test images of a data set.
+    """Score weights, or probability maps of another program, on the images of a data set.
 
     The report has scores of the network and of the second observer: on whole images and within the
     field of view; for all pixels pooled and per image; at the threshold 0.5 and, for the network,
@@ -42,6 +46,13 @@ class Evaluate:
     """Folder to write to."""
     flips: bool = False
     """Average over each image and its three flips; takes four times as long."""
+    fov_diameter: float | None = None
+    """Resize images until their field of view has this diameter in pixels; by default that of the
+    training."""
+    part: Literal["test", "all"] | None = None
+    """test: the test images. all: every image with a vessel mask; then no threshold is chosen. The
+    default is all for weights that were trained on another data set (those of drive on stare, say),
+    else test."""
     fold: str | None = None
     """Score on a part of the training images, as train --fold left it out: 1/5, say."""
     pictures: bool = True
@@ -65,20 +76,22 @@ class Evaluate:
         )
         from ..evaluation.sheet import save_sheet
         from ..evaluation.threshold import best_threshold
-        from ._dataset import open_dataset
 
-        if self.predictions and (self.weights or self.flips):
-            raise ValueError("evaluate: pass either --predictions or --weights and --flips")
-        trained = None if self.predictions else self._weights()
-        _, split = open_dataset(self.dataset, self.data, self.fold)
-        bare = [files.name for files in split.test if files.label is None]
-        if bare:
+        if self.predictions and (self.weights or self.flips or self.fov_diameter):
             raise ValueError(
-                f"{self.data}: every test image must have a vessel mask; missing: "
-                f"{', '.join(bare)}. (Older archives of DRIVE contain them.) For probability maps "
-                "without scores, use the command segment."
+                "evaluate: pass either --predictions or --weights, --flips and --fov-diameter"
             )
-        validation, test = ([files.read() for files in part] for part in split[1:])
+        if self.fold and self.part == "all":
+            raise ValueError("evaluate: pass either --fold or --part all")
+        for option, folder in (("--out", self.out), ("--maps", self.maps)):
+            if folder is not None:
+                check_folder(option, folder)
+        trained = None if self.predictions else self._weights()
+        part, leak = self._part(trained)
+        if leak:
+            print(f"--part all: {leak}")
+        split = self._split(part)
+        validation, test = ([files.read() for files in some] for some in split[1:])
         if trained is None:
             header, watched, probabilities = self._predictions(split, validation, test)
         else:
@@ -115,6 +128,8 @@ class Evaluate:
                 save_prediction(path, probability)
         header |= {
             "dataset": self.dataset,
+            "part": part,
+            "leak": leak,
             "fold": self.fold,
             "chosen_on": [fundus.name for fundus in validation] if watched else [],
         }
@@ -122,6 +137,40 @@ class Evaluate:
         save_report(self.out / "report.json", header | report)
         print(tables)
         print(f"Saved report, tables and figures in {self.out}")
+
+    def _part(self, trained: "Trained | None") -> tuple[Literal["test", "all"], str | None]:
+        """Which images are scored, and what to say if some of them may have been trained on."""
+        trained_on = trained and trained.settings.about.get("dataset")
+        if trained_on in _DATA_SETS and self.dataset in _DATA_SETS and trained_on != self.dataset:
+            return self.part or ("test" if self.fold else "all"), None
+        if self.part != "all":
+            return "test", None
+        if trained_on == self.dataset and self.dataset in _DATA_SETS:
+            return (
+                "all",
+                f"the weights were trained on images of {trained_on}, which are scored too",
+            )
+        return "all", "images that were trained on may be scored too; the files do not say"
+
+    def _split(self, part: Literal["test", "all"]) -> "Split":
+        """The images that choose a threshold, and those that are scored, which have labels."""
+        from ..protocol import Split
+        from ._dataset import list_dataset, open_dataset
+
+        if part == "all":
+            files = list_dataset(self.dataset, self.data)
+            labelled = [one for one in files if one.label is not None]
+            if not labelled:
+                raise ValueError(f"{self.data}: no image has a vessel mask")
+            return Split([], [], labelled)
+        _, split = open_dataset(self.dataset, self.data, self.fold)
+        if bare := [files.name for files in split.test if files.label is None]:
+            raise ValueError(
+                f"{self.data}: every test image must have a vessel mask; missing: "
+                f"{', '.join(bare)}. (Older archives of DRIVE contain them.) For probability maps "
+                "without scores, use the command segment."
+            )
+        return split
 
     def _weights(self) -> "Trained":
         from ..weights import named_weights
@@ -138,8 +187,9 @@ class Evaluate:
         from ..predict import segment
 
         bar = tqdm([*validation, *test], unit="image")
-        every = [segment(fundus.image, trained, fov=fundus.fov, flips=self.flips) for fundus in bar]
-        header = {"weights": asdict(trained.settings), "flips": self.flips}
+        how: dict[str, Any] = {"flips": self.flips, "fov_diameter": self.fov_diameter}
+        every = [segment(fundus.image, trained, fov=fundus.fov, **how) for fundus in bar]
+        header = {"weights": asdict(trained.settings)} | how
         return header, every[: len(validation)], every[len(validation) :]
 
     def _predictions(

@@ -5,30 +5,50 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
+
+from ._folder import check_folder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..fundus import Fundus
+
+_ENLARGED = 3.0  # an image enlarged by more has fewer pixels than vessels need
 
 
 @dataclass(frozen=True)
 class Segment:
     """Find the vessels in fundus images of any camera and size.
 
-    Writes to the folder --out, for each image NAME: NAME-probability.png (16-bit grey, 65535 is a
-    probability of 1), NAME-vessels.png (white where the probability is above the threshold) and
-    NAME-overlay.png (the image with its vessels marked). Outside the field of view the probability
-    is 0. With --uncertainty also NAME-uncertainty.png. An image that cannot be read does not stop
-    the others. For research; not for diagnosis.
+    Writes to the folder --out, for each image NAME: NAME-probability.png (16-bit grey; in Python
+    np.asarray(Image.open(path)) / 65535 is the probability), NAME-vessels.png (white where the
+    probability is above the threshold), NAME-fov.png (white in the field of view) and
+    NAME-overlay.png (the image with vessels marked and the field of view outlined). Outside the
+    field of view the probability is 0. With --uncertainty also NAME-uncertainty.png. An image that
+    cannot be read does not stop the others. For research; not for diagnosis.
     """
 
     images: Positional[tuple[Path, ...]]
     """Colour fundus images, or folders of them."""
     weights: str = "drive"
     """Name of shipped weights (drive, chase_db1), or a weights file written by train."""
+    masks: Path | None = None
+    """Folder of fields of view, white where the camera saw the retina, named as the images or with
+    a suffix. By default they are estimated from the images."""
     out: Path = Path("runs/segment")
     """Folder to write to."""
     threshold: float = 0.5
     """A pixel with a probability above it counts as vessel."""
+    min_size: int = 0
+    """Leave out of NAME-vessels.png connected vessels of fewer pixels, counted at the size that the
+    network sees; 30, say."""
+    fov_diameter: float | None = None
+    """Resize images until their field of view has this diameter in pixels; by default that of the
+    training (535 for drive). Try twice as much where vessels are narrow in a wide field of view."""
     flips: bool = False
     """Average over each image and its three flips; takes four times as long."""
     uncertainty: int | None = None
@@ -44,29 +64,39 @@ class Segment:
             raise ValueError(f"--threshold must lie in [0, 1], got {self.threshold}")
         if self.uncertainty is not None and self.uncertainty < 2:
             raise ValueError(f"--uncertainty must be at least 2, got {self.uncertainty}")
-        from ..data.search import EXTENSION  # here, so that --help need not load it
-
-        paths = list(_images(self.images, EXTENSION))
-        if not paths:
-            raise FileNotFoundError(f"{self.images[0]}: this folder holds no image")
+        if self.min_size < 0:
+            raise ValueError(f"--min-size must be at least 0, got {self.min_size}")
+        if self.fov_diameter is not None and not 0 < self.fov_diameter < float("inf"):
+            raise ValueError(f"--fov-diameter must be above 0 and finite, got {self.fov_diameter}")
+        check_folder("--out", self.out)
+        paths = list(_images(self.images))
         stems = Counter(path.stem for path in paths)
         if twice := [stem for stem, times in stems.items() if times > 1]:
             raise ValueError(
                 "segment: images must have different names without their endings, got "
                 f"{', '.join(twice)} more than once"
             )
-        self._draw(paths)
+        self._draw(paths, self._masks(paths))
 
-    def _draw(self, paths: list[Path]) -> None:
-        import numpy as np
-        from numpy.typing import NDArray
-        from PIL import Image
+    def _masks(self, paths: list[Path]) -> dict[str, Path]:
+        """The files of --masks by the stems of their images."""
+        if self.masks is None:
+            return {}
+        from ..data.folders import find_masks
+
+        images = {path.stem: path for path in paths}
+        found = find_masks(self.masks, images)
+        if bare := [str(images[stem]) for stem in images if stem not in found]:
+            raise FileNotFoundError(
+                f"--masks {self.masks}: this folder holds no field of view of {', '.join(bare)}"
+            )
+        return found
+
+    def _draw(self, paths: list[Path], masks: dict[str, Path]) -> None:
         from tqdm import tqdm
 
         from ..data.files import FundusFiles
-        from ..data.predictions import save_prediction
-        from ..evaluation.sheet import overlay
-        from ..predict import check_drops, segment, segment_monte_carlo
+        from ..predict import check_drops, segment, segment_monte_carlo, working_scale
         from ..weights import named_weights
         from ._device import to_accelerator
 
@@ -78,39 +108,92 @@ class Segment:
         for path in tqdm(paths, unit="image"):
             std = None
             try:
-                fundus = FundusFiles(path.stem, path, None, None, None).read()
-                image, fov = fundus.image, fundus.fov
-                probability = segment(image, trained, fov=fov, flips=self.flips)
+                fundus = FundusFiles(path.stem, path, None, masks.get(path.stem), None).read()
+                how: dict[str, Any] = {"fov": fundus.fov, "fov_diameter": self.fov_diameter}
+                probability = segment(fundus.image, trained, flips=self.flips, **how)
                 if self.uncertainty is not None:
-                    _, std = segment_monte_carlo(image, trained, self.uncertainty, fov=fov)
+                    _, std = segment_monte_carlo(fundus.image, trained, self.uncertainty, **how)
             except (OSError, ValueError) as error:
-                failures.append(str(error))
+                said = str(error)
+                failures.append(said if said.startswith(str(path)) else f"{path}: {said}")
                 continue
-            probability *= fov
-            vessels = probability > self.threshold
-            save_prediction(self.out / f"{path.stem}-probability.png", probability)
-            if std is not None:
-                # White is the largest deviation of many probabilities. Of few it may be larger.
-                shown = np.minimum(2 * std, 1) * fov
-                save_prediction(self.out / f"{path.stem}-uncertainty.png", shown)
-            pictures: dict[str, NDArray[Any]] = {
-                "vessels": vessels.astype(np.uint8) * 255,
-                "overlay": overlay(image, vessels),
-            }
-            for kind, pixels in pictures.items():
-                Image.fromarray(pixels).save(self.out / f"{path.stem}-{kind}.png")
+            scale = working_scale(fundus.fov, self.fov_diameter, trained.settings, "segment")
+            for remark in _remarks(fundus, scale, is_estimated=path.stem not in masks):
+                tqdm.write(f"{path}: {remark}")
+            self._save(fundus, probability * fundus.fov, std, scale)
             tqdm.write(str(self.out / f"{path.stem}-overlay.png"))
         if failures:
             count = f"{len(failures)} of {len(paths)} images"
             raise ValueError("\n".join([f"{count} could not be segmented:", *failures]))
 
+    def _save(
+        self,
+        fundus: "Fundus",
+        probability: "NDArray[np.float32]",
+        std: "NDArray[np.float32] | None",
+        scale: float,
+    ) -> None:
+        import numpy as np
+        from PIL import Image
 
-def _images(given: tuple[Path, ...], extension: str) -> Iterator[Path]:
-    """The given files, and the images in the given folders."""
+        from ..data.predictions import save_prediction
+        from ..evaluation.sheet import overlay
+        from ..specks import without_specks
+
+        def file(kind: str) -> Path:
+            return self.out / f"{fundus.name}-{kind}.png"
+
+        save_prediction(file("probability"), probability)
+        if std is not None:
+            # White is the largest deviation of many probabilities. Of few it may be larger.
+            shown = np.minimum(2 * std, 1) * fundus.fov
+            save_prediction(file("uncertainty"), shown, "Twice the deviation of the probability")
+        vessels = without_specks(probability > self.threshold, self.min_size / scale**2)
+        for kind, mask in (("vessels", vessels), ("fov", fundus.fov)):
+            Image.fromarray(mask.astype(np.uint8) * 255).save(file(kind))
+        Image.fromarray(overlay(fundus.image, vessels, fundus.fov)).save(file("overlay"))
+
+
+def _remarks(fundus: "Fundus", scale: float, *, is_estimated: bool) -> Iterator[str]:
+    """What a user should know about an image, in one line each."""
+    from ..data.fov import fov_remark
+
+    if is_estimated and (remark := fov_remark(fundus.image, fundus.fov)):
+        yield remark
+    if scale > _ENLARGED:
+        height, width = fundus.fov.shape
+        yield f"{max(height, width)} pixels wide, enlarged {scale:.0f} times"
+
+
+def _images(given: tuple[Path, ...]) -> Iterator[Path]:
+    """The given files, and the images in the given folders.
+
+    Raises:
+        FileNotFoundError: If there is no such file, or a folder without images.
+    """
     for path in given:
         if path.is_dir():
-            for file in sorted(path.iterdir()):
-                if re.search(extension + "$", file.name, re.IGNORECASE) and file.name[0] != ".":
-                    yield file
-        else:
+            found = _images_in(path)
+            if not found:
+                inner = [place for place in sorted(path.iterdir()) if _images_in(place)]
+                likely = [place for place in inner if place.name.lower().startswith("im")] or inner
+                hint = f" Did you mean {' or '.join(map(str, likely))}?" if inner else ""
+                raise FileNotFoundError(f"{path}: this folder holds no image.{hint}")
+            yield from found
+        elif path.is_file():
             yield path
+        else:
+            has_pattern = re.search(r"[*?\[]", path.name)
+            hint = ": no file fits this pattern" if has_pattern else ": this file does not exist"
+            raise FileNotFoundError(f"images: {path}{hint}")
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """The images in a folder; none if it is no folder."""
+    from ..data.search import EXTENSION  # here, so that --help need not load it
+
+    return [
+        file
+        for file in (sorted(folder.iterdir()) if folder.is_dir() else ())
+        if re.search(EXTENSION + "$", file.name, re.IGNORECASE) and file.name[0] != "."
+    ]

@@ -52,7 +52,9 @@ class Disc:
 
 
 @dataclass(frozen=True)
-class _Circle:
+class Circle:
+    """A circle, in pixels."""
+
     row: float
     column: float
     radius: float
@@ -76,7 +78,7 @@ def find_discs(image: NDArray[np.uint8]) -> list[Disc]:
     found = []
     for separation in _separations(image, colour):
         for region in _round_regions(separation):
-            circle = _circle_around(region)
+            circle = circle_around(region)
             if circle is None or is_reflex(image[region]):
                 continue
             if score := _score(circle, colour):
@@ -86,7 +88,7 @@ def find_discs(image: NDArray[np.uint8]) -> list[Disc]:
 
 def completed_disc(region: Mask) -> Mask | None:
     """A region that is a disc, perhaps cropped by the frame, with notches filled; else None."""
-    circle = _circle_around(region)
+    circle = circle_around(region)
     return None if circle is None else _without_notches(region, circle)
 
 
@@ -145,7 +147,7 @@ def _opened(region: Mask) -> Mask:
     return opened
 
 
-def _circle_around(region: Mask) -> _Circle | None:
+def circle_around(region: Mask) -> Circle | None:
     """The circle that bounds a region, up to notches and the frame; None if it is no disc."""
     spans = [np.flatnonzero(region.any(axis=axis)) for axis in (0, 1)]
     if region.mean() < SMALLEST or min(np.ptp(span) + 1 for span in spans) < _NARROWEST:
@@ -163,7 +165,7 @@ def _circle_around(region: Mask) -> _Circle | None:
         near = np.abs(np.hypot(*(points - (row, column)).T) - radius) < _NEAR * radius
     if near.mean() < _ROUND or near.sum() < _ARC * 2 * np.pi * radius:
         return None
-    return _Circle(row, column, radius, float(near.mean()))
+    return Circle(row, column, radius, float(near.mean()))
 
 
 def _convex_hull(region: Mask) -> Mask:
@@ -176,13 +178,13 @@ def _convex_hull(region: Mask) -> Mask:
     return np.array(hull)
 
 
-def _without_notches(region: Mask, circle: _Circle) -> Mask:
+def _without_notches(region: Mask, circle: Circle) -> Mask:
     notches = _convex_hull(region) & ~region & (circle.distance(region.shape) <= 1)
     # Fewer are the steps of a sharp rim, which stays as it is.
     return region | notches if notches.sum() > 0.01 * region.sum() else region
 
 
-def _score(circle: _Circle, colour: Floats) -> float:
+def _score(circle: Circle, colour: Floats) -> float:
     """How round a disc is, times how sharp its rim; 0 if it is not the whole of a retina."""
     distance = circle.distance(colour.shape)
     rings = [(distance > low) & (distance <= high) for low, high in (_MIDDLE, _WITHIN, _BEYOND)]

@@ -197,3 +197,11 @@ def _pictures(fundus: Fundus) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     for kind, mask in (("labels", fundus.label), ("masks", fundus.fov)):
         if mask is not None:
             yield kind, np.where(mask, np.uint8(255), np.uint8(0))
+
+
+def find_masks(folder: Path, images: dict[str, Path]) -> dict[str, Path]:
+    """The masks of a folder by the stems of their images, as `list_folder` finds them."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: this folder does not exist")
+    found = _by_image(find_files(folder, _IMAGE, identifier=str), images)
+    return {stem: path for stem, path in found.items() if stem in images}

@@ -110,20 +110,14 @@ def _image(path: Path) -> NDArray[Any]:
 
 
 def save_prediction(
-    path: Path,
-    probability: NDArray[np.float32],
-    meaning: str = "Probability of vessel",
-    white: str = "1",
+    path: Path, probability: NDArray[np.float32], meaning: str = "Probability of vessel"
 ) -> None:
-    """Write a probability map as 16-bit grey values, for `read_prediction`.
+    """Write a probability map, or what else lies in [0, 1], as 16-bit grey values.
 
-    The file says how to read it, because Pillow's ``convert("L")`` clips 16 bits in place of
-    scaling them (13.0).
+    The file says how to read it, because Pillow's ``convert("L")`` clips 16 bits instead of scaling
+    them (13.0).
     """
     said = PngInfo()
-    said.add_text(
-        "Description",
-        f"{meaning}: 65535 is {white}. In Python: np.asarray(Image.open(path)) / 65535; "
-        'not convert("L"), which clips 16 bits.',
-    )
+    reading = 'np.asarray(Image.open(path)) / 65535, not convert("L"), which clips 16 bits'
+    said.add_text("Description", f"{meaning}. In Python: {reading}.")
     Image.fromarray(np.rint(probability * 65535).astype(np.uint16)).save(path, pnginfo=said)

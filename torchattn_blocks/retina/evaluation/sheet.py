@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import distance_transform_edt
 from skimage.segmentation import find_boundaries
 
 from ..fundus import Fundus
@@ -17,6 +18,7 @@ from .tables import short
 
 # Okabe & Ito's sky blue, orange and blue, which colour-blind readers can tell apart.
 _MARK = 86, 180, 233  # no retina has this colour
+_OUTLINE = 230, 159, 0
 _FOUND, _FALSE, _MISSED = (1.0, 1.0, 1.0), (0.90, 0.62, 0.0), (0.0, 0.45, 0.70)
 _WIDEST = 2400  # pixels of a sheet; larger images are shrunk by a whole number
 _GAP, _ABOVE, _BELOW, _COLUMN = 10, 26, 74, 200  # pixels: margins, and the least width of a panel
@@ -52,12 +54,16 @@ def error_map(
     return colours
 
 
-def overlay(image: NDArray[np.uint8], vessels: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Mark vessels in an image in sky blue.
+def overlay(
+    image: NDArray[np.uint8], vessels: NDArray[np.bool_], fov: NDArray[np.bool_] | None = None
+) -> NDArray[np.uint8]:
+    """Mark vessels in an image in sky blue, and the outline of its field of view in orange.
 
     Args:
         image: RGB values of shape (H, W, 3), 0 to 255.
         vessels: Vessel mask, shape (H, W).
+        fov: Field of view, shape (H, W), or None to draw no outline. It is about a 400th of the
+            image wide. Where the field of view meets the frame, there is none.
 
     Returns:
         RGB values of shape (H, W, 3), 0 to 255.
@@ -68,7 +74,11 @@ def overlay(image: NDArray[np.uint8], vessels: NDArray[np.bool_]) -> NDArray[np.
         >>> overlay(np.zeros((1, 2, 3), np.uint8), np.array([[True, False]]))[0].tolist()
         [[86, 180, 233], [0, 0, 0]]
     """
-    return np.where(vessels[..., None], np.array(_MARK, np.uint8), image)
+    marked = np.where(vessels[..., None], np.array(_MARK, np.uint8), image)
+    if fov is not None:
+        depth = distance_transform_edt(fov)  # from what is no retina; the frame is none
+        marked[fov & (depth <= max(1, max(fov.shape) // 400))] = _OUTLINE
+    return marked
 
 
 def save_sheet(

@@ -1,0 +1,86 @@
+"""Which images `evaluate` scores, and what it says of those that were trained on."""
+
+import json
+
+import pytest
+from test_other_layouts import make_stare
+
+from torchattn_blocks.retina import Network, Settings, list_stare, save_weights
+
+
+@pytest.fixture
+def stare(tmp_path):
+    make_stare(tmp_path / "stare", packed=False, folders=False)
+    return ["evaluate", "--data", tmp_path / "stare", "--dataset", "stare", "--no-pictures"]
+
+
+@pytest.fixture
+def scored(command, tmp_path):
+    """Run `evaluate`; the printed lines and the report."""
+
+    def run(*arguments):
+        out = command(*arguments, "--out", tmp_path / "out")
+        return out.splitlines(), json.loads((tmp_path / "out" / "report.json").read_text())
+
+    return run
+
+
+def weights(path, **about):
+    network = Network("backbone", widths=(4, 8))
+    save_weights(path, network.build(), Settings(network, 60, about=about))
+    return ["--weights", path]
+
+
+def test_all_images_are_scored_by_weights_of_another_data_set(scored, stare, tmp_path):
+    given = weights(tmp_path / "w", dataset="drive")
+    lines, report = scored(*stare, *given)
+    assert report["images"] == [files.name for files in list_stare(tmp_path / "stare")]
+    assert (report["part"], report["leak"], report["chosen_on"]) == ("all", None, [])
+    assert "--part" not in lines[0]
+    _, report = scored(*stare, *given, "--part", "test")
+    assert report["images"] == ["0255"]
+    assert (report["part"], report["leak"]) == ("test", None)
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ({"dataset": "stare"}, "the weights were trained on images of stare, which are scored too"),
+        ({"dataset": "folder"}, "images that were trained on may be scored too"),
+        ({}, "images that were trained on may be scored too"),
+    ],
+)
+def test_of_the_same_set_or_an_unknown_one_the_test_images(scored, stare, tmp_path, about, said):
+    given = weights(tmp_path / "w", **about)
+    _, report = scored(*stare, *given)
+    assert (report["images"], report["part"]) == (["0255"], "test")
+    lines, report = scored(*stare, *given, "--part", "all")
+    assert lines[0].startswith(f"--part all: {said}")
+    assert report["leak"].startswith(said)
+    assert len(report["images"]) == 3
+
+
+def test_predictions_are_of_an_unknown_program(scored, stare, tmp_path):
+    for files in list_stare(tmp_path / "stare"):
+        (tmp_path / "maps").mkdir(exist_ok=True)
+        (tmp_path / "maps" / f"{files.name}.png").write_bytes(files.label.read_bytes())
+    given = ["--predictions", tmp_path / "maps"]
+    _, report = scored(*stare, *given)
+    assert (report["images"], report["part"]) == (["0255"], "test")
+    lines, report = scored(*stare, *given, "--part", "all")
+    assert len(report["images"]) == 3
+    assert lines[0].startswith("--part all: images that were trained on may be scored too")
+    assert report["leak"]
+
+
+def test_a_fold_is_a_part(command, stare, tmp_path):
+    with pytest.raises(SystemExit, match="pass either --fold or --part all"):
+        command(*stare, "--fold", "1/5", "--part", "all")
+
+
+def test_the_diameter_is_written_down(scored, stare, tmp_path):
+    given = weights(tmp_path / "w", dataset="drive")
+    _, plain = scored(*stare, *given)
+    _, report = scored(*stare, *given, "--fov-diameter", 120)
+    assert (plain["fov_diameter"], report["fov_diameter"]) == (None, 120.0)
+    assert report["whole"] != plain["whole"]

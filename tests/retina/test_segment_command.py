@@ -1,0 +1,168 @@
+"""The command `segment` on other people's photographs, folders and habits."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from torchattn_blocks.retina import (
+    estimate_fov,
+    load_pretrained,
+    overlay,
+    segment,
+    segment_monte_carlo,
+    synthesize,
+)
+from torchattn_blocks.retina.specks import without_specks
+
+
+@pytest.fixture(scope="module")
+def fundus():
+    return synthesize(3, height=240, width=230)
+
+
+@pytest.fixture
+def eye(fundus, tmp_path):
+    path = tmp_path / "eye.png"
+    Image.fromarray(fundus.image).save(path)
+    return path
+
+
+def written(out, stem="eye"):
+    return {
+        kind: np.array(Image.open(out / f"{stem}-{kind}.png"))
+        for kind in ("probability", "vessels", "fov", "overlay")
+    }
+
+
+def test_the_field_of_view_is_written_and_outlined(command, eye, fundus, tmp_path):
+    assert command("segment", eye, "--out", tmp_path / "out").split() == [
+        str(tmp_path / "out" / "eye-overlay.png")
+    ]
+    files = written(tmp_path / "out")
+    fov = estimate_fov(fundus.image)
+    np.testing.assert_array_equal(files["fov"], fov * np.uint8(255))
+    np.testing.assert_array_equal(
+        files["overlay"], overlay(fundus.image, files["vessels"] > 0, fov)
+    )
+    assert (files["overlay"] == (230, 159, 0)).all(2).sum() > 500
+
+
+def test_given_fields_of_view_are_taken(command, eye, fundus, tmp_path):
+    fov = fundus.fov & (np.arange(230) > 80)
+    for name in ("eye_mask.png", "other.png"):
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        Image.fromarray(fov).save(tmp_path / "masks" / name)
+    command("segment", eye, "--masks", tmp_path / "masks", "--out", tmp_path / "out")
+    files = written(tmp_path / "out")
+    np.testing.assert_array_equal(files["fov"] > 0, fov)
+    assert not files["probability"][~fov].any()
+    expected = segment(fundus.image, load_pretrained("drive"), fov=fov) * fov
+    np.testing.assert_allclose(files["probability"] / 65535, expected, atol=1e-4)
+    (tmp_path / "masks" / "eye_mask.png").unlink()
+    with pytest.raises(
+        SystemExit, match=r"--masks .*: this folder holds no field of view of .*eye"
+    ):
+        command("segment", eye, "--masks", tmp_path / "masks", "--out", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_diameter_of_the_field_of_view_is_taken(command, eye, fundus, tmp_path):
+    command("segment", eye, "--fov-diameter", 300, "--out", tmp_path / "out")
+    trained = load_pretrained("drive")
+    fov = estimate_fov(fundus.image)
+    expected = segment(fundus.image, trained, fov_diameter=300) * fov
+    got = written(tmp_path / "out")["probability"] / 65535
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+    assert np.abs(segment(fundus.image, trained) * fov - expected).max() > 0.1
+    _, std = segment_monte_carlo(fundus.image, trained, 2, fov_diameter=300)
+    assert not np.array_equal(std, segment_monte_carlo(fundus.image, trained, 2)[1])
+
+
+def test_small_pieces_are_left_out_at_the_size_that_the_network_sees(command, eye, tmp_path):
+    command("segment", eye, "--out", tmp_path / "all")
+    command("segment", eye, "--out", tmp_path / "large", "--min-size", 200)
+    every, large = (written(tmp_path / name)["vessels"] > 0 for name in ("all", "large"))
+    scale = 535 / 230  # about
+    assert 0 < large.sum() < every.sum()
+    np.testing.assert_array_equal(large, without_specks(every, 200 / scale**2))
+    assert not np.array_equal(large, without_specks(every, 200))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "remarks"),
+    [
+        (np.full((10, 10, 3), 90, np.uint8), ["no retina found", "10 pixels wide, enlarged 54"]),
+        (np.zeros((1, 1, 3), np.uint8), ["no retina found", "1 pixels wide, enlarged 535 times"]),
+        (np.full((400, 400, 3), 255, np.uint8), ["no retina found"]),
+        (synthesize(0).image[200:400, 200:400], ["no dark border found"]),
+        (np.pad(synthesize(0).image, ((0, 700), (0, 700), (0, 0))), ["fills only 1"]),
+    ],
+    ids=["tiny", "one pixel", "white", "crop", "small disc"],
+)
+def test_what_is_odd_is_said_in_one_line_each(command, tmp_path, pixels, remarks):
+    Image.fromarray(pixels).save(tmp_path / "odd.png")
+    lines = command("segment", tmp_path / "odd.png", "--out", tmp_path / "out").splitlines()
+    assert len(lines) == len(remarks) + 1
+    for line, remark in zip(lines, remarks, strict=False):
+        assert line.startswith(f"{tmp_path / 'odd.png'}: ")
+        assert remark in line
+
+
+def test_given_fields_of_view_are_not_remarked_on(command, tmp_path):
+    Image.fromarray(synthesize(0).image[200:400, 200:400]).save(tmp_path / "odd.png")
+    (tmp_path / "masks").mkdir()
+    Image.new("1", (200, 200), 1).save(tmp_path / "masks" / "odd.png")
+    out = command("segment", tmp_path / "odd.png", "--out", tmp_path, "--masks", tmp_path / "masks")
+    assert len(out.splitlines()) == 1
+
+
+def test_each_failure_begins_with_its_path(command, eye, tmp_path, monkeypatch):
+    (tmp_path / "broken.png").write_bytes(b"no image")
+
+    def fail(image, *_, **__):
+        raise ValueError("No points given")
+
+    with pytest.raises(SystemExit) as stop:
+        command("segment", tmp_path / "broken.png", eye, "--out", tmp_path / "out")
+    assert "1 of 2 images" in str(stop.value)
+    monkeypatch.setattr("torchattn_blocks.retina.predict.segment", fail)
+    with pytest.raises(SystemExit) as stop:
+        command("segment", tmp_path / "broken.png", eye, "--out", tmp_path / "out")
+    head, *lines = str(stop.value).splitlines()
+    assert "2 of 2 images" in head
+    assert [line.startswith(str(tmp_path)) for line in lines] == [True, True]
+    assert lines[1] == f"{eye}: No points given"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nosuch.jpg"], r"images: nosuch\.jpg: this file does not exist"),
+        (["*.jpg"], r"images: \*\.jpg: no file fits this pattern"),
+        (["own"], r"own: this folder holds no image\. Did you mean own/images\?"),
+        (["eye.png", "--out", "eye.png"], r"--out must be a folder, got eye\.png"),
+        (["eye.png", "--min-size", "-1"], "--min-size must be at least 0, got -1"),
+        (["eye.png", "--fov-diameter", "0"], r"--fov-diameter must be above 0 .*, got 0\.0"),
+        (["eye.png", "--fov-diameter", "nan"], "--fov-diameter must be above 0 .*, got nan"),
+        (["eye.png", "--masks", "nosuch"], "nosuch: this folder does not exist"),
+    ],
+)
+def test_what_is_wrong_is_said_before_any_work(
+    command, eye, tmp_path, monkeypatch, arguments, message
+):
+    for kind in ("images", "labels"):
+        (tmp_path / "own" / kind).mkdir(parents=True)
+        Image.new("L", (9, 9)).save(tmp_path / "own" / kind / "1.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torchattn_blocks.retina.weights.named_weights", None)  # not reached
+    with pytest.raises(SystemExit, match=f"^error: {message}"):
+        command("segment", *arguments)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_specks_are_counted_with_diagonal_neighbours():
+    vessels = np.zeros((9, 9), bool)
+    vessels[range(5), range(5)] = vessels[7, 5:8] = True
+    np.testing.assert_array_equal(without_specks(vessels, 3), vessels)
+    assert without_specks(vessels, 4).sum() == 5
+    assert not without_specks(vessels, 6).any()

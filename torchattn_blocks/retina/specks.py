@@ -1,0 +1,20 @@
+"""Vessel masks without specks."""
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.measure import label
+
+
+def without_specks(vessels: NDArray[np.bool_], least: float) -> NDArray[np.bool_]:
+    """Leave out connected vessels of fewer than `least` pixels; diagonal neighbours connect.
+
+    Example:
+        >>> import numpy as np
+        >>> from torchattn_blocks.retina.specks import without_specks
+        >>> vessels = np.array([[True, True, False, True], [False, False, False, False]])
+        >>> without_specks(vessels, 2)[0].tolist()
+        [True, True, False, False]
+    """
+    components = label(vessels, connectivity=2)
+    sizes = np.bincount(components.ravel())
+    return vessels & (sizes >= least)[components]
