@@ -142,7 +142,7 @@ def _list_below(root: Path) -> list[FundusFiles]:
     """The images of all folders at any depth, sorted by name."""
     walked = list(_walk(root))
     sets = {place: found for place in walked if (found := find_roles(place))}
-    names = [f"{place.relative_to(root).as_posix()}/" for place in walked if place != root]
+    names = sorted(f"{place.relative_to(root).as_posix()}/" for place in walked if place != root)
     layout = f"Folders in it: {listing(names) or 'none'}.\n{_LAYOUT}"
     require_files(sets, "folder images/", root, layout)
     files = [
