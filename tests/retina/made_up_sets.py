@@ -40,3 +40,36 @@ def make_chase(root, names=("01L", "01R", "02L"), mask=True):
         bitmap(root / f"Image_{name}_2ndHO.png", 30 + i)
         if mask:
             bitmap(root / "mask" / f"Image_{name}_mask.png", 90 + i)
+
+
+def vessels(path, mark=0, high=255):
+    """A vessel mask: a cross in the disc of `image`, whose upright bar stands at 5 + mark."""
+    pixels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    pixels[6, 4:13] = pixels[2:11, 5 + mark] = high
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def coloured_vessels(path, mark=0):
+    """Arteries in red and veins in blue."""
+    pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    pixels[6, 4:13, 0] = pixels[2:11, 5 + mark, 2] = 255
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def field_of_view(path, mark=0):
+    """The disc of `image`."""
+    bitmap(path, 80)
+
+
+def classes(path, mark=0):
+    """A vessel mask with the values 0 and 1, as nnU-Net has it."""
+    vessels(path, mark, high=1)
+
+
+def make_tree(root, drawings, names):
+    """Files such as ``training/images/{}_training.tif``, each drawn by a function."""
+    for mark, name in enumerate(names):
+        for file, draw in drawings.items():
+            draw(root / file.format(name), mark)

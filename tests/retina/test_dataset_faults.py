@@ -185,7 +185,7 @@ DAMAGED = {
 }
 MISMATCHED = {
     **{f"size of {file}": (file, grow, "17 wide and 12 high") for file in (LABEL, SECOND, MASK)},
-    "label of 0 and 1": (LABEL, redraw([0, 1]), "2 and 0"),
+    "label of 1 and 3": (LABEL, redraw([1, 3]), "2 and 0"),
     "image for a label": (LABEL, redraw(range(192)), "128 and 64"),
     "white in two shades": (SECOND, redraw([0, 254, 255]), "1 and 2"),
     "empty field of view": (MASK, redraw([0]), "not a field of view. It has no bright pixel"),

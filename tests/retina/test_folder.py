@@ -198,7 +198,8 @@ FAULTS = {
     "label without image": (
         ["a/images/1.png", "a/labels/1.png", "a/labels/2.png"],
         ValueError,
-        "a/labels/2.png: this vessel mask has no image 2.* remove this file",
+        "a/labels/2.png: this vessel mask has no image 2. Rename it to the stem of its image, or "
+        "remove it.$",
     ),
     "label with more letters than the image": (
         ["images/1.png", "labels/1b.png"],

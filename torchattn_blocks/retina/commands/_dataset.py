@@ -1,6 +1,10 @@
 """Data sets by the names that commands accept."""
 
 import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from inspect import unwrap
 from pathlib import Path
 
 from ..data.chase_files import list_chase_db1
@@ -9,6 +13,8 @@ from ..data.drive_files import list_drive
 from ..data.files import FundusFiles
 from ..data.folders import list_folder
 from ..data.hrf_files import list_hrf
+from ..data.roles import image_files, sibling_folders
+from ..data.search import first_listed
 from ..data.stare_files import list_stare
 from ..names import DatasetName
 from ..protocol import (
@@ -20,7 +26,14 @@ from ..protocol import (
     folder_protocol,
 )
 
-_LISTERS = {
+
+def _list_drive(root: Path) -> list[FundusFiles]:
+    """Both splits."""
+    return [*list_drive(root, "training"), *list_drive(root, "test")]
+
+
+_LISTERS: dict[DatasetName, Callable[[Path], list[FundusFiles]]] = {
+    "drive": _list_drive,
     "chase_db1": list_chase_db1,
     "stare": list_stare,
     "hrf": list_hrf,
@@ -31,10 +44,22 @@ _PROTOCOLS = {"drive": DRIVE_PROTOCOL, "chase_db1": CHASE_DB1_PROTOCOL}
 
 
 def list_dataset(name: DatasetName, root: Path) -> list[FundusFiles]:
-    """The images of a data set."""
-    if name == "drive":
-        return [*list_drive(root, "training"), *list_drive(root, "test")]
-    return _LISTERS[name](root)
+    """The images of a data set. What was read from the folders of ``"folder"`` is printed.
+
+    The error names another data set that can be read, if any.
+    """
+    try:
+        files = _LISTERS[name](root)
+    except (FileNotFoundError, ValueError) as error:
+        for other, lister in _LISTERS.items():
+            # Unwrapped: this folder is in question, none near by.
+            if other != name and first_listed([root], unwrap(lister)):
+                kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+                raise kind(f"{error}\nDid you mean --dataset {other}?") from None
+        raise
+    if name == "folder":
+        print(folders_read(files), file=sys.stderr)  # the results alone go to the output
+    return files
 
 
 def open_dataset(name: DatasetName, root: Path, fold: str | None = None) -> tuple[Protocol, Split]:
@@ -50,3 +75,34 @@ def open_dataset(name: DatasetName, root: Path, fold: str | None = None) -> tupl
     if fold is not None:
         split = cross_validation(split, *map(int, fold.split("/")))
     return protocol, split
+
+
+def folders_read(files: Sequence[FundusFiles]) -> str:
+    """One line on what was taken for what, such as ``labels: labels/ (20), fields of view: ...``.
+
+    Folders that lie beside those with the images, hold images and were not read are named too.
+    """
+    seconds = [file.second_label for file in files if file.second_label]
+    paths = [path for file in files for path in (file.image, file.label, file.fov) if path]
+    read = {path.parent for path in [*paths, *seconds]}
+    unread = {
+        f"{folder.name}/"
+        for place in {file.image.parent.parent for file in files}
+        for folder in sibling_folders(place)
+        if folder not in read and image_files(folder)
+    }
+    facts = {
+        "labels": _counted((file.label for file in files), "none"),
+        "fields of view": _counted((file.fov for file in files), "estimated"),
+        "second observer": _counted(seconds, ""),
+        "not read": ", ".join(sorted(unread)),
+    }
+    return ", ".join(f"{what}: {found}" for what, found in facts.items() if found)
+
+
+def _counted(paths: Iterable[Path | None], missing: str) -> str:
+    """The folders of files with their numbers of files; `missing` stands for None."""
+    counts = Counter(f"{path.parent.name}/" if path else missing for path in paths)
+    if [*counts] == [missing]:
+        return missing
+    return " and ".join(f"{folder} ({count})" for folder, count in sorted(counts.items()))

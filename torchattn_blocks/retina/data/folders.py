@@ -1,8 +1,8 @@
-"""Your own images, in folders ``images/``, ``labels/`` and ``masks/`` side by side."""
+"""Your own images, in folders such as ``images/``, ``labels/`` and ``masks/`` side by side."""
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,21 +12,39 @@ from PIL import Image
 
 from ..fundus import Fundus
 from .files import FundusFiles
-from .search import EXTENSION, find_files, match_files, require_files
+from .roles import IMAGE, NAMES, Folders, find_roles, plain, sibling_folders
+from .search import Remedies, find_files, first_listed, listing, match_files, require_files
 
-_LAYOUT = """\
+
+def _or(names: Sequence[str]) -> str:
+    return ", ".join(f"{name}/" for name in names)
+
+
+_LAYOUT = f"""\
 The folder, or folders in it at any depth such as training/ and test/, must contain
   images/  NAME.png, or .jpg, .tif, .gif, .bmp, .ppm, .webp, .jp2: the colour images
   labels/  NAME.png, or NAME_label.png or similar: vessels bright on dark; optional
-  masks/   NAME.png, or NAME_mask.png or similar: fields of view; optional"""
-_IMAGE = r"([^.].*)" + EXTENSION  # its stem; a leading dot hides a file
+  masks/   NAME.png, or NAME_mask.png or similar: fields of view; optional
+Other names for images/: {_or(NAMES["image"][1:])}
+for labels/: {_or(NAMES["label"][1:])}
+for masks/: {_or(NAMES["mask"][:1] + NAMES["fov"])}
+Files in any other places can be listed in a table: use --dataset csv."""
+_REMEDIES = Remedies(
+    stray="Rename it to the stem of its image, or remove it.",
+    bare="Add the file, or remove the image.",
+)
 
 
 def list_folder(root: str | Path) -> list[FundusFiles]:
-    """List the images of folders ``images/``, ``labels/`` and ``masks/``, at any depth.
+    """List the images of folders such as ``images/``, ``labels/`` and ``masks/``, at any depth.
 
     Vessel masks are in ``labels/`` and fields of view in ``masks/``, both beside ``images/``; each
-    of the two may be missing. A mask has the stem of its image (``07.png`` for ``07.jpg``), or this
+    of the two may be missing. Many other names are read too, such as ``1st_manual/`` for vessel
+    masks and ``2nd_manual/`` for those of a second observer: the page on data sets has a table. A
+    folder ``mask/`` or ``masks/`` may hold vessel masks or fields of view. A few of its files are
+    opened to find out, unless it is ``masks/`` beside ``labels/``.
+
+    A mask has the stem of its image (``07.png`` for ``07.jpg``), or this
     stem and a suffix that starts with ``_``, ``-`` or a dot (``07_manual1.gif``), or else the same
     number (``07_manual1.gif`` for ``07_training.tif``). Hidden files, hidden folders and files that
     are no images are ignored. Links to folders are followed, but no
@@ -37,13 +55,15 @@ def list_folder(root: str | Path) -> list[FundusFiles]:
 
     Returns:
         The files of each image, sorted by name. The name is the path from `root` to the folder with
-        ``images/``, then the stem: ``"07"`` in `root` itself, ``"test/07"`` in ``test/``.
+        ``images/``, then the stem: ``"07"`` in `root` itself, ``"test/07"`` in ``test/``. Images in
+        ``imagesTs/`` (nnU-Net's test set) have ``test/`` before the stem.
 
     Raises:
         FileNotFoundError: If `root` does not exist or holds no folder ``images/`` or no image, or
             an image lacks a mask that other images of the same folder have.
-        ValueError: If a mask has no image or fits several, an image has several masks, or two files
-            of a folder have the same stem.
+        ValueError: If two folders could hold the same kind of mask, images without vessel masks lie
+            beside a folder of an unknown name that may hold them, a mask has no image or fits
+            several, an image has several masks, or two files of a folder have the same stem.
 
     Example:
         >>> import tempfile
@@ -60,16 +80,13 @@ def list_folder(root: str | Path) -> list[FundusFiles]:
         ('test/07', '07_manual.png', None)
     """
     root = Path(root)
-    places = list(_places(root))
-    require_files(places, "folder images/", root, _LAYOUT)
-    files = [
-        # The folder is part of the name: another folder may hold an image with the same stem.
-        replace(file, name=(place.relative_to(root) / file.name).as_posix())
-        for place in places
-        for file in _list(place)
-    ]
-    require_files(files, "image", root, _LAYOUT)
-    return sorted(files, key=lambda file: file.name)
+    try:
+        return _list_below(root)
+    except FileNotFoundError as error:
+        # Only what lies directly in them: a search below them might take long.
+        if above := first_listed(root.resolve().parents[:2], _list):
+            raise FileNotFoundError(f"{error}\nDid you mean {above}?") from None
+        raise
 
 
 def save_folder(root: str | Path, images: Iterable[Fundus]) -> None:
@@ -121,28 +138,58 @@ def save_folder(root: str | Path, images: Iterable[Fundus]) -> None:
             Image.fromarray(array).save(path)
 
 
-def _places(root: Path) -> Iterator[Path]:
-    """Folders that hold a folder images/, each once, however many links lead to it."""
+def _list_below(root: Path) -> list[FundusFiles]:
+    """The images of all folders at any depth, sorted by name."""
+    walked = list(_walk(root))
+    sets = {place: found for place in walked if (found := find_roles(place))}
+    names = sorted(f"{place.relative_to(root).as_posix()}/" for place in walked if place != root)
+    layout = f"Folders in it: {listing(names) or 'none'}.\n{_LAYOUT}"
+    require_files(sets, "folder images/", root, layout)
+    files = [
+        # The folder is part of the name: another folder may hold an image with the same stem.
+        replace(file, name=(place.relative_to(root) / file.name).as_posix())
+        for place, found in sets.items()
+        for folders in found
+        for file in _match(folders)
+    ]
+    require_files(files, "image", root, layout)
+    return sorted(files, key=lambda file: file.name)
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """The folder and all folders in it, each once, however many links lead to it."""
     pending, seen = deque([root]), set[Path]()
     while pending:
         place = pending.popleft()
         if (real := place.resolve()) in seen:
             continue
         seen.add(real)
-        if (place / "images").is_dir():
-            yield place
-        for path in sorted(place.iterdir()) if place.is_dir() else ():
-            if path.is_dir() and not path.name.startswith("."):
-                # Links come last, so that a folder is listed under its own path if it has one.
-                (pending.append if path.is_symlink() else pending.appendleft)(path)
+        yield place
+        for path in sibling_folders(place):
+            # Links come last, so that a folder is listed under its own path if it has one.
+            (pending.append if path.is_symlink() else pending.appendleft)(path)
 
 
 def _list(place: Path) -> list[FundusFiles]:
-    """The images of one folder images/ with the masks from the folders beside it."""
-    images, labels, masks = (
-        find_files(place / kind, _IMAGE, identifier=str) for kind in ("images", "labels", "masks")
+    """The images whose folder lies directly in `place`."""
+    return [file for folders in find_roles(place) for file in _match(folders)]
+
+
+def _match(folders: Folders) -> list[FundusFiles]:
+    """The images of one folder with the masks from the folders beside it."""
+    images = find_files(folders.images, IMAGE, identifier=_identifier(folders.images))
+    labels, fovs, seconds = (
+        _by_image({} if masks is None else find_files(masks, IMAGE, identifier=str), images)
+        for masks in (folders.labels, folders.fovs, folders.seconds)
     )
-    return match_files(images, _by_image(labels, images), _by_image(masks, images), {})
+    files = match_files(images, labels, fovs, seconds, _REMEDIES)
+    return [replace(file, name="/".join(filter(None, (folders.part, file.name)))) for file in files]
+
+
+def _identifier(images: Path) -> Callable[[str], str]:
+    """How the stem of an image becomes its name: nnU-Net adds the number of a channel, 0000."""
+    is_nnunet = plain(images.name).endswith(("tr", "ts"))
+    return (lambda stem: stem.removesuffix("_0000")) if is_nnunet else str
 
 
 def _by_image(masks: dict[str, Path], images: dict[str, Path]) -> dict[str, Path]:
@@ -203,5 +250,5 @@ def find_masks(folder: Path, images: dict[str, Path]) -> dict[str, Path]:
     """The masks of a folder by the stems of their images, as `list_folder` finds them."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: this folder does not exist")
-    found = _by_image(find_files(folder, _IMAGE, identifier=str), images)
+    found = _by_image(find_files(folder, IMAGE, identifier=str), images)
     return {stem: path for stem, path in found.items() if stem in images}

@@ -1,10 +1,10 @@
 """Data sets in folders: finding files, and matching images with their masks."""
 
 import re
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from .files import FundusFiles
 
@@ -14,20 +14,34 @@ EXTENSION = r"\.(?:tiff?|gif|png|jpe?g|bmp|p[bgnp]m|webp|jp2)"
 Lister = TypeVar("Lister", bound=Callable[..., list[FundusFiles]])
 
 
+class Remedies(NamedTuple):
+    """What to do about a mask without an image, and about images without a mask."""
+
+    stray: str
+    bare: str
+
+
+_UNPACK = Remedies(
+    stray="Unpack the archive again, or remove this file.",
+    bare="Unpack the archive again, add the file, or remove the image.",
+)
+
+
 def find_files(
     folder: Path,
     pattern: str,
     identifier: Callable[[str], str] = str.upper,
     *,
     depth: int = 0,
+    wanted: Callable[[Path], bool] = lambda _: True,
 ) -> dict[str, Path]:
     """Files of a folder by the identifier in their names; none if the folder does not exist.
 
     `identifier` turns the first group of the pattern into the identifier, by default into capitals.
-    Folders in the folder are searched down to `depth`.
+    Folders in the folder are searched down to `depth`. `wanted` gets a path from `folder` on.
     """
     found: dict[str, Path] = {}
-    for path in _files(folder, depth):
+    for path in filter(lambda path: wanted(path.relative_to(folder)), _files(folder, depth)):
         if parts := re.fullmatch(pattern, path.name, re.IGNORECASE):
             name = identifier(parts[1])
             if name in found:
@@ -64,25 +78,31 @@ def require_files(found: Sized, what: str, where: Path, layout: str) -> None:
         raise FileNotFoundError(f"{where}: the folder holds no {what}.\n{layout}")
 
 
+def listing(names: Sequence[str]) -> str:
+    """The names with commas between them: of more than ten, the first ten and how many more."""
+    more = [f"and {len(names) - 10} more"] if len(names) > 10 else []
+    return ", ".join([*names[:10], *more])
+
+
 def match_files(
     images: dict[str, Path],
     labels: dict[str, Path],
     fovs: dict[str, Path],
     seconds: dict[str, Path],
+    remedies: Remedies = _UNPACK,
 ) -> list[FundusFiles]:
     """Match each image with its masks. A kind of mask must exist for all images or for none."""
     kinds = {"vessel mask": labels, "field of view": fovs, "second observer's mask": seconds}
     for kind, masks in kinds.items():
         if strays := masks.keys() - images.keys():
             raise ValueError(
-                f"{masks[min(strays)]}: this {kind} has no image {min(strays)}. "
-                "Unpack the archive again, or remove this file."
+                f"{masks[min(strays)]}: this {kind} has no image {min(strays)}. {remedies.stray}"
             )
-        if masks and (bare := images.keys() - masks.keys()):
+        if masks and (bare := sorted(images.keys() - masks.keys())):
+            subject = "this image has" if len(bare) == 1 else f"these {len(bare)} images have"
             raise FileNotFoundError(
-                f"{images[min(bare)]}: this image has no {kind}, but others have one, such as "
-                f"{min(masks.values())}. Unpack the archive again, add the file, or "
-                "remove the image."
+                f"{listing([str(images[name]) for name in bare])}: {subject} no {kind}, but others "
+                f"have one, such as {min(masks.values())}. {remedies.bare}"
             )
     return [
         FundusFiles(name, images[name], labels.get(name), fovs.get(name), seconds.get(name))
@@ -95,20 +115,30 @@ def suggests_folder(list_files: Lister) -> Lister:
 
     @wraps(list_files)
     def listed(root: str | Path, *args: Any, **options: Any) -> list[FundusFiles]:
-        def holds(folder: Path) -> bool:
-            try:
-                return bool(list_files(folder, *args, **options))
-            except (OSError, ValueError):
-                return False
-
         try:
             return list_files(root, *args, **options)
         except FileNotFoundError as error:
-            if other := next(filter(holds, _near(Path(root))), None):
+            if other := first_listed(
+                _near(Path(root)), lambda folder: list_files(folder, *args, **options)
+            ):
                 raise FileNotFoundError(f"{error}\nDid you mean {other}?") from None
             raise
 
     return cast(Lister, listed)
+
+
+def first_listed(
+    folders: Iterable[Path], list_files: Callable[[Path], list[FundusFiles]]
+) -> Path | None:
+    """The first folder of which a function lists images, or None."""
+    return next((folder for folder in folders if _lists(folder, list_files)), None)
+
+
+def _lists(folder: Path, list_files: Callable[[Path], list[FundusFiles]]) -> bool:
+    try:
+        return bool(list_files(folder))
+    except (OSError, ValueError):
+        return False
 
 
 def _near(root: Path) -> Iterator[Path]:
