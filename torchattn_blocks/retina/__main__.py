@@ -4,20 +4,19 @@ import os
 import sys
 import warnings
 
+from .. import __version__
+
 
 def main() -> None:
     """Run the command given by the arguments."""
     # Imported here, so that Ctrl-C during the imports is caught too.
     try:
-        import tyro
+        if sys.argv[1:] == ["--version"]:
+            print(f"torchattn_blocks {__version__}")
+            return
+        from .commands._parse import parse
 
-        from .commands import COMMANDS
-
-        command = tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
-            prog="torchattn-retina",
-            description="Retinal vessel segmentation. For research; not for diagnosis.",
-        )
+        command = parse(sys.argv[1:])
         # OpenMP reads this when a command loads torch. Waiting threads then leave the cores to
         # other programs: on a busy machine training is several times faster.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -184,9 +184,14 @@ def load_weights(path: str | Path) -> Trained:
 
 
 def named_weights(name_or_path: str) -> Trained:
-    """Load weights by the name of shipped weights or the path of a file, as commands do."""
+    """Load weights by the name of shipped weights or the path of a file, as commands do.
+
+    The name may be in capitals, if no file has this path.
+    """
     if name_or_path in shipped():
         return load_pretrained(name_or_path)
+    if name_or_path.lower() in shipped() and not Path(name_or_path).is_file():
+        return load_pretrained(name_or_path.lower())
     try:
         return load_weights(name_or_path)
     except FileNotFoundError as error:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from ._folder import check_folder
+
 
 @dataclass(frozen=True)
 class Study:
@@ -35,6 +37,7 @@ class Study:
 
     def __call__(self) -> None:
         """Run the command."""
+        check_folder("--out", self.out)
         from ..studies.figure import save_study_figure
         from ..studies.grid import read_grid
         from ..studies.results import study_rows

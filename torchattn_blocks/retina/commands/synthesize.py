@@ -6,6 +6,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from ._folder import check_folder
+
 
 @dataclass(frozen=True)
 class Synthesize:
@@ -28,6 +30,7 @@ class Synthesize:
 
     def __call__(self) -> None:
         """Run the command."""
+        check_folder("--out", self.out)
         from tqdm import tqdm
 
         from ..data.folders import save_folder

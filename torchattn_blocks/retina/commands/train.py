@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..names import AttentionName, DatasetName, ModelName, RecipeName
+from ._folder import check_folder
+from ._numbers import Numbers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,8 +61,8 @@ class Train:
     """The attention layer of rsan; spatial is the paper's."""
     attention_after: bool = False
     """Apply the attention to the sum of branch and shortcut, not to the branch."""
-    widths: tuple[int, ...] = (16, 32, 64, 128)
-    """Channels of the network's stages, from the first to the bottleneck."""
+    widths: Numbers = (16, 32, 64, 128)
+    """Channels of the network's stages, from the first to the bottleneck: 8 16 32 or 8,16,32."""
     augment: bool = False
     """Flip and rotate whole images at random, and change their brightness and contrast a little."""
     input_scale: float = 1.0
@@ -87,6 +89,7 @@ class Train:
 
     def __call__(self) -> None:
         """Run the command."""
+        check_folder("--out", self.out)
         import torch
         from accelerate import PartialState
 
