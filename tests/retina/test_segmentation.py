@@ -1,5 +1,7 @@
 """Images of any camera, scaled to what a network was trained at."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -215,3 +217,59 @@ def test_what_is_wrong_with_passes_is_said(fundus, error, changed, message):
     arguments = {"image": fundus.image, "trained": dropping(nn.Dropout(), 100), **changed}
     with pytest.raises(error, match=f"^segment_monte_carlo: {message}"):
         segment_monte_carlo(**arguments)
+
+
+RGB = np.zeros((6, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("image", "remedy"),
+    [
+        ("eye.jpg", r"got str\. Pass read_image\(path\)"),
+        (Path("eye.jpg"), r"got \w+Path\. Pass read_image\(path\)"),
+        (Image.fromarray(RGB), r'got Image\. Pass np\.array\(image\.convert\("RGB"\)\)'),
+        (torch.zeros(3, 6, 8), r"got Tensor\. Pass an array .*permute\(1, 2, 0\)\.numpy\(\)"),
+        (RGB[..., 0], r"got \(6, 8\)\. Of a grey image, pass np\.stack\(\[image\] \* 3, axis=-1\)"),
+        (
+            np.zeros((6, 8, 4), np.uint8),
+            r"got \(6, 8, 4\)\. Of RGBA values, pass image\[\.\.\., :3\]",
+        ),
+        (RGB.transpose(2, 0, 1), r"got \(3, 6, 8\)\. With channels first, pass image\.transpose"),
+        (RGB / 255, r"got float64\. Of values in \[0, 1\], pass \(255 \* image\)"),
+        (RGB.astype(np.uint16), r"got uint16\. Of values up to 65535, pass \(image >> 8\)"),
+        (None, "got NoneType$"),
+    ],
+)
+@pytest.mark.parametrize("function", [segment, segment_monte_carlo])
+def test_what_is_no_image_gets_a_remedy(image, remedy, function):
+    network = dropping(nn.Dropout(), 6)
+    with pytest.raises(
+        (TypeError, ValueError), match=f"^{function.__name__}: image must .*{remedy}"
+    ):
+        function(image, network)
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        (
+            Dark(),
+            r"got Dark\. Pass all that load_pretrained or load_weights returned, not its model",
+        ),
+        ("drive", r"got str\. Pass load_pretrained\('drive'\)"),
+        ("mine.safetensors", r"got str\. Pass load_weights\('mine\.safetensors'\)"),
+        (None, "got NoneType$"),
+    ],
+)
+@pytest.mark.parametrize("function", [segment, segment_monte_carlo])
+def test_what_is_no_trained_network_gets_a_remedy(given, remedy, function):
+    with pytest.raises(TypeError, match=f"^{function.__name__}: trained must be Trained, {remedy}"):
+        function(RGB, given)
+
+
+@pytest.mark.parametrize(
+    ("given", "error"), [(0, ValueError), (np.inf, ValueError), ("5", TypeError)]
+)
+def test_the_diameter_is_checked(fundus, given, error):
+    with pytest.raises(error, match=r"^segment: fov_diameter must"):
+        segment(fundus.image, trained(100), fov_diameter=given)

@@ -28,7 +28,7 @@ from torchattn_blocks.retina import (
 )
 from torchattn_blocks.retina.data.tensors import image_tensor, mask_tensor
 from torchattn_blocks.retina.training import loop, losses, validation
-from torchattn_blocks.retina.training.losses import Objective
+from torchattn_blocks.retina.training.losses import Objective, check_model
 
 
 @pytest.fixture(scope="module")
@@ -558,3 +558,46 @@ def test_refuses_a_side_below_an_images(tmp_path, images):
         ValueError, match=r"at least 64, the longer side of training image synthetic-0000, got 60"
     ):
         run(tmp_path, images, replace(FAST, side=60))
+
+
+class Levels(nn.Module):
+    """A network that returns several logits, as for deep supervision."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 1, 1)
+
+    def forward(self, x):
+        return [self.conv(x), self.conv(x[..., ::2, ::2])]
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (lambda: rsan(3, 3, widths=(4, 8)), r"return one logit .* it returned \(1, 3, 64, 64\)"),
+        (lambda: rsan(1, 1, widths=(4, 8)), r"take images of shape \(N, 3, 64, 64\), in colour"),
+        (Levels, "return one logit per pixel, .* it returned list"),
+        (lambda: nn.Conv2d(3, 1, 3), r"return .*it returned \(1, 1, 62, 62\)"),
+    ],
+    ids=["three classes", "grey", "levels", "smaller"],
+)
+@pytest.mark.parametrize("recipe", [FAST, replace(SMALL_CROPS, crops=Crops(side=64))])
+def test_a_model_that_does_not_fit_is_refused_before_anything_is_written(
+    tmp_path, model, message, recipe
+):
+    recipe = replace(recipe, calibrate=False)
+    images = [synthesize(seed, height=64, width=64) for seed in range(3)]
+    with pytest.raises(ValueError, match=f"^train: model must {message}"):
+        train(model(), images[:2], images[2:], recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_looking_at_a_model_changes_nothing_of_it():
+    model = small_rsan()
+    model.eval()
+    before = {name: values.clone() for name, values in model.state_dict().items()}
+    check_model(model, (3, 32, 32), torch.device("cpu"))
+    model.train()
+    check_model(model, (3, 32, 32), torch.device("cpu"))
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(values, before[name]) for name, values in model.state_dict().items())

@@ -136,3 +136,11 @@ def test_every_network_is_built_with_its_arguments(model):
 def test_an_unknown_network():
     with pytest.raises(ValueError, match=r"Network: model must be one of rsan, .* got 'resnet'"):
         Network("resnet").build()
+
+
+@pytest.mark.parametrize("other", [Network("unet", widths=(4, 8)), Network(widths=(4, 16))])
+def test_what_could_not_be_loaded_is_not_written(tmp_path, other):
+    settings = Settings(other, fov_diameter=60)
+    with pytest.raises(ValueError, match=r"^save_weights: network must describe model, got "):
+        save_weights(tmp_path / "w.safetensors", SMALL.build(), settings)
+    assert not list(tmp_path.iterdir())

@@ -54,7 +54,7 @@ def check_model(model: nn.Module, shape: Sequence[int], device: torch.device) ->
             logits = model(torch.zeros(1, *shape, device=device))
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError as cause:
+        except (RuntimeError, ValueError, TypeError) as cause:
             raise ValueError(
                 f"train: model must take images of shape (N, {', '.join(map(str, shape))}), in "
                 f"colour; it raised: {cause}"
