@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from torchattn_blocks.retina import estimate_fov, fov_remark, overlay, synthesize
+from torchattn_blocks.retina import estimate_fov, fov_remark, synthesize
 
+OUTLINE = 86, 233, 220
 OUT = Path(__file__).parent / "images" / "fields_of_view.jpg"
 Pixels = NDArray[np.float64]
 
@@ -73,13 +74,11 @@ def main() -> None:
         noisy = draw() + np.random.default_rng(0).normal(0, 2, (400, 480, 3))
         image = ndimage.gaussian_filter(noisy, (0.8, 0.8, 0)).clip(0, 255).astype(np.uint8)
         fov = estimate_fov(image)
-        axes.imshow(overlay(image, np.zeros_like(fov), ndimage.binary_dilation(fov)))
-        axes.imshow(
-            np.where(ndimage.binary_dilation(fov, iterations=2) & ~fov, 1.0, np.nan), "cool"
-        )
+        print(f"{title}: {fov_remark(image, fov) or 'nothing to remark'}")
+        image[ndimage.binary_dilation(fov, iterations=2) & ~fov] = OUTLINE
+        axes.imshow(image)
         axes.set_title(title)
         axes.set_axis_off()
-        print(f"{title}: {fov_remark(image, fov) or 'nothing to remark'}")
     figure.savefig(OUT, dpi=80, pil_kwargs={"quality": 88})
 
 
