@@ -33,8 +33,10 @@ def test_the_commands_run(drawing, tmp_path):
     assert (tmp_path / "maps" / "synthetic-0004-vessels.png").is_file()
 
 
-def test_the_python_example_runs(tmp_path, monkeypatch):
+def test_the_python_examples_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    [code] = re.findall(r"```python\n(.*?)```", PAGE, re.S)
-    exec(code, {})
+    examples = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    assert len(examples) == 2
+    for code in examples:
+        exec(code, {})
     assert (tmp_path / "runs" / "tuned" / "last.safetensors").is_file()

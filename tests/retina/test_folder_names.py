@@ -1,6 +1,7 @@
 """Folders as other people keep them: which are read, which refused, and what commands say."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -450,3 +451,9 @@ def test_the_made_up_classes_are_zero_and_one(tmp_path):
     classes(tmp_path / "1.png")
     with Image.open(tmp_path / "1.png") as picture:
         assert np.unique(np.array(picture)).tolist() == [0, 1]
+
+
+def test_the_page_on_data_sets_names_every_folder():
+    page = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    missing = [name for names in roles.NAMES.values() for name in names if f"`{name}`" not in page]
+    assert missing == []

@@ -275,9 +275,14 @@ def test_a_run_without_its_checkpoints_is_not_overwritten(tmp_path, images, kept
 
 
 def test_a_start_that_failed_is_no_run(tmp_path, images, whole):
-    wrong = torch.nn.Conv2d(2, 1, 1)
-    with pytest.raises(RuntimeError):  # of torch, at the first step
-        train(wrong, images[:4], images[4:], FAST, tmp_path)
+    class Fails(torch.nn.Conv2d):
+        def forward(self, x):
+            if self.training:
+                raise RuntimeError("at the first step")
+            return super().forward(x)
+
+    with pytest.raises(RuntimeError, match="at the first step"):
+        train(Fails(3, 1, 1), images[:4], images[4:], FAST, tmp_path)
     assert progress(tmp_path) == (0, 6)
     model, log = run(tmp_path, images, SMALL_CROPS, network=NETWORK)
     assert same_run("crops", whole, model, log, tmp_path)
