@@ -241,3 +241,40 @@ def test_maps_of_16_bits_say_how_to_read_them(tmp_path):
         np.testing.assert_allclose(np.asarray(image) / 65535, probability, atol=1e-5)
         clipped = np.asarray(image.convert("L"))
     assert (clipped > 127).mean() > 0.9  # Pillow's, against which the text warns
+
+
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+def test_16_bits_in_other_colours_are_refused(tmp_path, planes):
+    inks = np.concatenate([COLOURS, COLOURS[..., :1]], -1)
+    stored = inks if planes == "contig" else np.moveaxis(inks, -1, 0)
+    tifffile.imwrite(tmp_path / "x.tif", stored, photometric="separated", planarconfig=planes)
+    with pytest.raises(ValueError, match=r"x\.tif: .*neither grey nor RGB"):
+        read_image(tmp_path / "x.tif")
+
+
+def test_pages_are_refused_unless_they_are_smaller_copies(tmp_path):
+    page, path = (COLOURS >> 8).astype(np.uint8), tmp_path / "x.tif"
+    for others, message in (
+        ([page], "2 pages"),
+        ([page.repeat(2, 0)], "2 pages"),
+        ([page[::2]], ""),
+    ):
+        with tifffile.TiffWriter(path) as file:
+            for one in (page, *others):
+                file.write(one, photometric="rgb")
+        if message:
+            with pytest.raises(ValueError, match=message):
+                read_image(path)
+        else:
+            np.testing.assert_array_equal(read_image(path), page)
+
+
+def test_a_folder_and_an_unknown_kind_of_file_get_a_message(tmp_path):
+    (tmp_path / "x.png").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"x\.png: this is a folder"):
+        read_image(tmp_path / "x.png")
+    tifffile.imwrite(tmp_path / "y.tif", RAMP.astype(np.float64))
+    with pytest.raises(
+        ValueError, match=r"y\.tif: cannot be decoded .* Save it as PNG with 8 bits"
+    ):
+        read_image(tmp_path / "y.tif")

@@ -84,3 +84,11 @@ def test_the_diameter_is_written_down(scored, stare, tmp_path):
     _, report = scored(*stare, *given, "--fov-diameter", 120)
     assert (plain["fov_diameter"], report["fov_diameter"]) == (None, 120.0)
     assert report["whole"] != plain["whole"]
+
+
+@pytest.mark.parametrize("given", ["0", "-5", "inf"])
+def test_the_diameter_is_checked_first(command, given):
+    with pytest.raises(
+        SystemExit, match=r"^error: --fov-diameter must be above 0 and finite, got "
+    ):
+        command("evaluate", "--data", "nosuch", "--predictions", "x", "--fov-diameter", given)

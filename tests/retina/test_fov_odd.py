@@ -167,3 +167,28 @@ def test_no_image_is_an_error(image):
     assert fov.shape == image.shape[:2]
     assert fov.any()
     assert "\n" not in fov_remark(image, fov)
+
+
+def test_flat_discs_and_flat_pictures_are_no_error():
+    row, column = np.ogrid[:60, :80]
+    for radius in range(8, 40, 4):
+        for inner, outer in ((100, 100), (200, 60), (60, 200), (255, 254)):
+            image = np.full((60, 80, 3), outer, np.uint8)
+            image[np.hypot(row - 30, column - 40) < radius] = inner
+            image[np.hypot(row - 30, column - 40) < radius / 3] = outer
+            fov_remark(image, estimate_fov(image))
+    for seed in range(20):
+        noise = np.random.default_rng(seed).integers(0, 256, (45, 2, 3), np.uint8)
+        fov_remark(noise, estimate_fov(noise))
+
+
+@pytest.mark.parametrize("white", [1, 255])
+def test_fields_of_view_may_be_numbers(white):
+    picture = canvas(260, 480, BLACK)
+    fov = put(picture, 0, 250, 4, 3)
+    put(picture, 1, 220, 4, 258)
+    remark = fov_remark(taken(picture), fov)
+    assert remark
+    assert fov_remark(taken(picture), fov.astype(np.uint8) * white) == remark
+    with pytest.raises(TypeError, match="fov_remark: fov must be an array of type bool, got str"):
+        fov_remark(taken(picture), "fov")

@@ -12,6 +12,7 @@ from torchattn_blocks.retina import (
     segment_monte_carlo,
     synthesize,
 )
+from torchattn_blocks.retina.data.folders import find_masks
 from torchattn_blocks.retina.specks import without_specks
 
 
@@ -144,7 +145,7 @@ def test_each_failure_begins_with_its_path(command, eye, tmp_path, monkeypatch):
         (["eye.png", "--min-size", "-1"], "--min-size must be at least 0, got -1"),
         (["eye.png", "--fov-diameter", "0"], r"--fov-diameter must be above 0 .*, got 0\.0"),
         (["eye.png", "--fov-diameter", "nan"], "--fov-diameter must be above 0 .*, got nan"),
-        (["eye.png", "--masks", "nosuch"], "nosuch: this folder does not exist"),
+        (["eye.png", "--masks", "nosuch"], "--masks must be a folder that exists, got nosuch"),
     ],
 )
 def test_what_is_wrong_is_said_before_any_work(
@@ -166,3 +167,32 @@ def test_specks_are_counted_with_diagonal_neighbours():
     np.testing.assert_array_equal(without_specks(vessels, 3), vessels)
     assert without_specks(vessels, 4).sum() == 5
     assert not without_specks(vessels, 6).any()
+
+
+def test_a_mask_is_of_its_own_image_alone(tmp_path):
+    images = {stem: tmp_path / f"{stem}.jpg" for stem in ("pat3_img1", "a")}
+    for name in ("pat3_img2_fov", "a.b", "pat3_img1-overlay"):
+        Image.new("1", (9, 9)).save(tmp_path / f"{name}.png")
+    assert find_masks(tmp_path, images) == {}
+    for name in ("pat3_img1-fov", "a.mask"):
+        Image.new("1", (9, 9)).save(tmp_path / f"{name}.png")
+    found = find_masks(tmp_path, images)
+    assert {stem: path.name for stem, path in found.items()} == {
+        "pat3_img1": "pat3_img1-fov.png",
+        "a": "a.mask.png",
+    }
+    Image.new("1", (9, 9)).save(tmp_path / "a_fov.png")
+    with pytest.raises(ValueError, match=r"a\.mask\.png and .*a_fov\.png: both fit .*a\.jpg"):
+        find_masks(tmp_path, images)
+
+
+def test_the_fields_of_view_that_were_written_can_be_given_back(command, eye, tmp_path):
+    command("segment", eye, "--out", tmp_path / "first")
+    command("segment", eye, "--masks", tmp_path / "first", "--out", tmp_path / "second")
+    first, second = (written(tmp_path / name) for name in ("first", "second"))
+    np.testing.assert_array_equal(first["probability"], second["probability"])
+
+
+def test_a_diameter_at_which_nothing_is_seen_is_remarked_on(command, eye, tmp_path):
+    out = command("segment", eye, "--fov-diameter", 20, "--out", tmp_path / "out")
+    assert "eye.png: at 20 pixels, vessels are too narrow to see" in out

@@ -273,3 +273,15 @@ def test_what_is_no_trained_network_gets_a_remedy(given, remedy, function):
 def test_the_diameter_is_checked(fundus, given, error):
     with pytest.raises(error, match=r"^segment: fov_diameter must"):
         segment(fundus.image, trained(100), fov_diameter=given)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_a_field_of_view_may_be_numbers(fundus, kind):
+    """Also where the frame cuts it."""
+    image, fov = np.ascontiguousarray(fundus.image[30:]), fundus.fov[30:]
+    expected = segment(image, trained(150), fov=fov)
+    for white in (1, 255):
+        got = segment(image, trained(150), fov=fov.astype(kind) * white)
+        np.testing.assert_array_equal(got, expected)
+    with pytest.raises(TypeError, match="segment: fov must be an array of type bool, got str"):
+        segment(image, trained(150), fov="fov")

@@ -118,3 +118,12 @@ def test_real_vessels(name, iterations, real_data):
         training = CHASE_DB1_PROTOCOL.split(list_chase_db1(real_data / "CHASE_DB1")).training
     labels = [prepared_label(files.read(), 1.0) for files in training]
     assert iterations_for(labels) == iterations
+
+
+@pytest.mark.parametrize("level", [0.3, 1.0])
+def test_an_image_that_is_all_vessel_has_no_line(level):
+    assert iterations_for([torch.full((1, 20, 30), level)]) == 0
+    label = torch.full((1, 20, 30), level)
+    label[:, :5] = 0  # as of resized masks, some values are no zeros
+    iterations_for([label])
+    iterations_for([torch.rand(1, 20, 30, generator=torch.manual_seed(0)) + 0.01])

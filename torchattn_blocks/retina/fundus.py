@@ -64,6 +64,20 @@ def check_image(image: object, owner: str) -> None:
         raise ValueError(f"{owner}: image must have shape (H, W, 3), got {shape}{_remedy(image)}")
 
 
+def checked_mask(mask: object, shape: tuple[int, ...], owner: str) -> NDArray[np.bool_]:
+    """A field of view as an array of type bool: of numbers, all but 0 are True.
+
+    Raises:
+        TypeError: If it is no array of NumPy.
+        ValueError: If it has another shape.
+    """
+    if not isinstance(mask, np.ndarray) or mask.dtype.kind not in "buif":
+        raise TypeError(f"{owner}: fov must be an array of type bool, got {_dtype(mask)}")
+    if mask.shape != shape:
+        raise ValueError(f"{owner}: fov must have the image's shape {shape}, got {mask.shape}")
+    return mask.astype(bool)
+
+
 def _remedy(image: object) -> str:
     """What makes RGB values of something else, if that is known."""
     if isinstance(image, str | PurePath):
@@ -77,6 +91,8 @@ def _remedy(image: object) -> str:
         )
     if not isinstance(image, np.ndarray):
         return ""
+    if image.dtype.kind == "f" and image.size and image.max() > 1:
+        return ". Of values up to 255, pass image.round().astype(np.uint8)"
     if image.dtype.kind == "f":
         return ". Of values in [0, 1], pass (255 * image).round().astype(np.uint8)"
     if image.dtype == np.uint16:

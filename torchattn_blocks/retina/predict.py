@@ -13,7 +13,7 @@ from .data.beyond import continued
 from .data.fov import estimate_fov
 from .data.fov import fov_diameter as measured_diameter
 from .data.tensors import crop_evenly, image_tensor, resized_image, resized_map
-from .fundus import check_image
+from .fundus import check_image, checked_mask
 from .modes import modes_restored
 from .training.seeds import own_random_numbers
 from .weights import Settings, Trained, check_trained
@@ -164,11 +164,7 @@ def _seen(
     It is the image with its field of view as wide as in training, and continued where it is cut.
     """
     check_image(image, owner)
-    fov = estimate_fov(image) if fov is None else fov
-    if fov.shape != image.shape[:2]:
-        raise ValueError(
-            f"{owner}: fov must have the image's shape {image.shape[:2]}, got {fov.shape}"
-        )
+    fov = estimate_fov(image) if fov is None else checked_mask(fov, image.shape[:2], owner)
     seen = resized_image(image, working_scale(fov, fov_diameter, settings, owner))
     height, width = seen.shape[:2]
     if settings.side is not None:  # networks that were trained on padded images know cuts

@@ -77,6 +77,8 @@ class Evaluate:
         from ..evaluation.sheet import save_sheet
         from ..evaluation.threshold import best_threshold
 
+        if self.fov_diameter is not None and not 0 < self.fov_diameter < math.inf:
+            raise ValueError(f"--fov-diameter must be above 0 and finite, got {self.fov_diameter}")
         if self.predictions and (self.weights or self.flips or self.fov_diameter):
             raise ValueError(
                 "evaluate: pass either --predictions or --weights, --flips and --fov-diameter"
@@ -88,9 +90,9 @@ class Evaluate:
                 check_folder(option, folder)
         trained = None if self.predictions else self._weights()
         part, leak = self._part(trained)
+        split = self._split(part)
         if leak:
             print(f"--part all: {leak}")
-        split = self._split(part)
         validation, test = ([files.read() for files in some] for some in split[1:])
         if trained is None:
             header, watched, probabilities = self._predictions(split, validation, test)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..fundus import Fundus
 
+_LEAST = 100.0  # pixels of a field of view; in a narrower one no vessel is a pixel wide
 _ENLARGED = 3.0  # an image enlarged by more has fewer pixels than vessels need
 
 
@@ -37,8 +38,8 @@ class Segment:
     weights: str = "drive"
     """Name of shipped weights (drive, chase_db1), or a weights file written by train."""
     masks: Path | None = None
-    """Folder of fields of view, white where the camera saw the retina, named as the images or with
-    a suffix. By default they are estimated from the images."""
+    """Folder of fields of view, white where the camera saw the retina, named as the images, perhaps
+    with _mask or -fov behind. By default they are estimated from the images."""
     out: Path = Path("runs/segment")
     """Folder to write to."""
     threshold: float = 0.5
@@ -82,6 +83,8 @@ class Segment:
         """The files of --masks by the stems of their images."""
         if self.masks is None:
             return {}
+        if not self.masks.is_dir():
+            raise FileNotFoundError(f"--masks must be a folder that exists, got {self.masks}")
         from ..data.folders import find_masks
 
         images = {path.stem: path for path in paths}
@@ -120,6 +123,10 @@ class Segment:
             scale = working_scale(fundus.fov, self.fov_diameter, trained.settings, "segment")
             for remark in _remarks(fundus, scale, is_estimated=path.stem not in masks):
                 tqdm.write(f"{path}: {remark}")
+            if self.fov_diameter is not None and self.fov_diameter < _LEAST:
+                tqdm.write(
+                    f"{path}: at {self.fov_diameter:g} pixels, vessels are too narrow to see"
+                )
             self._save(fundus, probability * fundus.fov, std, scale)
             tqdm.write(str(self.out / f"{path.stem}-overlay.png"))
         if failures:
@@ -190,10 +197,6 @@ def _images(given: tuple[Path, ...]) -> Iterator[Path]:
 
 def _images_in(folder: Path) -> list[Path]:
     """The images in a folder; none if it is no folder."""
-    from ..data.search import EXTENSION  # here, so that --help need not load it
+    from ..data.roles import image_files  # here, so that --help need not load it
 
-    return [
-        file
-        for file in (sorted(folder.iterdir()) if folder.is_dir() else ())
-        if re.search(EXTENSION + "$", file.name, re.IGNORECASE) and file.name[0] != "."
-    ]
+    return image_files(folder) if folder.is_dir() else []

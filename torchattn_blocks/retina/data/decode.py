@@ -1,6 +1,7 @@
 """Image files decoded: colour images, binary masks and probability maps."""
 
 import gzip
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import IO, Any, Literal, cast
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
 
 # Pillow's modes of grey TIFF files that it does not invert where 0 is white, and their white.
@@ -55,6 +56,7 @@ def decode(path: Path, mode: Literal["RGB", "L"]) -> NDArray[np.uint8]:
     They are turned upright by the orientation in EXIF. 16 bits per channel are scaled to 8.
     """
     with opened_image(path) as image:
+        _check_pages(image)
         depth = _depth(image)  # only known until it is decoded
         image = _in_8_bits(ImageOps.exif_transpose(corrected(path, image)), depth)
         return np.array(image.convert(mode))  # np.asarray's array could not be written to
@@ -76,10 +78,17 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
                 yield image
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: this file does not exist") from None
-    except (IsADirectoryError, PermissionError, MemoryError):
+    except IsADirectoryError:
+        raise IsADirectoryError(f"{path}: this is a folder, not an image") from None
+    except (PermissionError, MemoryError):
         raise  # they name the cause themselves, and another copy of the file would not help
     except RefusedError as cause:
         raise ValueError(f"{path}: {cause}") from None
+    except UnidentifiedImageError:
+        raise ValueError(
+            f"{path}: cannot be decoded (its kind is unknown). Save it as PNG with 8 bits per "
+            "channel, or replace the file, from its archive for example."
+        ) from None
     except Exception as cause:  # OSError, TypeError, DecompressionBombError and more
         raise ValueError(
             f"{path}: cannot be decoded ({cause}). Replace the file, from its archive for example."
@@ -106,6 +115,11 @@ def corrected(path: Path, image: Image.Image) -> Image.Image:
     In grey files of 16 and 32 bits it ignores that 0 is white. Files of 16 bits per channel that
     hold one channel after the other, without compression, it reads as noise.
     """
+    if _has_16_bits(image) and _tag(image, Base.PhotometricInterpretation) not in (0, 1, 2):
+        raise RefusedError(
+            "it has 16 bits per channel, and is neither grey nor RGB. Save it as RGB with 8 bits "
+            "per channel"
+        )
     if _in_planes(image):
         with _open(path) as file, tifffile.TiffFile(file) as tiff:
             channels = tiff.pages[0].asarray()
@@ -119,12 +133,35 @@ def corrected(path: Path, image: Image.Image) -> Image.Image:
     return right
 
 
+def _has_16_bits(image: Image.Image) -> bool:
+    """Whether a TIFF file has 16 bits per channel."""
+    return {*(_tag(image, Base.BitsPerSample) or ())} == {16}
+
+
 def _in_planes(image: Image.Image) -> bool:
-    bits, planes, compression = (
+    kind = tuple(
         _tag(image, name)
-        for name in (Base.BitsPerSample, Base.PlanarConfiguration, Base.Compression)
+        for name in (
+            Base.PhotometricInterpretation,
+            Base.PlanarConfiguration,
+            Base.Compression,
+        )
     )
-    return bits is not None and {*bits} == {16} and (planes, compression) == (2, 1)
+    return _has_16_bits(image) and kind == (2, 2, 1)
+
+
+def _check_pages(image: Image.Image) -> None:
+    """Refuse a TIFF file whose first page is not its only one of that size or a larger one."""
+    pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+    first = math.prod(image.size)
+    for page in range(1, pages):
+        image.seek(page)
+        if math.prod(image.size) >= first:
+            raise RefusedError(
+                f"it has {pages} pages. Save the one that you want as a file of its own"
+            )
+    if pages > 1:
+        image.seek(0)
 
 
 def _tag(image: Image.Image, name: Base) -> Any:

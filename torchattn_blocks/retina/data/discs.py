@@ -111,9 +111,16 @@ def _separations(image: NDArray[np.uint8], colour: Floats) -> Iterator[Mask]:
 
 def _thresholds(values: Floats) -> set[float]:
     """Otsu's threshold, and Otsu's among the values on either side of it: up to four classes."""
+    if not _varies(values):
+        return set()
     middle = threshold_otsu(values)
     sides = (values[values <= middle], values[values > middle])
-    return {float(middle), *(float(threshold_otsu(side)) for side in sides if side.size)}
+    return {float(middle), *(float(threshold_otsu(side)) for side in sides if _varies(side))}
+
+
+def _varies(values: Floats) -> bool:
+    """Whether values span a range that a histogram can divide."""
+    return bool(values.size and np.ptp(values) > 1e-3)
 
 
 def _corner_colour(colour: Floats) -> Floats:
@@ -192,10 +199,10 @@ def _score(circle: Circle, colour: Floats) -> float:
         return 0.0
     middle, within, beyond = (np.median(colour[ring], axis=0) for ring in rings)
     change = float(np.linalg.norm(beyond - within))
-    sharpness = change / (change + float(np.linalg.norm(within - middle)))
-    if change < _CHANGE or sharpness < _SHARP or _is_retina(beyond, middle):
+    if change < _CHANGE or _is_retina(beyond, middle):
         return 0.0
-    return circle.fit * sharpness
+    sharpness = change / (change + float(np.linalg.norm(within - middle)))
+    return circle.fit * sharpness if sharpness >= _SHARP else 0.0
 
 
 def _is_retina(beyond: Floats, middle: Floats) -> bool:

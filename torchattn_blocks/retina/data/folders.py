@@ -29,6 +29,7 @@ Other names for images/: {_or(NAMES["image"][1:])}
 for labels/: {_or(NAMES["label"][1:])}
 for masks/: {_or(NAMES["mask"][:1] + NAMES["fov"])}
 Files in any other places can be listed in a table: use --dataset csv."""
+_FOV_SUFFIX = r"(?:[ _.-]?(?:fov|mask|roi))+"
 _REMEDIES = Remedies(
     stray="Rename it to the stem of its image, or remove it.",
     bare="Add the file, or remove the image.",
@@ -247,8 +248,21 @@ def _pictures(fundus: Fundus) -> Iterator[tuple[str, NDArray[np.uint8]]]:
 
 
 def find_masks(folder: Path, images: dict[str, Path]) -> dict[str, Path]:
-    """The masks of a folder by the stems of their images, as `list_folder` finds them."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: this folder does not exist")
-    found = _by_image(find_files(folder, IMAGE, identifier=str), images)
-    return {stem: path for stem, path in found.items() if stem in images}
+    """Fields of view in a folder by the stems of these images, which need not be all of a set.
+
+    A mask has the stem of its image, or this stem and a suffix such as ``_mask`` or ``-fov``.
+    """
+    files = find_files(folder, IMAGE, identifier=str)
+    found = {}
+    for stem in images:
+        named = re.compile(re.escape(stem) + _FOV_SUFFIX, re.IGNORECASE)
+        fitting = (
+            [files[stem]] if stem in files else [files[s] for s in files if named.fullmatch(s)]
+        )
+        if len(fitting) > 1:
+            raise ValueError(
+                f"{' and '.join(map(str, fitting))}: both fit {images[stem]}. Remove one."
+            )
+        if fitting:
+            found[stem] = fitting[0]
+    return found

@@ -7,7 +7,7 @@ from skimage.filters import gaussian, threshold_otsu
 from skimage.measure import label
 from skimage.morphology import dilation, footprint_rectangle
 
-from ..fundus import check_image
+from ..fundus import check_image, checked_mask
 from .discs import Disc, Mask, completed_disc, filled, find_discs, is_reflex
 
 # A border is dark if its median brightness is below this fraction of the retina's. On DRIVE and
@@ -158,7 +158,7 @@ def fov_remark(image: NDArray[np.uint8], fov: NDArray[np.bool_]) -> str:
         second disc of comparable size, the field of view fills less than a fifth of the image.
 
     Raises:
-        TypeError: If `image` is not an array of type uint8.
+        TypeError: If `image` is not an array of type uint8, or `fov` no array.
         ValueError: If `image` is not of shape (H, W, 3), or `fov` has another height or width.
 
     Example:
@@ -169,10 +169,7 @@ def fov_remark(image: NDArray[np.uint8], fov: NDArray[np.bool_]) -> str:
         'no retina found: the image has one colour'
     """
     check_image(image, "fov_remark")
-    if fov.shape != image.shape[:2]:
-        raise ValueError(
-            f"fov_remark: fov must have the image's shape {image.shape[:2]}, got {fov.shape}"
-        )
+    fov = checked_mask(fov, image.shape[:2], "fov_remark")
     if np.ptp(image, axis=(0, 1)).max() < _ONE_COLOUR:
         return "no retina found: the image has one colour"
     if fov.all():

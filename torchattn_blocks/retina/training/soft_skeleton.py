@@ -46,11 +46,11 @@ def iterations_for(labels: Iterable[Tensor]) -> int:
 
 def _lengths(x: Tensor) -> list[float]:
     """What each iteration adds to the soft skeleton of one mask, until nothing is left of it."""
-    skeleton, lengths = torch.zeros_like(x), []
-    while x.any():
+    skeleton, lengths, before = torch.zeros_like(x), [], torch.zeros_like(x)
+    while not torch.equal(x, before):  # then nothing is left, or an image that is all vessel
         line = (x - soft_open(x)).relu()
         line = (line - skeleton * line).relu()
         skeleton = skeleton + line
         lengths.append(line.sum().item())
-        x = soft_erode(x)
+        x, before = soft_erode(x), x
     return lengths
