@@ -84,11 +84,11 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
         raise  # they name the cause themselves, and another copy of the file would not help
     except RefusedError as cause:
         raise ValueError(f"{path}: {cause}") from None
-    except UnidentifiedImageError:
+    except UnidentifiedImageError as cause:
         raise ValueError(
             f"{path}: cannot be decoded (its kind is unknown). Save it as PNG with 8 bits per "
             "channel, or replace the file, from its archive for example."
-        ) from None
+        ) from cause
     except Exception as cause:  # OSError, TypeError, DecompressionBombError and more
         raise ValueError(
             f"{path}: cannot be decoded ({cause}). Replace the file, from its archive for example."
