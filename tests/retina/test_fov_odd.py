@@ -73,9 +73,9 @@ def test_the_larger_of_two_eyes_is_taken_and_the_other_remarked_on(sizes):
     assert "second region of comparable size" in fov_remark(image, found)
 
 
-@pytest.mark.parametrize("gap", [-6, 1, 10])
+@pytest.mark.parametrize("gap", [-6, 10])
 @pytest.mark.parametrize(("border", "light"), [(6, 55), (30, 40), (40, 55)])
-@pytest.mark.parametrize("size", [60, 110, 150])
+@pytest.mark.parametrize("size", [60, 150])
 def test_a_reflex_beside_the_disc_is_no_retina(gap, border, light, size):
     picture = canvas(400, 660, [border] * 3)
     fov = put(picture, 1, 400, 0, 80, light)

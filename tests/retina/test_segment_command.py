@@ -5,9 +5,12 @@ import pytest
 from PIL import Image
 
 from torchattn_blocks.retina import (
+    Network,
+    Settings,
     estimate_fov,
     load_pretrained,
     overlay,
+    save_weights,
     segment,
     segment_monte_carlo,
     synthesize,
@@ -25,6 +28,15 @@ def fundus():
 def eye(fundus, tmp_path):
     path = tmp_path / "eye.png"
     Image.fromarray(fundus.image).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The weights of a small network at the scale of `drive`, where results do not matter."""
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    network = Network("backbone", widths=(4, 8))
+    save_weights(path, network.build(), Settings(network, fov_diameter=535))
     return path
 
 
@@ -100,9 +112,10 @@ def test_small_pieces_are_left_out_at_the_size_that_the_network_sees(command, ey
     ],
     ids=["tiny", "one pixel", "white", "crop", "small disc"],
 )
-def test_what_is_odd_is_said_in_one_line_each(command, tmp_path, pixels, remarks):
+def test_what_is_odd_is_said_in_one_line_each(command, small, tmp_path, pixels, remarks):
     Image.fromarray(pixels).save(tmp_path / "odd.png")
-    lines = command("segment", tmp_path / "odd.png", "--out", tmp_path / "out").splitlines()
+    given = [tmp_path / "odd.png", "--weights", small, "--out", tmp_path / "out"]
+    lines = command("segment", *given).splitlines()
     assert len(lines) == len(remarks) + 1
     for line, remark in zip(lines, remarks, strict=False):
         assert line.startswith(f"{tmp_path / 'odd.png'}: ")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..names import DatasetName
+from ._diameter import check_diameter
 from ._folder import check_folder
 
 if TYPE_CHECKING:
@@ -77,8 +78,7 @@ class Evaluate:
         from ..evaluation.sheet import save_sheet
         from ..evaluation.threshold import best_threshold
 
-        if self.fov_diameter is not None and not 0 < self.fov_diameter < math.inf:
-            raise ValueError(f"--fov-diameter must be above 0 and finite, got {self.fov_diameter}")
+        check_diameter(self.fov_diameter)
         if self.predictions and (self.weights or self.flips or self.fov_diameter):
             raise ValueError(
                 "evaluate: pass either --predictions or --weights, --flips and --fov-diameter"

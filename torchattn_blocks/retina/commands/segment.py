@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
+from ._diameter import check_diameter
 from ._folder import check_folder
 
 if TYPE_CHECKING:
@@ -67,8 +68,7 @@ class Segment:
             raise ValueError(f"--uncertainty must be at least 2, got {self.uncertainty}")
         if self.min_size < 0:
             raise ValueError(f"--min-size must be at least 0, got {self.min_size}")
-        if self.fov_diameter is not None and not 0 < self.fov_diameter < float("inf"):
-            raise ValueError(f"--fov-diameter must be above 0 and finite, got {self.fov_diameter}")
+        check_diameter(self.fov_diameter)
         check_folder("--out", self.out)
         paths = list(_images(self.images))
         stems = Counter(path.stem for path in paths)

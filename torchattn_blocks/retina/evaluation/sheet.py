@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import binary_erosion
 from skimage.segmentation import find_boundaries
 
 from ..fundus import Fundus
@@ -76,8 +76,9 @@ def overlay(
     """
     marked = np.where(vessels[..., None], np.array(_MARK, np.uint8), image)
     if fov is not None:
-        depth = distance_transform_edt(fov)  # from what is no retina; the frame is none
-        marked[fov & (depth <= max(1, max(fov.shape) // 400))] = _OUTLINE
+        width = max(1, max(fov.shape) // 400)
+        inner = binary_erosion(fov, iterations=width, border_value=1)  # the frame is no border
+        marked[fov & ~inner] = _OUTLINE
     return marked
 
 
