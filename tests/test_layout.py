@@ -17,16 +17,17 @@ import torchattn_blocks
 PUBLIC = json.loads(Path(__file__).with_name("public_names.json").read_text())
 
 # Each part of the package and the parts it may import; `__init__` stands for the public names.
-CORE = {"_check", "_init", "layers", "functional", "convert", "surgery", "models"}
+CORE = {"_check", "_dims", "_init", "layers", "functional", "convert", "surgery", "models"}
 MAY_IMPORT = {
     "_lazy": set(),
     "_check": set(),
     "_init": set(),
-    "layers": {"layers", "_check", "_init"},
+    "_dims": {"_check"},
+    "layers": {"layers", "_check", "_dims", "_init"},
     "functional": {"layers"},
     "convert": {"layers", "_check"},
     "surgery": {"surgery", "layers", "_check"},
-    "models": {"layers", "functional", "models", "_check", "_init"},
+    "models": {"layers", "functional", "models", "_check", "_dims", "_init"},
     "__init__": {*CORE, "__init__", "_lazy"},
     "retina": {"__init__", "functional", "retina", "_lazy"},
 }

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -116,24 +117,60 @@ def check_kind(owner: str, kind: Any, **values: object) -> None:
             raise TypeError(f"{owner}: {name} must be a {kind.__name__}, got {got}")
 
 
-def made_by(owner: str, name: str, factory: Any, *args: Any) -> nn.Module:
-    """What a factory returns for the arguments; raise unless that is a module."""
-    what = "no argument"
-    if args:
-        what = "a module" if isinstance(args[0], nn.Module) else "a number of channels"
+def made_by(owner: str, name: str, factory: Any, *args: Any, **offers: Any) -> nn.Module:
+    """What a factory returns for the arguments; raise unless that is a module.
+
+    Of the `offers` a factory is given those that it has a parameter for.
+    """
+    what = {0: "no argument", 1: "a number of channels", 2: "two numbers of channels"}[len(args)]
+    if args and isinstance(args[0], nn.Module):
+        what = "a module"
     wanted = f"{owner}: {name} must be a function that takes {what} and returns a module"
-    if isinstance(factory, nn.Module) or not callable(factory) or not takes(factory, *args):
+    if isinstance(factory, nn.Module) or not callable(factory):
         raise TypeError(f"{wanted}, got {factory!r}")
-    module = factory(*args)
+    given = {key: offers[key] for key in offers.keys() & parameter_names(factory)}
+    if not takes(factory, *args, **given):
+        uncalled = getattr(factory, "__name__", "") if args and takes(factory) else ""
+        hint = f" (do you mean {uncalled}()?)" if uncalled else ""
+        raise TypeError(f"{wanted}, got {factory!r}{hint}")
+    try:
+        module = factory(*args, **given)
+    except Exception as error:
+        error.add_note(f"{owner}: raised by the function in {name}, called with {args}")
+        raise
     if not isinstance(module, nn.Module):
         raise TypeError(f"{wanted}, got one that returns {type(module).__name__}")
+    if "spatial_dims" in offers:
+        _check_axes(owner, name, module, offers["spatial_dims"])
     return module
 
 
-def takes(factory: Callable[..., object], *args: Any) -> bool:
+def _check_axes(owner: str, name: str, module: nn.Module, spatial_dims: int) -> None:
+    """Raise if a module is for other dimensions, such as `torch.nn.Dropout3d` for 2.
+
+    Many would take the feature maps all the same, and the batch for channels.
+    """
+    kind = type(module)
+    numbered = re.search("([123])d$", kind.__name__)
+    known = kind.__module__.partition(".")[0] in ("torch", __package__)
+    if known and numbered and int(numbered[1]) != spatial_dims:
+        expected = f"for {spatial_dims} spatial dimensions, got {kind.__name__}"
+        raise ValueError(f"{owner}: {name} must be {expected}")
+
+
+def parameter_names(factory: Callable[..., object]) -> set[str]:
+    """Names of the parameters that can be given by name. None are known of some built-ins."""
+    try:
+        parameters = inspect.signature(factory, follow_wrapped=False).parameters.values()
+    except (TypeError, ValueError):
+        return set()
+    return {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+
+
+def takes(factory: Callable[..., object], *args: Any, **kwargs: Any) -> bool:
     """Whether it can be called so, as far as its signature is known."""
     try:
-        inspect.signature(factory, follow_wrapped=False).bind(*args)
+        inspect.signature(factory, follow_wrapped=False).bind(*args, **kwargs)
     except TypeError:
         return False
     except ValueError:  # some built-in functions have no signature

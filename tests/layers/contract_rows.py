@@ -21,14 +21,17 @@ from torchattn_blocks import (
     PreActResidual,
     SpatialAttention,
     SqueezeExcite,
+    UNet,
     backbone,
     backbone_dropblock,
     insert_after,
     insert_before,
+    plain_stage,
     rsan,
     unet,
 )
 from torchattn_blocks.layers.drop_block import DropBlock
+from torchattn_blocks.models import add, concatenate, pixel_shuffle, strided_conv, transposed
 
 
 class Row(NamedTuple):
@@ -77,6 +80,21 @@ def with_inserted_layers() -> nn.Module:
     insert_after(net, "0.conv1", lambda conv: CBAM(4), inplace=True)
     insert_after(net, "1", lambda norm: IdentityStart(SpatialAttention()), inplace=True)
     return insert_before(net, "2", lambda conv: SqueezeExcite(conv.in_channels), inplace=True)
+
+
+def other_slots() -> nn.Module:
+    """A network whose slots are filled by what the presets do not use."""
+    return UNet(
+        3,
+        1,
+        widths=(4, 6, 6),
+        strides=((1, 2), 2),
+        stage=plain_stage(drop=lambda: DropBlock2d(0.3, 2), attention=SqueezeExcite, norm=None),
+        bottleneck=plain_stage(activation=nn.SiLU, dilation=2),
+        down=strided_conv(),
+        up=lambda i, o, level, stride: (transposed(3), pixel_shuffle())[level](i, o, stride=stride),
+        skip=lambda i, o, level: (concatenate(AttentionGate), add())[level](i, o),
+    )
 
 
 WRITES = "it writes into what its children return, as it was asked to"
@@ -129,6 +147,9 @@ ROWS = [
     Row("backbone_dropblock", lambda: backbone_dropblock(out_channels=2, **SMALL), 2),
     Row("backbone", lambda: backbone(widths=(4, 6)), 1),
     Row("unet", lambda: unet(widths=(4, 6)), 1),
+    Row("RSAB-1d", lambda: RSAB(3, spatial_dims=1), axes=1),
+    Row("rsan-3d", lambda: rsan(spatial_dims=3, **SMALL), 1, axes=3),
+    Row("UNet", other_slots, 1),
 ]
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 both_modes = pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
@@ -186,4 +207,5 @@ def is_random(layer: nn.Module) -> bool:
 
 
 def has_batch_norm(row: Row) -> bool:
-    return any(isinstance(module, nn.BatchNorm2d) for module in row.make().modules())
+    kind = nn.modules.batchnorm._BatchNorm
+    return any(isinstance(module, kind) for module in row.make().modules())

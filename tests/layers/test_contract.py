@@ -403,8 +403,13 @@ def test_bad_input(row):
 
 def test_every_public_layer_has_a_row():
     made_by_rows = {type(row.make()).__name__ for row in ROWS} | {row.name for row in ROWS}
-    factories = {"plain_stage", "residual_stage", "rsan_stage", "transposed"}  # of the networks
-    assert made_by_rows >= {*layers.__all__, *models.__all__} - factories
+    stages = {"plain_stage", "residual_stage", "rsan_stage"}
+    ups, downs = (
+        {"transposed", "upsample", "pixel_shuffle"},
+        {"max_pool", "avg_pool", "strided_conv"},
+    )
+    slots = stages | ups | downs | {"add", "concatenate"}  # tests/models/test_slots.py
+    assert made_by_rows >= {*layers.__all__, *models.__all__} - slots
 
 
 def test_in_place_is_the_same_network():

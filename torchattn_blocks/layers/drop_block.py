@@ -13,14 +13,13 @@ from torch.overrides import handle_torch_function, has_torch_function_unary
 from torch.utils._python_dispatch import _disable_current_modes
 
 from .._check import (
-    check_at_least,
     check_choice,
     check_features,
     check_rate,
     check_rate_tensor,
     options_by_name,
-    plain_int,
 )
+from .._dims import per_axis
 from ._block_mask import INTENSITY
 from ._drop_block_op import SCALE, drop_blocks
 
@@ -183,7 +182,7 @@ def _drop_block(
         return handle_torch_function(function, (x,), x, p, block_size, training, **options)
     check_choice(name, INTENSITY, gamma=gamma)
     check_choice(name, SCALE, scale=scale)
-    block = _block(block_size, axes, name)
+    block = per_axis(name, "block_size", block_size, axes)
     compiling = torch.compiler.is_compiling()
     if compiling and isinstance(p, Tensor):
         check_rate_tensor(p, name)  # the operator checks its value
@@ -221,7 +220,7 @@ class DropBlock(_DropoutNd):  # by that base, tools that look for dropout find i
         check_choice(type(self).__name__, INTENSITY, gamma=gamma)
         check_choice(type(self).__name__, SCALE, scale=scale)
         self.p = p
-        self.block_size = _block(block_size, self._axes, type(self).__name__)
+        self.block_size = per_axis(type(self).__name__, "block_size", block_size, self._axes)
         self.gamma: Gamma = gamma
         self.scale: Scale = scale
         self.channelwise = channelwise
@@ -387,16 +386,11 @@ class DropBlock3d(DropBlock):
     _function = staticmethod(drop_block3d)
 
 
-def paper_drop_block(p: float = 0.15, block_size: int = 7, *, inplace: bool = False) -> DropBlock2d:
+CLASSES: dict[int, type[DropBlock]] = {1: DropBlock1d, 2: DropBlock2d, 3: DropBlock3d}
+
+
+def paper_drop_block(
+    p: float = 0.15, block_size: int = 7, *, spatial_dims: int = 2, inplace: bool = False
+) -> DropBlock:
     """DropBlock as the RSAN paper uses it; by default with the paper's `p` for DRIVE."""
-    return DropBlock2d(p, block_size, gamma="paper", scale="batch", inplace=inplace)
-
-
-def _block(block_size: Any, axes: int, owner: str) -> tuple[int, ...]:
-    sizes = block_size if isinstance(block_size, tuple | list) else (block_size,) * axes
-    if len(sizes) != axes:
-        kind = "one number" if axes == 1 else f"one number or {axes}"
-        raise ValueError(f"{owner}: block_size must be {kind}, got {block_size}")
-    for size in sizes:
-        check_at_least(owner, 1, block_size=size)
-    return tuple(map(plain_int, sizes))
+    return CLASSES[spatial_dims](p, block_size, gamma="paper", scale="batch", inplace=inplace)

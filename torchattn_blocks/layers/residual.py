@@ -8,14 +8,27 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from .._check import check_at_least, check_map, made_by, options_by_name, plain_int
+from .._check import (
+    check_at_least,
+    check_map,
+    check_spatial_dims,
+    made_by,
+    options_by_name,
+    plain_int,
+)
+from .._dims import BATCH_NORM, CONVOLUTION
 from .attention import SpatialAttention
 from .drop_block import paper_drop_block
 
 
-def spatial_attention_slot(channels: int) -> nn.Module:
+def spatial_attention_slot(channels: int, *, spatial_dims: int = 2) -> nn.Module:
     """`SpatialAttention` for an ``attention=`` slot: it needs no number of channels."""
-    return SpatialAttention()
+    return SpatialAttention(spatial_dims=spatial_dims)
+
+
+def batch_norm(channels: int, *, spatial_dims: int = 2, eps: float = 1e-5) -> nn.Module:
+    """Torch's batch normalisation for a number of spatial dimensions."""
+    return BATCH_NORM[spatial_dims](channels, eps=eps)
 
 
 def write_in_place(*layers: nn.Module) -> None:
@@ -41,17 +54,23 @@ class PreActResidual(nn.Module):
         out_channels: Channels of the output; by default those of the input.
         drop: Function without arguments that returns the dropout layer after each convolution. By
             default it is the paper's DropBlock (p = 0.15, blocks of 7 x 7). None: no dropout.
-        norm: Function from a number of channels to a normalisation layer.
+        norm: Function from a number of channels to a normalisation layer; by default batch
+            normalisation. None: no normalisation.
         activation: Function without arguments that returns an activation.
         inplace: Whether activations and dropout write into their input, which saves time in
-            training. `norm` must then return a new tensor, and full backward hooks raise an error.
+            training. A `norm` of your own must then return a new tensor, and full backward hooks
+            raise an error.
+        spatial_dims: Dimensions after the channels: 1, 2 or 3. `drop`, `norm` and `attention` of
+            `RSAB` are given it if they have a parameter ``spatial_dims``.
 
     Shape:
-        (N, in_channels, H, W) in, (N, out_channels, H, W) out.
+        (N, in_channels, H, W) in, (N, out_channels, H, W) out, or as many sizes as `spatial_dims`
+        says.
 
     Raises:
-        TypeError: If a number of channels is not an int or the input not a floating-point tensor.
-        ValueError: If a number of channels is below 1, or the input is not of shape (N,
+        TypeError: If a number is not an int, `drop`, `norm` or `activation` not a function as
+            above, or the input not a floating-point tensor.
+        ValueError: If a number is below 1, `spatial_dims` above 3, or the input is not of shape (N,
             in_channels, H, W).
 
     Example:
@@ -69,31 +88,44 @@ class PreActResidual(nn.Module):
         in_channels: int,
         out_channels: int | None = None,
         *,
-        drop: Callable[[], nn.Module] | None = paper_drop_block,
-        norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+        drop: Callable[..., nn.Module] | None = paper_drop_block,
+        norm: Callable[..., nn.Module] | None = batch_norm,
         activation: Callable[[], nn.Module] = nn.ReLU,
         inplace: bool = False,
+        spatial_dims: int = 2,
     ) -> None:
         super().__init__()
         out_channels = in_channels if out_channels is None else out_channels
-        check_at_least("PreActResidual", 1, in_channels=in_channels, out_channels=out_channels)
+        owner = type(self).__name__
+        check_at_least(owner, 1, in_channels=in_channels, out_channels=out_channels)
+        check_spatial_dims(owner, spatial_dims)
         in_channels, out_channels = plain_int(in_channels), plain_int(out_channels)
-        drop = nn.Identity if drop is None else drop
-        self.norm1 = norm(in_channels)
-        self.activation1 = activation()
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.drop1 = drop()
-        self.norm2 = norm(out_channels)
-        self.activation2 = activation()
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        self.drop2 = drop()
+        self.spatial_dims = plain_int(spatial_dims)
+        convolution = CONVOLUTION[self.spatial_dims]
+        self.norm1 = self._made("norm", norm, in_channels)
+        self.activation1 = self._made("activation", activation)
+        self.conv1 = convolution(in_channels, out_channels, 3, padding=1)
+        self.drop1 = self._made("drop", drop)
+        self.norm2 = self._made("norm", norm, out_channels)
+        self.activation2 = self._made("activation", activation)
+        self.conv2 = convolution(out_channels, out_channels, 3, padding=1)
+        self.drop2 = self._made("drop", drop)
         self.shortcut = (
             nn.Identity()
             if in_channels == out_channels
-            else nn.Conv2d(in_channels, out_channels, 1)
+            else convolution(in_channels, out_channels, 1)
         )
         if inplace:
-            write_in_place(self.activation1, self.drop1, self.activation2, self.drop2)
+            write_in_place(self.drop1, self.activation2, self.drop2)
+            if norm is not None:  # else it would write into the input, which the shortcut takes
+                write_in_place(self.activation1)
+
+    def _made(self, slot: str, factory: Callable[..., nn.Module] | None, *args: int) -> nn.Module:
+        """The module in a slot. None, where a slot allows it: a module that changes nothing."""
+        if factory is None and slot in ("norm", "drop"):
+            return nn.Identity()
+        owner = type(self).__name__
+        return made_by(owner, slot, factory, *args, spatial_dims=self.spatial_dims)
 
     @property
     def in_channels(self) -> int | None:
@@ -107,7 +139,7 @@ class PreActResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """F(x) + shortcut(x)."""
-        check_map(x, type(self).__name__, self.in_channels)
+        check_map(x, type(self).__name__, self.in_channels, self.spatial_dims)
         return self.branch(x) + self.shortcut(x)
 
 
@@ -130,13 +162,16 @@ class RSAB(PreActResidual):
         norm: See `PreActResidual`.
         activation: See `PreActResidual`.
         inplace: See `PreActResidual`.
+        spatial_dims: See `PreActResidual`.
 
     Shape:
-        (N, channels, H, W) in, the same out.
+        (N, channels, H, W) in, the same out, or as many sizes as `spatial_dims` says.
 
     Raises:
-        TypeError: If `channels` is not an int or the input not a floating-point tensor.
-        ValueError: If `channels` is below 1, or the input is not of shape (N, channels, H, W).
+        TypeError: If a number is not an int, `attention`, `drop`, `norm` or `activation` not a
+            function as above, or the input not a floating-point tensor.
+        ValueError: If a number is below 1, `spatial_dims` above 3, or the input is not of shape (N,
+            channels, H, W).
 
     Example:
         >>> import torch
@@ -150,17 +185,25 @@ class RSAB(PreActResidual):
         self,
         channels: int,
         *,
-        attention: Callable[[int], nn.Module] = spatial_attention_slot,
-        drop: Callable[[], nn.Module] | None = paper_drop_block,
-        norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+        attention: Callable[..., nn.Module] = spatial_attention_slot,
+        drop: Callable[..., nn.Module] | None = paper_drop_block,
+        norm: Callable[..., nn.Module] | None = batch_norm,
         activation: Callable[[], nn.Module] = nn.ReLU,
         inplace: bool = False,
+        spatial_dims: int = 2,
     ) -> None:
         check_at_least("RSAB", 1, channels=channels)
-        super().__init__(channels, drop=drop, norm=norm, activation=activation, inplace=inplace)
-        self.attention = made_by("RSAB", "attention", attention, plain_int(channels))
+        super().__init__(
+            channels,
+            drop=drop,
+            norm=norm,
+            activation=activation,
+            inplace=inplace,
+            spatial_dims=spatial_dims,
+        )
+        self.attention = self._made("attention", attention, plain_int(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """attention(F(x)) + x."""
-        check_map(x, "RSAB", self.in_channels)
+        check_map(x, "RSAB", self.in_channels, self.spatial_dims)
         return self.attention(self.branch(x)) + self.shortcut(x)

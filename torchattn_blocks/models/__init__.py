@@ -1,18 +1,27 @@
 """Networks assembled from the layers, and what they are assembled from."""
 
-from .parts import transposed
+from .downsampling import avg_pool, max_pool, strided_conv
 from .presets import backbone, backbone_dropblock, rsan, unet
+from .skips import add, concatenate
 from .stages import plain_stage, residual_stage, rsan_stage
 from .unet_factory import UNet
+from .upsampling import pixel_shuffle, transposed, upsample
 
 __all__ = [
     "UNet",
+    "add",
+    "avg_pool",
     "backbone",
     "backbone_dropblock",
+    "concatenate",
+    "max_pool",
+    "pixel_shuffle",
     "plain_stage",
     "residual_stage",
     "rsan",
     "rsan_stage",
+    "strided_conv",
     "transposed",
     "unet",
+    "upsample",
 ]

@@ -12,9 +12,9 @@ from torch import nn
 
 from ..layers.drop_block import paper_drop_block
 from ..layers.residual import spatial_attention_slot
-from .parts import transposed
 from .stages import plain_stage, residual_stage, rsan_stage
 from .unet_factory import UNet
+from .upsampling import transposed
 
 
 def unet(
@@ -24,6 +24,7 @@ def unet(
     widths: Sequence[int] = (16, 32, 64, 128),
     up_kernel_size: int = 2,
     inplace: bool = False,
+    spatial_dims: int = 2,
 ) -> UNet:
     """A plain U-Net with the widths of `rsan`.
 
@@ -43,6 +44,7 @@ def unet(
         widths=widths,
         stage=plain_stage(inplace=inplace),
         up=transposed(up_kernel_size),
+        spatial_dims=spatial_dims,
     )
 
 
@@ -53,6 +55,7 @@ def backbone(
     widths: Sequence[int] = (16, 32, 64, 128),
     up_kernel_size: int = 2,
     inplace: bool = False,
+    spatial_dims: int = 2,
 ) -> UNet:
     """RSAN without attention and DropBlock: the paper's "Backbone", 996,583 parameters.
 
@@ -69,6 +72,7 @@ def backbone(
         widths=widths,
         stage=residual_stage(inplace=inplace),
         up=transposed(up_kernel_size),
+        spatial_dims=spatial_dims,
     )
 
 
@@ -81,6 +85,7 @@ def backbone_dropblock(
     block_size: int = 7,
     up_kernel_size: int = 2,
     inplace: bool = False,
+    spatial_dims: int = 2,
 ) -> UNet:
     """RSAN without attention: the paper's "Backbone+DropBlock", 996,583 parameters.
 
@@ -99,6 +104,7 @@ def backbone_dropblock(
         widths=widths,
         stage=residual_stage(drop=drop, inplace=inplace),
         up=transposed(up_kernel_size),
+        spatial_dims=spatial_dims,
     )
 
 
@@ -109,9 +115,10 @@ def rsan(
     widths: Sequence[int] = (16, 32, 64, 128),
     p: float = 0.15,
     block_size: int = 7,
-    attention: Callable[[int], nn.Module] = spatial_attention_slot,
+    attention: Callable[..., nn.Module] = spatial_attention_slot,
     up_kernel_size: int = 2,
     inplace: bool = False,
+    spatial_dims: int = 2,
 ) -> UNet:
     """The Residual Spatial Attention Network, 997,269 parameters.
 
@@ -134,12 +141,15 @@ def rsan(
             the authors' code (1,051,029 parameters).
         inplace: Whether activations and DropBlock write into their input, which saves time in
             training. Full backward hooks then raise an error.
+        spatial_dims: Dimensions after the channels: 1, 2 or 3. `attention` is given it if it has
+            such a parameter, as all attention layers of the library have.
 
     Raises:
         TypeError: If a number of channels, `block_size` or `up_kernel_size` is not an int, or `p`
             is not a number.
         ValueError: If a number of channels or `block_size` is below 1, `widths` has fewer than two
-            entries, `p` lies outside [0, 1] or `up_kernel_size` is below 2.
+            entries, `p` lies outside [0, 1], `up_kernel_size` is below 2 or `spatial_dims` not 1, 2
+            or 3.
 
     Example:
         >>> import torch
@@ -161,4 +171,5 @@ def rsan(
         widths=widths,
         stage=rsan_stage(p=p, block_size=block_size, attention=attention, inplace=inplace),
         up=transposed(up_kernel_size),
+        spatial_dims=spatial_dims,
     )

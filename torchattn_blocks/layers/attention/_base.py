@@ -7,8 +7,6 @@ from torch import Tensor, nn
 
 from ..._check import check_at_least, check_map, check_spatial_dims, made_by, plain_int
 
-CONVOLUTION: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-
 Device = torch.device | str | int | None
 
 

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from ..._check import check_at_least, check_map, check_spatial_dims, options_by_name, plain_int
-from ._base import CONVOLUTION, Device
+from ..._dims import CONVOLUTION
+from ._base import Device
 
 
 def resized(x: Tensor, like: Tensor) -> Tensor:

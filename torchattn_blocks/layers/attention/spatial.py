@@ -12,9 +12,10 @@ from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from ..._check import check_map, check_odd, options_by_name, plain_int
+from ..._dims import CONVOLUTION
 from ..._init import he_normal_, start_with
 from .._eager import has_memory
-from ._base import CONVOLUTION, Attention, Device
+from ._base import Attention, Device
 from ._pool import max_and_mean
 
 

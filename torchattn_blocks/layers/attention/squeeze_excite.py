@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ..._check import options_by_name
-from ._base import CONVOLUTION, Device
+from ..._dims import CONVOLUTION
+from ._base import Device
 from ._excitation import Excitation
 from ._pool import mean
 from ._product import times_sum

@@ -1,0 +1,91 @@
+"""Exported networks hold for every size that eager code takes: named sizes, small ones, ONNX."""
+
+import onnxruntime
+import pytest
+import torch
+
+from torchattn_blocks import UNet, plain_stage, rsan, unet
+from torchattn_blocks.models import add, avg_pool, pixel_shuffle, transposed, upsample
+
+Dim = torch.export.Dim
+SIZES = [(37, 42), (64, 32), (21, 90), (1, 1), (4, 4), (3, 50), (8, 2), (12, 1)]
+NETWORKS = {
+    "rsan": lambda: rsan(widths=(2, 3, 4, 5)),
+    "unet, transposed 3 x 3": lambda: unet(widths=(2, 3, 4), up_kernel_size=3),
+    "bilinear": lambda: other(up=upsample("bilinear")),
+    "nearest": lambda: other(up=upsample("nearest", kernel_size=None)),
+    "pixel shuffle": lambda: other(up=pixel_shuffle(), strides=((1, 2), 3)),
+    "mean, sum": lambda: other(down=avg_pool(), skip=add(), up=transposed(5)),
+}
+
+
+def other(**slots):
+    return UNet(3, 1, widths=(2, 3, 4), stage=plain_stage(), **slots)
+
+
+def randomised(name):
+    torch.manual_seed(0)
+    model = NETWORKS[name]()
+    model(torch.rand(4, 3, 40, 40))  # running statistics that are not the initial ones
+    return model.eval()
+
+
+NAMED = {2: Dim("h"), 3: Dim("w")}
+
+
+def holds_for_all_sizes(name, dims):
+    model = randomised(name)
+    program = torch.export.export(model, (torch.rand(2, 3, 37, 42),), dynamic_shapes=(dims,))
+    for size in SIZES:
+        x = torch.rand(2, 3, *size)
+        torch.testing.assert_close(program.module()(x), model(x))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_exports_with_named_height_and_width(name):
+    holds_for_all_sizes(name, NAMED)
+
+
+@pytest.mark.parametrize(
+    "dims",
+    [
+        {0: Dim("n"), 2: Dim("h", min=1, max=4096), 3: Dim("w", min=1, max=4096)},
+        {2: Dim.AUTO, 3: Dim.AUTO},
+        {2: Dim.DYNAMIC, 3: Dim.DYNAMIC},
+    ],
+    ids=["from 1 on", "auto", "dynamic"],
+)
+def test_exports_with_height_and_width_said_otherwise(dims):
+    holds_for_all_sizes("unet, transposed 3 x 3", dims)
+
+
+@pytest.mark.parametrize("name", ["unet, transposed 3 x 3", "bilinear", "pixel shuffle"])
+@pytest.mark.filterwarnings("ignore")  # the exporter warns of its own parts
+def test_onnx_with_named_height_and_width(name):
+    model = randomised(name)
+    example = torch.rand(2, 3, 37, 42)
+    program = torch.onnx.export(
+        model, (example,), dynamo=True, dynamic_shapes=(NAMED,), verbose=False
+    )
+    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString())
+    for size in SIZES:
+        x = torch.rand(2, 3, *size)
+        (y,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(y), model(x), rtol=1e-4, atol=1e-4)
+
+
+def test_volumes_export_with_any_size():
+    torch.manual_seed(0)
+    options = {"widths": (2, 3, 4), "strides": ((1, 2, 2), 2), "spatial_dims": 3}
+    model = UNet(1, 2, stage=plain_stage(), **options).eval()
+    size = {2: Dim("d"), 3: Dim("h"), 4: Dim("w")}
+    program = torch.export.export(model, (torch.rand(1, 1, 7, 18, 9),), dynamic_shapes=(size,))
+    for shape in ((7, 18, 9), (1, 1, 1), (2, 30, 3), (12, 4, 21)):
+        x = torch.rand(1, 1, *shape)
+        torch.testing.assert_close(program.module()(x), model(x))
+
+
+def test_one_small_image_can_be_trained_on():
+    """With one position left at the bottleneck batch normalisation would refuse it."""
+    for preset in (rsan, unet):
+        preset(widths=(2, 3, 4)).train()(torch.rand(1, 3, 1, 1)).sum().backward()

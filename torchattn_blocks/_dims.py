@@ -1,0 +1,40 @@
+"""torch's modules by the number of spatial dimensions, and sizes that have a number for each."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from ._check import check_at_least, check_odd, plain_int
+
+CONVOLUTION: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+TRANSPOSED: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+BATCH_NORM: dict[int, Any] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+MAX_POOL: dict[int, Any] = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
+AVG_POOL: dict[int, Any] = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
+
+Size = int | Sequence[int]
+
+
+def per_axis(owner: str, name: str, size: Any, axes: int) -> tuple[int, ...]:
+    """A size as a tuple with an int for each axis. Raise unless it has one number, or as many."""
+    numbers = tuple(size) if isinstance(size, tuple | list) else (size,) * axes
+    if len(numbers) != axes:
+        kind = "one number" if axes == 1 else f"one number or {axes}"
+        raise ValueError(f"{owner}: {name} must be {kind}, got {size}")
+    for number in numbers:
+        check_at_least(owner, 1, **{name: number})
+    return tuple(map(plain_int, numbers))
+
+
+def shortest(numbers: tuple[int, ...]) -> int | tuple[int, ...]:
+    """One number if all are equal: how torch's modules are usually written."""
+    return numbers[0] if len(set(numbers)) == 1 else numbers
+
+
+def check_size(owner: str, name: str, size: Any, *, odd: bool = False) -> None:
+    """Raise unless it is one int or some, of 1 or more, and odd if so asked."""
+    check = check_odd if odd else partial(check_at_least, least=1)
+    for number in size if isinstance(size, tuple | list) else [size]:
+        check(owner, **{name: number})

@@ -1,0 +1,48 @@
+"""The sizes of feature maps in a `UNet`: strides, padding, and what is cut off again."""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function_unary
+
+from .._dims import per_axis
+
+
+def strides_by_level(
+    owner: str, strides: Any, levels: int, spatial_dims: int
+) -> tuple[tuple[int, ...], ...]:
+    """For each level a stride for each axis."""
+    given = tuple(strides) if isinstance(strides, tuple | list) else (strides,) * levels
+    if len(given) != levels:
+        expected = f"{levels}, one less than widths"
+        raise ValueError(f"{owner}: strides must be one number or {expected}, got {strides}")
+    return tuple(per_axis(owner, "strides", stride, spatial_dims) for stride in given)
+
+
+def padding(size: Sequence[int], strides: tuple[tuple[int, ...], ...]) -> list[int]:
+    """Positions to add at the end of each axis: none is left over at any level.
+
+    At least two positions reach the last level. With one, batch normalisation could not be trained
+    on one image, and an exported program would hold for larger images only: whether there is one
+    decides about the layout of memory, which export takes for granted.
+    """
+    added = []
+    for n, along in zip(size, zip(*strides, strict=True), strict=True):
+        step = prod(along)
+        # The remainder of -n would be shorter; torch.compile fails on it where sizes are dynamic.
+        steps = torch.sym_max(2, (n + step - 1) // step)  # type: ignore[no-untyped-call]
+        added.append(0 if step == 1 else steps * step - n)
+    return added
+
+
+def cut(x: Tensor, like: Tensor) -> Tensor:
+    """`x` without what it has more at the end of each axis than `like`."""
+    if has_torch_function_unary(x):  # an FX proxy, whose sizes are not known, records the call
+        return handle_torch_function(cut, (x,), x, like)
+    if x.shape[2:] != like.shape[2:]:
+        for axis in range(2, x.dim()):
+            x = x.narrow(axis, 0, like.shape[axis])
+    return x

@@ -1,0 +1,124 @@
+"""The slots of a `UNet`: what fills them is made here, and tried before the network is used."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from .._check import made_by
+from ..layers.attention import AttentionGate
+from ._trial import DoesNotRunError, Shape, shape_made_by
+from .skips import Concatenate
+
+Factory = Callable[..., nn.Module]
+Sizes = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Makes the modules of a network; raises unless they make what it needs of a feature map.
+
+    Attributes:
+        owner: Name of the network, for messages.
+        strides: The stride between each level and the next, one number for each axis.
+        image_size: Size of an image. None: each slot is tried on a small feature map.
+    """
+
+    owner: str
+    strides: tuple[Sizes, ...]
+    image_size: Sizes | None
+
+    def stage(
+        self, slot: str, factory: Factory, channels: int, width: int, level: int
+    ) -> nn.Module:
+        """A stage: it keeps the size and returns `width` channels."""
+        size = self._size(level)
+        module = self._made(slot, factory, channels, width, level=level)
+        made = self._shape(slot, module, (1, channels, *size))
+        if made != (1, width, *size):
+            raise ValueError(
+                f"{self.owner}: {slot} must keep the size and return {width} channels, "
+                f"but makes {made} of {(1, channels, *size)}"
+            )
+        return module
+
+    def down(self, factory: Factory, channels: int, level: int) -> tuple[nn.Module, int]:
+        """What leads from a level to the next, and its channels."""
+        larger, smaller = self._step(level)
+        module = self._made("down", factory, channels, level=level, stride=self.strides[level])
+        made = self._shape("down", module, (1, channels, *larger))
+        if made[:1] + made[2:] != (1, *smaller):
+            raise ValueError(
+                f"{self.owner}: down must divide the size by the stride {self.strides[level]}, "
+                f"but makes {made} of {(1, channels, *larger)}"
+            )
+        return module, made[1]
+
+    def up(self, factory: Factory, channels: int, width: int, level: int) -> tuple[nn.Module, int]:
+        """What leads back to a level from the next, and its channels."""
+        larger, smaller = self._step(level)
+        stride = self.strides[level]
+        module = self._made("up", factory, channels, width, level=level, stride=stride)
+        made = self._shape("up", module, (1, channels, *smaller))
+        # One more than needed is cut off: what `transposed` leaves.
+        if len(made) != 2 + len(larger) or any(
+            size - needed not in (0, 1) for size, needed in zip(made[2:], larger, strict=True)
+        ):
+            raise ValueError(
+                f"{self.owner}: up must multiply the size by the stride {stride}, "
+                f"but makes {made} of {(1, channels, *smaller)}"
+            )
+        return module, made[1]
+
+    def skip(
+        self, factory: Factory, channels: int, skip_channels: int, level: int
+    ) -> tuple[nn.Module, int]:
+        """What merges the upsampled feature maps of a level with the encoder's, and its channels.
+
+        An `AttentionGate` weighs the skip connection, which is then concatenated.
+        """
+        module = self._made("skip", factory, channels, skip_channels, level=level)
+        if isinstance(module, AttentionGate):
+            module = Concatenate(module)
+        size = self._size(level)
+        shapes = (1, channels, *size), (1, skip_channels, *size)
+        made = self._shape("skip", module, *shapes)
+        if made[:1] + made[2:] != (1, *size):
+            raise ValueError(
+                f"{self.owner}: skip must keep the size, but makes {made} of {_and(shapes)}"
+            )
+        return module, made[1]
+
+    def _made(self, slot: str, factory: Factory, *channels: int, **offers: object) -> nn.Module:
+        dims = len(self.strides[0])
+        return made_by(self.owner, slot, factory, *channels, spatial_dims=dims, **offers)
+
+    def _shape(self, slot: str, module: nn.Module, *shapes: Shape) -> Shape:
+        try:
+            return shape_made_by(module, *shapes)
+        except DoesNotRunError as failure:
+            known = self.image_size or len(shapes) > 1
+            hint = "" if known else "; give image_size if it takes one size only"
+            raise ValueError(
+                f"{self.owner}: {slot} must run on {_and(shapes)}, but {failure}{hint}"
+            ) from failure.__cause__
+
+    def _size(self, level: int) -> Sizes:
+        """The size at a level."""
+        if self.image_size is None:
+            axes = len(self.strides[0])
+            return (8 if axes < 3 else 4,) * axes
+        size = self.image_size
+        for strides in self.strides[:level]:
+            size = tuple(n // step for n, step in zip(size, strides, strict=True))
+        return size
+
+    def _step(self, level: int) -> tuple[Sizes, Sizes]:
+        """The sizes at a level and at the next."""
+        smaller = self._size(level + 1)
+        steps = self.strides[level]
+        return tuple(n * step for n, step in zip(smaller, steps, strict=True)), smaller
+
+
+def _and(shapes: tuple[Shape, ...]) -> str:
+    return " and ".join(map(str, shapes))

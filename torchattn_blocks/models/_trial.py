@@ -1,0 +1,77 @@
+"""What a module makes of feature maps, found out when a network is built."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from ..layers._uncompiled import uncompiled
+
+Shape = tuple[int, ...]
+
+
+class DoesNotRunError(Exception):
+    """A module does not run; the message says where and why."""
+
+
+def shape_made_by(module: nn.Module, *shapes: Shape) -> Shape:
+    """The shape that a module makes of zeros of these shapes, in evaluation mode.
+
+    Raises:
+        DoesNotRunError: If it does not run, or returns no tensor.
+    """
+    floats = (t for t in module.parameters() if t.is_floating_point() and not is_lazy(t))
+    like = next(floats, torch.zeros(0))
+    inputs = [like.new_zeros(shape) for shape in shapes]
+    # Compiled code would be compiled for this small size. Without Dynamo there is none.
+    eager = uncompiled if "torch._dynamo" in sys.modules else nullcontext()
+    with _in_evaluation(module), torch.no_grad(), torch.random.fork_rng(devices=[]), eager:
+        try:
+            out = module(*inputs)
+        except Exception as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise DoesNotRunError(f"fails{_where(module, inputs)}: {reason}") from error
+    if not isinstance(out, Tensor):
+        raise DoesNotRunError(f"returns no tensor but a {type(out).__name__}")
+    return tuple(out.shape)
+
+
+def _where(module: nn.Module, inputs: list[Tensor]) -> str:
+    """In which of its modules it fails, if that can be found."""
+    running: list[tuple[str, nn.Module]] = []
+
+    def enter(name: str, part: nn.Module, args: object) -> None:
+        running.append((name, part))
+
+    def leave(part: nn.Module, args: object, out: object) -> None:
+        running.pop()
+
+    handles = []
+    try:
+        for name, part in module.named_modules():
+            handles.append(part.register_forward_pre_hook(partial(enter, name)))
+            handles.append(part.register_forward_hook(leave))
+        module(*inputs)
+    except Exception:
+        name, part = running[-1] if running else ("", module)
+        return f" in its {name} ({type(part).__name__})" if name else ""
+    finally:
+        for handle in handles:
+            handle.remove()
+    return ""
+
+
+@contextmanager
+def _in_evaluation(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while: nothing random, and no statistics that are counted on."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training

@@ -1,0 +1,92 @@
+"""Downsampling, for ``UNet(down=...)``.
+
+Each function returns a function that makes the module of a level,
+``make(channels, stride=2, spatial_dims=2)``.
+"""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from .._dims import AVG_POOL, MAX_POOL, Size, check_size, per_axis, shortest
+from ._conv import same_conv
+
+Down = Callable[..., nn.Module]
+
+
+def max_pool() -> Down:
+    """The largest value of each window of the size of the stride.
+
+    Returns:
+        Function from a number of channels to one of torch's modules.
+
+    Example:
+        >>> from torchattn_blocks.models import max_pool
+        >>> max_pool()(16), max_pool()(16, stride=(1, 2, 2), spatial_dims=3).kernel_size
+        (MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False), (1, 2, 2))
+    """
+
+    def make(channels: int, *, stride: Size = 2, spatial_dims: int = 2) -> nn.Module:
+        return MAX_POOL[spatial_dims](
+            shortest(per_axis("max_pool", "stride", stride, spatial_dims))
+        )
+
+    return make
+
+
+def avg_pool() -> Down:
+    """The mean of each window of the size of the stride.
+
+    Returns:
+        Function from a number of channels to one of torch's modules.
+
+    Example:
+        >>> from torchattn_blocks.models import avg_pool
+        >>> avg_pool()(16)
+        AvgPool2d(kernel_size=2, stride=2, padding=0)
+    """
+
+    def make(channels: int, *, stride: Size = 2, spatial_dims: int = 2) -> nn.Module:
+        return AVG_POOL[spatial_dims](
+            shortest(per_axis("avg_pool", "stride", stride, spatial_dims))
+        )
+
+    return make
+
+
+def strided_conv(kernel_size: Size = 3, *, bias: bool = True) -> Down:
+    """A convolution with the stride of the level, and as many channels as before.
+
+    It starts as in Keras: Glorot uniform, zero bias.
+
+    Args:
+        kernel_size: Size of the kernel, one number or one for each axis.
+        bias: Whether the convolution has a bias.
+
+    Returns:
+        Function from a number of channels to one of torch's modules.
+
+    Raises:
+        TypeError: If `kernel_size` is not an int.
+        ValueError: If `kernel_size` is below 1.
+
+    Example:
+        >>> import torch
+        >>> from torchattn_blocks.models import strided_conv
+        >>> strided_conv()(16)(torch.randn(1, 16, 20, 14)).shape
+        torch.Size([1, 16, 10, 7])
+    """
+    check_size("strided_conv", "kernel_size", kernel_size)
+
+    def make(channels: int, *, stride: Size = 2, spatial_dims: int = 2) -> nn.Module:
+        return same_conv(
+            "strided_conv",
+            channels,
+            channels,
+            kernel_size=kernel_size,
+            stride=stride,
+            spatial_dims=spatial_dims,
+            bias=bias,
+        )
+
+    return make
