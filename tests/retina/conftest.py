@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_runs import run_program
 
 from torchattn_blocks.retina import __main__ as program
 
@@ -27,8 +26,10 @@ def command(monkeypatch, capsys):
 def images(tmp_path_factory):
     """Ten small images as `synthesize` writes them: two of them for the test."""
     root = tmp_path_factory.mktemp("images")
-    done = run_program("synthesize", 10, "--out", root, "--height", 64, "--width", 72)
-    assert done.returncode == 0, done.stderr
+    arguments = ["synthesize", 10, "--out", root, "--height", 64, "--width", 72]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["retina", *map(str, arguments)])
+        program.main()
     return root
 
 

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from functools import cache
 
 import torch
 
 from torchattn_blocks import rsan
-from torchattn_blocks.retina import Crops, Recipe, train
+from torchattn_blocks.retina import Crops, Fundus, Recipe, synthesize, train
 
 FAST = Recipe(epochs=3, batch_size=2, precision="no")
 SMALL_CROPS = Recipe(
@@ -23,6 +24,12 @@ SMALL_CROPS = Recipe(
     validate_every=2,
     precision="no",
 )
+
+
+@cache
+def drawn(seed: int, height: int, width: int) -> Fundus:
+    """What `synthesize` draws, once in a process; for tests that do not change it."""
+    return synthesize(seed, height=height, width=width)
 
 
 def small_rsan(seed=0):

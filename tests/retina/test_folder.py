@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from small_runs import drawn
 
-from torchattn_blocks.retina import FundusFiles, estimate_fov, synthesize
+from torchattn_blocks.retina import FundusFiles, estimate_fov
 from torchattn_blocks.retina.data.folders import list_folder, save_folder
 from torchattn_blocks.retina.protocol import folder_protocol
 
@@ -281,7 +282,7 @@ def test_the_root_must_be_a_folder(tmp_path, name):
 
 def images(*names, labels=True):
     for seed, name in enumerate(names):
-        fundus = synthesize(seed, height=64, width=72)
+        fundus = drawn(seed, 64, 72)
         yield replace(fundus, name=name, label=fundus.label if labels else None)
 
 

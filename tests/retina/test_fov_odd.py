@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
+from small_runs import drawn
 
-from torchattn_blocks.retina import synthesize
 from torchattn_blocks.retina.data.fov import estimate_fov, fov_diameter, fov_remark
 
 SEEDS = range(2)
@@ -24,7 +24,7 @@ def canvas(height, width, colour):
 
 def put(canvas, seed, size, top, left, light=None):
     """Draw an eye on a canvas; its field of view. `light` is its median brightness."""
-    eye = synthesize(seed, height=size, width=size)
+    eye = drawn(seed, size, size)
     pixels = eye.image[eye.fov].astype(float)
     if light is not None:
         pixels *= light / np.median(pixels.max(1))
@@ -115,7 +115,7 @@ def test_a_disc_on_a_white_page_is_found(seed, square):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_an_inverted_disc_is_found(seed):
-    eye = synthesize(seed, height=300, width=320)
+    eye = drawn(seed, 300, 320)
     assert iou(estimate_fov(255 - eye.image), eye.fov) > 0.96
 
 
@@ -124,7 +124,7 @@ def test_an_inverted_disc_is_found(seed):
 def test_a_crop_of_the_retina_has_no_border(seed, vignette):
     row, column = np.mgrid[-1:1:300j, -1:1:260j]
     light = 1 - vignette * (row**2 + column**2) / 2
-    image = (synthesize(seed).image[142:442, 152:412] * light[..., None]).astype(np.uint8)
+    image = (drawn(seed, 584, 565).image[142:442, 152:412] * light[..., None]).astype(np.uint8)
     fov = estimate_fov(image)
     assert fov.all()
     assert fov_remark(image, fov).startswith("no dark border found")

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from skimage.segmentation import find_boundaries
 from sklearn import metrics
+from small_runs import drawn as drawn_eye
 
 from torchattn_blocks.retina import LogEntry, error_map, save_sheet, synthesize
 from torchattn_blocks.retina.evaluation.plots import save_score_curves, save_training_curves
@@ -26,7 +27,7 @@ def test_each_kind_of_pixel_has_its_colour():
 
 
 def test_sheet(tmp_path):
-    fundus = synthesize(1, height=80, width=70)
+    fundus = drawn_eye(1, 80, 70)
     probability = np.where(fundus.label, 0.8, 0.1)
     save_sheet(tmp_path / "full.png", fundus, probability)
     save_sheet(tmp_path / "bare.png", replace(fundus, label=None), probability)
@@ -37,7 +38,7 @@ def test_sheet(tmp_path):
 
 
 def test_a_sheet_is_true_to_the_pixel_in_any_style(tmp_path):
-    fundus = replace(synthesize(1, height=80, width=70), name="a$_$b")
+    fundus = replace(drawn_eye(1, 80, 70), name="a$_$b")
     probability = np.where(fundus.label, 0.8, 0.1)
     save_sheet(tmp_path / "plain.png", fundus, probability)
     with rc_context({"savefig.dpi": 300, "savefig.bbox": "tight"}):
@@ -85,7 +86,7 @@ def test_a_sheet_outlines_the_field_of_view_and_tells_the_scores(tmp_path, monke
 
 
 def test_sheet_shows_the_errors_at_the_threshold(tmp_path):
-    fundus = synthesize(1, height=80, width=70)
+    fundus = drawn_eye(1, 80, 70)
     orange, blue = (230, 158, 0), (0, 115, 178)
 
     def shown(probability, threshold):
@@ -101,7 +102,7 @@ def test_sheet_shows_the_errors_at_the_threshold(tmp_path):
 
 
 def test_refuses_another_shape(tmp_path):
-    fundus = synthesize(1, height=80, width=70)
+    fundus = drawn_eye(1, 80, 70)
     with pytest.raises(ValueError, match=r"shape \(80, 70\), got \(70, 80\)"):
         save_sheet(tmp_path / "x.png", fundus, np.zeros((70, 80)))
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import FAST, SMALL_CROPS, run
+from small_runs import FAST, SMALL_CROPS, drawn, run
 from torch import nn
 
 from torchattn_blocks import UNet, plain_stage
-from torchattn_blocks.retina import Network, load_weights, synthesize, train
+from torchattn_blocks.retina import Network, load_weights, train
 from torchattn_blocks.retina.training.examples import Batches
 from torchattn_blocks.retina.training.seeds import Use, torch_seed
 from torchattn_blocks.retina.training.time_limit import TimeLimit
@@ -22,7 +22,7 @@ EVEN = replace(FAST, batch_size=4)
 
 
 def images():
-    return [synthesize(seed, height=64, width=64) for seed in range(6)]
+    return [drawn(seed, 64, 64) for seed in range(6)]
 
 
 def deterministic_run(folder, **options):

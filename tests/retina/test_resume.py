@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_runs import FAST, SMALL_CROPS, equal, run, small_rsan
+from small_runs import FAST, SMALL_CROPS, drawn, equal, run, small_rsan
 
 from torchattn_blocks.retina import (
     Augmentation,
@@ -17,7 +17,6 @@ from torchattn_blocks.retina import (
     Network,
     Recipe,
     load_weights,
-    synthesize,
     train,
 )
 from torchattn_blocks.retina.training import checkpoint, loop, time_limit
@@ -32,7 +31,7 @@ WORKS = 9  # of a run: six steps and three validations
 
 @pytest.fixture(scope="module")
 def images():
-    return [synthesize(seed, height=64, width=64) for seed in range(6)]
+    return [drawn(seed, 64, 64) for seed in range(6)]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_runs import FAST, SMALL_CROPS, equal, run, small_rsan
+from small_runs import FAST, SMALL_CROPS, drawn, equal, run, small_rsan
 from torch import nn
 
 from torchattn_blocks import DropBlock2d, rsan
@@ -22,7 +22,6 @@ from torchattn_blocks.retina import (
     load_weights,
     pooled_scores,
     segment,
-    synthesize,
     train,
     vessel_probability,
 )
@@ -33,7 +32,7 @@ from torchattn_blocks.retina.training.losses import Objective, check_model
 
 @pytest.fixture(scope="module")
 def images():
-    return [synthesize(seed, height=64, width=64) for seed in range(6)]
+    return [drawn(seed, 64, 64) for seed in range(6)]
 
 
 def spy_on_training(monkeypatch):
@@ -85,7 +84,7 @@ def test_random_numbers_outside_are_neither_read_nor_changed(tmp_path, images):
 
 
 def test_each_pass_has_every_image_once_in_another_order(tmp_path, monkeypatch):
-    images = [synthesize(seed, height=64, width=64) for seed in range(8)]
+    images = [drawn(seed, 64, 64) for seed in range(8)]
     seen = spy_on_training(monkeypatch)
     train(small_rsan(), images[:7], images[7:], FAST, tmp_path)  # 7 in batches of 2
     sums = [image.sum().item() for image, _ in seen]
@@ -100,7 +99,7 @@ def test_crops_are_new_at_each_step_and_every_image_gives_as_many(tmp_path, monk
     colours = (40, 120, 200)
     images = [
         replace(f, image=np.full_like(f.image, colour), fov=np.ones_like(f.fov))
-        for colour, f in ((c, synthesize(c, height=64, width=64)) for c in colours)
+        for colour, f in ((c, drawn(c, 64, 64)) for c in colours)
     ]
     recipe = replace(SMALL_CROPS, steps=9, batch_size=2, calibrate=False)
     still = Crops(side=24, gain=0, channel_gain=0, gamma=0, offset=0)
@@ -115,7 +114,7 @@ def test_crops_are_new_at_each_step_and_every_image_gives_as_many(tmp_path, monk
 
 
 def test_images_are_augmented_anew_in_each_pass(tmp_path, monkeypatch):
-    images = [synthesize(seed, height=64, width=72) for seed in range(4)]
+    images = [drawn(seed, 64, 72) for seed in range(4)]
     recipe = replace(FAST, epochs=8, side=80, augmentation=Augmentation(rotate=True, flip=True))
     seen = spy_on_training(monkeypatch)
     train(small_rsan(), images, images[:1], recipe, tmp_path)
@@ -510,7 +509,7 @@ def test_refuses_what_is_of_another_type(tmp_path, images):
 
 
 def test_rotation_needs_squares(tmp_path):
-    lying = [synthesize(seed, height=64, width=72) for seed in range(2)]
+    lying = [drawn(seed, 64, 72) for seed in range(2)]
     recipe = replace(FAST, augmentation=Augmentation(rotate=True))
     with pytest.raises(
         ValueError, match=r"rotate, images must be square .* images of shape \(64, 72\)"
@@ -519,7 +518,7 @@ def test_rotation_needs_squares(tmp_path):
 
 
 def test_sizes_that_differ_are_padded_or_cropped_to_one(tmp_path):
-    given = [synthesize(0, height=64, width=66), synthesize(1, height=70, width=64)]
+    given = [drawn(0, 64, 66), drawn(1, 70, 64)]
     train(small_rsan(), given, given, replace(FAST, epochs=1, side=72), tmp_path / "padded")
     train(small_rsan(), given, given, SMALL_CROPS, tmp_path / "cropped")
     with pytest.raises(ValueError, match=r"all training images must have the same size.*64, 66"):
@@ -586,7 +585,7 @@ def test_a_model_that_does_not_fit_is_refused_before_anything_is_written(
     tmp_path, model, message, recipe
 ):
     recipe = replace(recipe, calibrate=False)
-    images = [synthesize(seed, height=64, width=64) for seed in range(3)]
+    images = [drawn(seed, 64, 64) for seed in range(3)]
     with pytest.raises(ValueError, match=f"^train: model must {message}"):
         train(model(), images[:2], images[2:], recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
