@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import accelerate
 import pytest
 import torch
 from small_runs import FAST, SMALL_CROPS, drawn, run
@@ -101,6 +102,7 @@ def test_processes_and_steps_drop_other_blocks():
 
 
 def test_processes_must_be_started_by_a_launcher(tmp_path, monkeypatch):
+    accelerate.PartialState()  # of one process; once it is there, the environment is not read again
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="WORLD_SIZE is 2, but accelerate finds 1 process"):
         run(tmp_path, images())
