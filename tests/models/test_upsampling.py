@@ -122,6 +122,20 @@ def test_pixel_shuffle_moves_channels_to_neighbouring_pixels(stride, size):
             assert torch.equal(y[(slice(None), channel, *every)], source)
 
 
+@pytest.mark.parametrize("make", [transposed, upsample, pixel_shuffle])
+def test_a_bias_is_an_option(make):
+    assert [name.rpartition(".")[2] for name, _ in make(bias=False)(2, 3).named_parameters()] == [
+        "weight"
+    ]
+
+
+def test_corners_can_be_aligned():
+    x = torch.arange(4.0).reshape(1, 1, 4)
+    assert upsample(kernel_size=None)(1, 1, spatial_dims=1)(x)[0, 0, :2].tolist() == [0, 0.25]
+    aligned = upsample(kernel_size=None, align_corners=True)(1, 1, spatial_dims=1)(x)
+    torch.testing.assert_close(aligned, torch.linspace(0, 3, 8).reshape(1, 1, 8))
+
+
 def test_ready_made_modules_start_like_keras():
     torch.manual_seed(0)
     for conv in (transposed(3)(64, 32), upsample()(64, 32)[1], pixel_shuffle()(64, 32)[0]):

@@ -22,13 +22,14 @@ LINEAR: dict[int, Mode] = {1: "linear", 2: "bilinear", 3: "trilinear"}
 AXES: dict[Mode, int] = {"bilinear": 2, "bicubic": 2, "trilinear": 3}  # of those for one number
 
 
-def transposed(kernel_size: Size | None = None) -> Up:
+def transposed(kernel_size: Size | None = None, *, bias: bool = True) -> Up:
     """Upsampling by a transposed convolution with the stride of the level.
 
     Args:
         kernel_size: Size of the kernel, one number or one for each axis, no smaller than the
             stride. By default it is the stride, 2 x 2 in the RSAN paper; it is 3 in the authors'
             code.
+        bias: Whether the convolution has a bias.
 
     Returns:
         Function from the numbers of input and output channels to one of torch's modules.
@@ -70,13 +71,20 @@ def transposed(kernel_size: Size | None = None) -> Up:
             shortest(kernel),
             stride=shortest(strides),
             padding=shortest(cut),
+            bias=bias,
         )
         return start_with(glorot_uniform_, conv)
 
     return make
 
 
-def upsample(mode: Mode = "linear", *, kernel_size: Size | None = 3) -> Up:
+def upsample(
+    mode: Mode = "linear",
+    *,
+    kernel_size: Size | None = 3,
+    bias: bool = True,
+    align_corners: bool = False,
+) -> Up:
     """Upsampling by interpolation, followed by a convolution.
 
     Args:
@@ -84,6 +92,8 @@ def upsample(mode: Mode = "linear", *, kernel_size: Size | None = 3) -> Up:
             ``"trilinear"`` are for two, two and three axes alone. See `torch.nn.Upsample`.
         kernel_size: Size of the convolution's kernel, odd. None: no convolution, and as many
             channels as before.
+        bias: Whether the convolution has a bias.
+        align_corners: See `torch.nn.Upsample`; it has no meaning for ``"nearest"``.
 
     Returns:
         Function from the numbers of input and output channels to the module.
@@ -116,18 +126,24 @@ def upsample(mode: Mode = "linear", *, kernel_size: Size | None = 3) -> Up:
             raise ValueError(f"{owner}: for mode {mode!r} spatial_dims must be {needed}")
         torchs = LINEAR[spatial_dims] if mode == "linear" else mode
         factors = tuple(map(float, per_axis(owner, "stride", stride, spatial_dims)))
-        interpolation = nn.Upsample(scale_factor=factors, mode=torchs)
+        aligned = None if mode == "nearest" else align_corners
+        interpolation = nn.Upsample(scale_factor=factors, mode=torchs, align_corners=aligned)
         if kernel_size is None:
             return interpolation
         conv = same_conv(
-            owner, in_channels, out_channels, kernel_size=kernel_size, spatial_dims=spatial_dims
+            owner,
+            in_channels,
+            out_channels,
+            kernel_size=kernel_size,
+            spatial_dims=spatial_dims,
+            bias=bias,
         )
         return nn.Sequential(interpolation, conv)
 
     return make
 
 
-def pixel_shuffle(*, kernel_size: Size = 3) -> Up:
+def pixel_shuffle(*, kernel_size: Size = 3, bias: bool = True) -> Up:
     """Upsampling by a convolution to more channels, which become neighbouring pixels.
 
     From Shi et al., "Real-time single image and video super-resolution using an efficient sub-pixel
@@ -136,6 +152,7 @@ def pixel_shuffle(*, kernel_size: Size = 3) -> Up:
 
     Args:
         kernel_size: Size of the convolution's kernel, odd.
+        bias: Whether the convolution has a bias.
 
     Returns:
         Function from the numbers of input and output channels to the module.
@@ -163,6 +180,7 @@ def pixel_shuffle(*, kernel_size: Size = 3) -> Up:
             out_channels * prod(strides),
             kernel_size=kernel_size,
             spatial_dims=spatial_dims,
+            bias=bias,
         )
         torchs = spatial_dims == 2 and strides[0] == strides[1]
         return nn.Sequential(conv, nn.PixelShuffle(strides[0]) if torchs else Shuffle(strides))
