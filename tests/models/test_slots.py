@@ -23,7 +23,9 @@ from torchattn_blocks import (
     SqueezeExcite,
     UNet,
     plain_stage,
+    replace,
     residual_stage,
+    rsan,
     rsan_stage,
 )
 from torchattn_blocks.models import (
@@ -473,6 +475,28 @@ def test_downs_are_torchs_modules_that_others_can_reach():
             (1, 2, 2),
             3 if kind is not nn.Conv3d else (3, 3, 3),
         ]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [max_pool, avg_pool, strided_conv, transposed, upsample, pixel_shuffle, plain_stage],
+    ids=lambda make: make.__name__,
+)
+def test_factories_alone_are_told_their_dimensions(make):
+    channels = 1 if make in (max_pool, avg_pool, strided_conv) else 2
+    module = make(spatial_dims=3)(*[4] * channels)
+    assert module(torch.rand(1, 4, 4, 4, 4)).dim() == 5
+    with pytest.raises(ValueError, match=f"{make.__name__}: spatial_dims must be at most 3, got 4"):
+        make(spatial_dims=4)
+    in_a_network = {max_pool: "down", avg_pool: "down", strided_conv: "down", plain_stage: "stage"}
+    slots = {"stage": STAGE, in_a_network.get(make, "up"): make(spatial_dims=3)}
+    assert UNet(1, 1, widths=(2, 2), **slots)(torch.rand(1, 1, 8, 8)).dim() == 4  # its own
+
+
+def test_others_tools_reach_what_is_between_the_stages():
+    model = replace(rsan(widths=(2, 3)), nn.MaxPool2d, lambda pool: nn.AvgPool2d(2))
+    assert [type(m) for m in model.downs] == [nn.AvgPool2d]
+    assert model(torch.rand(1, 3, 9, 9)).shape == (1, 1, 9, 9)
 
 
 def test_padding_is_to_the_product_of_strides_along_each_axis():

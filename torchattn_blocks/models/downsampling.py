@@ -8,14 +8,19 @@ from collections.abc import Callable
 
 from torch import nn
 
+from .._check import check_spatial_dims
 from .._dims import AVG_POOL, MAX_POOL, Size, check_size, per_axis, shortest
 from ._conv import same_conv
 
 Down = Callable[..., nn.Module]
 
 
-def max_pool() -> Down:
+def max_pool(*, spatial_dims: int = 2) -> Down:
     """The largest value of each window of the size of the stride.
+
+    Args:
+        spatial_dims: Dimensions after the channels, 1, 2 or 3, where the module is made alone. A
+            `UNet` gives its own.
 
     Returns:
         Function from a number of channels to one of torch's modules.
@@ -25,8 +30,9 @@ def max_pool() -> Down:
         >>> max_pool()(16), max_pool()(16, stride=(1, 2, 2), spatial_dims=3).kernel_size
         (MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False), (1, 2, 2))
     """
+    check_spatial_dims("max_pool", spatial_dims)
 
-    def make(channels: int, *, stride: Size = 2, spatial_dims: int = 2) -> nn.Module:
+    def make(channels: int, *, stride: Size = 2, spatial_dims: int = spatial_dims) -> nn.Module:
         return MAX_POOL[spatial_dims](
             shortest(per_axis("max_pool", "stride", stride, spatial_dims))
         )
@@ -34,8 +40,12 @@ def max_pool() -> Down:
     return make
 
 
-def avg_pool() -> Down:
+def avg_pool(*, spatial_dims: int = 2) -> Down:
     """The mean of each window of the size of the stride.
+
+    Args:
+        spatial_dims: Dimensions after the channels, 1, 2 or 3, where the module is made alone. A
+            `UNet` gives its own.
 
     Returns:
         Function from a number of channels to one of torch's modules.
@@ -45,8 +55,9 @@ def avg_pool() -> Down:
         >>> avg_pool()(16)
         AvgPool2d(kernel_size=2, stride=2, padding=0)
     """
+    check_spatial_dims("avg_pool", spatial_dims)
 
-    def make(channels: int, *, stride: Size = 2, spatial_dims: int = 2) -> nn.Module:
+    def make(channels: int, *, stride: Size = 2, spatial_dims: int = spatial_dims) -> nn.Module:
         return AVG_POOL[spatial_dims](
             shortest(per_axis("avg_pool", "stride", stride, spatial_dims))
         )
@@ -54,7 +65,7 @@ def avg_pool() -> Down:
     return make
 
 
-def strided_conv(kernel_size: Size = 3, *, bias: bool = True) -> Down:
+def strided_conv(kernel_size: Size = 3, *, bias: bool = True, spatial_dims: int = 2) -> Down:
     """A convolution with the stride of the level, and as many channels as before.
 
     It starts as in Keras: Glorot uniform, zero bias.
@@ -62,6 +73,8 @@ def strided_conv(kernel_size: Size = 3, *, bias: bool = True) -> Down:
     Args:
         kernel_size: Size of the kernel, one number or one for each axis.
         bias: Whether the convolution has a bias.
+        spatial_dims: Dimensions after the channels, 1, 2 or 3, where the module is made alone. A
+            `UNet` gives its own.
 
     Returns:
         Function from a number of channels to one of torch's modules.
@@ -77,8 +90,9 @@ def strided_conv(kernel_size: Size = 3, *, bias: bool = True) -> Down:
         torch.Size([1, 16, 10, 7])
     """
     check_size("strided_conv", "kernel_size", kernel_size)
+    check_spatial_dims("strided_conv", spatial_dims)
 
-    def make(channels: int, *, stride: Size = 2, spatial_dims: int = 2) -> nn.Module:
+    def make(channels: int, *, stride: Size = 2, spatial_dims: int = spatial_dims) -> nn.Module:
         return same_conv(
             "strided_conv",
             channels,

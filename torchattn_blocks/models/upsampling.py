@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from .._check import check_at_least, check_choice
+from .._check import check_at_least, check_choice, check_spatial_dims
 from .._dims import TRANSPOSED, Size, check_size, per_axis, shortest
 from .._init import glorot_uniform_, start_with
 from ._conv import same_conv
@@ -22,7 +22,7 @@ LINEAR: dict[int, Mode] = {1: "linear", 2: "bilinear", 3: "trilinear"}
 AXES: dict[Mode, int] = {"bilinear": 2, "bicubic": 2, "trilinear": 3}  # of those for one number
 
 
-def transposed(kernel_size: Size | None = None, *, bias: bool = True) -> Up:
+def transposed(kernel_size: Size | None = None, *, bias: bool = True, spatial_dims: int = 2) -> Up:
     """Upsampling by a transposed convolution with the stride of the level.
 
     Args:
@@ -30,6 +30,8 @@ def transposed(kernel_size: Size | None = None, *, bias: bool = True) -> Up:
             stride. By default it is the stride, 2 x 2 in the RSAN paper; it is 3 in the authors'
             code.
         bias: Whether the convolution has a bias.
+        spatial_dims: Dimensions after the channels, 1, 2 or 3, where the module is made alone. A
+            `UNet` gives its own.
 
     Returns:
         Function from the numbers of input and output channels to one of torch's modules.
@@ -53,11 +55,12 @@ def transposed(kernel_size: Size | None = None, *, bias: bool = True) -> Up:
         torch.Size([1, 8, 21, 15])
     """
     owner = "transposed"
+    check_spatial_dims(owner, spatial_dims)
     if kernel_size is not None:
         check_size(owner, "kernel_size", kernel_size)
 
     def make(
-        in_channels: int, out_channels: int, *, stride: Size = 2, spatial_dims: int = 2
+        in_channels: int, out_channels: int, *, stride: Size = 2, spatial_dims: int = spatial_dims
     ) -> nn.Module:
         strides = per_axis(owner, "stride", stride, spatial_dims)
         given = strides if kernel_size is None else kernel_size
@@ -84,6 +87,7 @@ def upsample(
     kernel_size: Size | None = 3,
     bias: bool = True,
     align_corners: bool = False,
+    spatial_dims: int = 2,
 ) -> Up:
     """Upsampling by interpolation, followed by a convolution.
 
@@ -94,6 +98,8 @@ def upsample(
             channels as before.
         bias: Whether the convolution has a bias.
         align_corners: See `torch.nn.Upsample`; it has no meaning for ``"nearest"``.
+        spatial_dims: Dimensions after the channels, 1, 2 or 3, where the module is made alone. A
+            `UNet` gives its own.
 
     Returns:
         Function from the numbers of input and output channels to the module.
@@ -114,12 +120,13 @@ def upsample(
         torch.Size([1, 8, 20, 14])
     """
     owner = "upsample"
+    check_spatial_dims(owner, spatial_dims)
     check_choice(owner, get_args(Mode), mode=mode)
     if kernel_size is not None:
         check_size(owner, "kernel_size", kernel_size, odd=True)
 
     def make(
-        in_channels: int, out_channels: int, *, stride: Size = 2, spatial_dims: int = 2
+        in_channels: int, out_channels: int, *, stride: Size = 2, spatial_dims: int = spatial_dims
     ) -> nn.Module:
         if AXES.get(mode, spatial_dims) != spatial_dims:
             needed = f"{AXES[mode]}, got {spatial_dims}"
@@ -143,7 +150,7 @@ def upsample(
     return make
 
 
-def pixel_shuffle(*, kernel_size: Size = 3, bias: bool = True) -> Up:
+def pixel_shuffle(*, kernel_size: Size = 3, bias: bool = True, spatial_dims: int = 2) -> Up:
     """Upsampling by a convolution to more channels, which become neighbouring pixels.
 
     From Shi et al., "Real-time single image and video super-resolution using an efficient sub-pixel
@@ -153,6 +160,8 @@ def pixel_shuffle(*, kernel_size: Size = 3, bias: bool = True) -> Up:
     Args:
         kernel_size: Size of the convolution's kernel, odd.
         bias: Whether the convolution has a bias.
+        spatial_dims: Dimensions after the channels, 1, 2 or 3, where the module is made alone. A
+            `UNet` gives its own.
 
     Returns:
         Function from the numbers of input and output channels to the module.
@@ -168,10 +177,11 @@ def pixel_shuffle(*, kernel_size: Size = 3, bias: bool = True) -> Up:
         torch.Size([1, 8, 20, 14])
     """
     owner = "pixel_shuffle"
+    check_spatial_dims(owner, spatial_dims)
     check_size(owner, "kernel_size", kernel_size, odd=True)
 
     def make(
-        in_channels: int, out_channels: int, *, stride: Size = 2, spatial_dims: int = 2
+        in_channels: int, out_channels: int, *, stride: Size = 2, spatial_dims: int = spatial_dims
     ) -> nn.Module:
         strides = per_axis(owner, "stride", stride, spatial_dims)
         conv = same_conv(
