@@ -74,6 +74,16 @@ def test_onnx_with_named_height_and_width(name):
         torch.testing.assert_close(torch.from_numpy(y), model(x), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["rsan", "unet, transposed 3 x 3", "pixel shuffle"])
+@pytest.mark.filterwarnings("ignore")  # torch has deprecated it, and warns of checks of shapes
+def test_a_trace_holds_for_all_sizes(name):
+    model = randomised(name)
+    traced = torch.jit.trace(model, torch.rand(2, 3, 37, 42))
+    for size in SIZES:
+        x = torch.rand(2, 3, *size)
+        torch.testing.assert_close(traced(x), model(x))
+
+
 def test_volumes_export_with_any_size():
     torch.manual_seed(0)
     options = {"widths": (2, 3, 4), "strides": ((1, 2, 2), 2), "spatial_dims": 3}

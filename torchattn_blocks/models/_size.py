@@ -33,9 +33,14 @@ def padding(size: Sequence[int], strides: tuple[tuple[int, ...], ...]) -> list[i
     for n, along in zip(size, zip(*strides, strict=True), strict=True):
         step = prod(along)
         # The remainder of -n would be shorter; torch.compile fails on it where sizes are dynamic.
-        steps = torch.sym_max(2, (n + step - 1) // step)  # type: ignore[no-untyped-call]
-        added.append(0 if step == 1 else steps * step - n)
+        added.append(0 if step == 1 else _two_or_more((n + step - 1) // step) * step - n)
     return added
+
+
+def _two_or_more(n: Any) -> Any:
+    if isinstance(n, Tensor):  # while torch.jit.trace records, sizes are tensors
+        return n.clamp(min=2)
+    return torch.sym_max(2, n)  # type: ignore[no-untyped-call]
 
 
 def cut(x: Tensor, like: Tensor) -> Tensor:
