@@ -120,7 +120,8 @@ def check_kind(owner: str, kind: Any, **values: object) -> None:
 def made_by(owner: str, name: str, factory: Any, *args: Any, **offers: Any) -> nn.Module:
     """What a factory returns for the arguments; raise unless that is a module.
 
-    Of the `offers` a factory is given those that it has a parameter for.
+    Of the `offers` a factory is given those that it has a parameter for. In a slot for
+    `spatial_dims`, the class of a layer may do without the arguments.
     """
     what = {0: "no argument", 1: "a number of channels", 2: "two numbers of channels"}[len(args)]
     if args and isinstance(args[0], nn.Module):
@@ -129,10 +130,15 @@ def made_by(owner: str, name: str, factory: Any, *args: Any, **offers: Any) -> n
     if isinstance(factory, nn.Module) or not callable(factory):
         raise TypeError(f"{wanted}, got {factory!r}")
     given = {key: offers[key] for key in offers.keys() & parameter_names(factory)}
+    is_layer = isinstance(factory, type) and issubclass(factory, nn.Module)
     if not takes(factory, *args, **given):
-        uncalled = getattr(factory, "__name__", "") if args and takes(factory) else ""
-        hint = f" (do you mean {uncalled}()?)" if uncalled else ""
-        raise TypeError(f"{wanted}, got {factory!r}{hint}")
+        if is_layer and "spatial_dims" in offers and takes(factory, **given):
+            args = ()  # a layer that needs no number of channels, such as `SpatialAttention`
+        else:
+            name_of = getattr(factory, "__name__", "")
+            uncalled = name_of if args and not is_layer and takes(factory) else ""
+            hint = f" (do you mean {uncalled}()?)" if uncalled else ""
+            raise TypeError(f"{wanted}, got {factory!r}{hint}")
     try:
         module = factory(*args, **given)
     except Exception as error:

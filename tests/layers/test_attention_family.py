@@ -380,7 +380,7 @@ def test_no_operator_adds_in_any_order_on_cuda(layer_class):
         (lambda: ChannelAttention(8, gate=lambda x: x), "ChannelAttention: gate must be a functio"),
         (lambda: SpatialAttention(norm=nn.BatchNorm2d(1)), "SpatialAttention: norm must be a func"),
         (lambda: CBAM(8, norm=True), "SpatialAttention: norm must be a function .*, got True"),
-        (lambda: RSAB(8, attention=SpatialAttention), "RSAB: attention must be a function that t"),
+        (lambda: RSAB(8, attention=SpatialAttention()), "RSAB: attention must be a function tha"),
         (lambda: rsan(attention=SqueezeExcite(8)), "RSAB: attention must be .* a number of chann"),
     ],
 )

@@ -71,8 +71,6 @@ def stages(draw, dims):
         [CBAM, SpatialAttention, SqueezeExcite, EfficientChannelAttention, None]
     )
     chosen = draw(attention)
-    if chosen is SpatialAttention:  # it takes no channels
-        chosen = lambda channels, spatial_dims: SpatialAttention(spatial_dims=spatial_dims)  # noqa: E731
     drop = dropout(draw(st.sampled_from(["block", "channels", "values", None])), dims)
     kind = draw(st.sampled_from(["plain", "residual", "rsan"]))
     if kind == "rsan":
@@ -333,6 +331,15 @@ TWO = "must be a function that takes two numbers of channels and returns a modul
 def test_refused_at_construction_by_name(error, slots, message):
     with pytest.raises(error, match=message):
         UNet(**{"widths": (4, 6), "stage": STAGE, **slots})
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_a_layer_that_needs_no_channels_is_given_none(dims):
+    for stage in (plain_stage, residual_stage, rsan_stage):
+        model = UNet(widths=(2, 3), stage=stage(attention=SpatialAttention), spatial_dims=dims)
+        layers = [m for m in model.modules() if isinstance(m, SpatialAttention)]
+        assert {m.spatial_dims for m in layers} == {dims}
+        assert len(layers) == 3
 
 
 def test_what_a_function_raises_says_in_which_slot():

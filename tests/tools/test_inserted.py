@@ -29,7 +29,6 @@ from torchattn_blocks import (
     rsan_stage,
     undo,
 )
-from torchattn_blocks.layers.residual import spatial_attention_slot
 from torchattn_blocks.surgery._insertion import Insertion, layers_of
 
 pytestmark = pytest.mark.slow
@@ -226,7 +225,7 @@ def without_batch_norm(attention):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: without_batch_norm(spatial_attention_slot),
+        lambda: without_batch_norm(SpatialAttention),
         lambda: without_batch_norm(CBAM),
         lambda: ConcurrentSqueezeExcite(3),
     ],
@@ -474,7 +473,7 @@ def test_a_network_pruned_by_torch_pruning_runs_with_the_layers(where, factory):
 
 @pytest.mark.parametrize(
     "attention",
-    [spatial_attention_slot, CBAM, SqueezeExcite, ChannelAttention],
+    [SpatialAttention, CBAM, SqueezeExcite, ChannelAttention],
     ids=["SpatialAttention", "CBAM", "SqueezeExcite", "ChannelAttention"],
 )
 def test_rsan_pruned_by_half_runs_and_halves(attention):

@@ -21,11 +21,6 @@ from .attention import SpatialAttention
 from .drop_block import paper_drop_block
 
 
-def spatial_attention_slot(channels: int, *, spatial_dims: int = 2) -> nn.Module:
-    """`SpatialAttention` for an ``attention=`` slot: it needs no number of channels."""
-    return SpatialAttention(spatial_dims=spatial_dims)
-
-
 def batch_norm(channels: int, *, spatial_dims: int = 2, eps: float = 1e-5) -> nn.Module:
     """Torch's batch normalisation for a number of spatial dimensions."""
     return BATCH_NORM[spatial_dims](channels, eps=eps)
@@ -156,8 +151,8 @@ class RSAB(PreActResidual):
 
     Args:
         channels: Channels of input and output.
-        attention: Function from a number of channels to the attention layer; by default
-            `SpatialAttention`.
+        attention: Function from a number of channels to the attention layer, or the class of a
+            layer that takes none, as `SpatialAttention`, the default, does.
         drop: See `PreActResidual`.
         norm: See `PreActResidual`.
         activation: See `PreActResidual`.
@@ -185,7 +180,7 @@ class RSAB(PreActResidual):
         self,
         channels: int,
         *,
-        attention: Callable[..., nn.Module] = spatial_attention_slot,
+        attention: Callable[..., nn.Module] = SpatialAttention,
         drop: Callable[..., nn.Module] | None = paper_drop_block,
         norm: Callable[..., nn.Module] | None = batch_norm,
         activation: Callable[[], nn.Module] = nn.ReLU,

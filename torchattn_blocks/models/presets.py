@@ -10,8 +10,8 @@ from functools import partial
 
 from torch import nn
 
+from ..layers.attention import SpatialAttention
 from ..layers.drop_block import paper_drop_block
-from ..layers.residual import spatial_attention_slot
 from .stages import plain_stage, residual_stage, rsan_stage
 from .unet_factory import UNet
 from .upsampling import transposed
@@ -115,7 +115,7 @@ def rsan(
     widths: Sequence[int] = (16, 32, 64, 128),
     p: float = 0.15,
     block_size: int = 7,
-    attention: Callable[..., nn.Module] = spatial_attention_slot,
+    attention: Callable[..., nn.Module] = SpatialAttention,
     up_kernel_size: int = 2,
     inplace: bool = False,
     spatial_dims: int = 2,

@@ -15,12 +15,12 @@ from torch import nn
 from .._check import check_at_least, check_spatial_dims, made_by
 from .._dims import CONVOLUTION, Size, check_size
 from .._init import glorot_uniform_, start_with
+from ..layers.attention import SpatialAttention
 from ..layers.drop_block import paper_drop_block
 from ..layers.residual import (
     RSAB,
     PreActResidual,
     batch_norm,
-    spatial_attention_slot,
     write_in_place,
 )
 from ._conv import same_conv
@@ -180,7 +180,7 @@ def rsan_stage(
     *,
     p: float = 0.15,
     block_size: int = 7,
-    attention: Callable[..., nn.Module] = spatial_attention_slot,
+    attention: Callable[..., nn.Module] = SpatialAttention,
     norm: Callable[..., nn.Module] | None = authors_norm,
     activation: Callable[[], nn.Module] = nn.ReLU,
     inplace: bool = False,
