@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
 
 Init = TypeVar("Init", bound=Callable[..., None])
 
@@ -129,7 +131,7 @@ def made_by(owner: str, name: str, factory: Any, *args: Any, **offers: Any) -> n
     wanted = f"{owner}: {name} must be a function that takes {what} and returns a module"
     if isinstance(factory, nn.Module) or not callable(factory):
         raise TypeError(f"{wanted}, got {factory!r}")
-    given = {key: offers[key] for key in offers.keys() & parameter_names(factory)}
+    given = {key: offers[key] for key in offers.keys() & _open_parameters(factory)}
     is_layer = isinstance(factory, type) and issubclass(factory, nn.Module)
     if not takes(factory, *args, **given):
         if is_layer and "spatial_dims" in offers and takes(factory, **given):
@@ -154,23 +156,29 @@ def made_by(owner: str, name: str, factory: Any, *args: Any, **offers: Any) -> n
 def _check_axes(owner: str, name: str, module: nn.Module, spatial_dims: int) -> None:
     """Raise if a module is for other dimensions, such as `torch.nn.Dropout3d` for 2.
 
-    Many would take the feature maps all the same, and the batch for channels.
+    Dropout and normalisation would take the feature maps all the same, and images for channels.
     """
-    kind = type(module)
-    numbered = re.search("([123])d$", kind.__name__)
-    known = kind.__module__.partition(".")[0] in ("torch", __package__)
-    if known and numbered and int(numbered[1]) != spatial_dims:
-        expected = f"for {spatial_dims} spatial dimensions, got {kind.__name__}"
-        raise ValueError(f"{owner}: {name} must be {expected}")
+    parts = [module]
+    if isinstance(module, nn.Sequential):
+        parts += [m for m in module.modules() if isinstance(m, _DropoutNd | _NormBase)]
+    for part in parts:
+        for kind in type(part).__mro__:
+            numbered = re.search("([123])d$", kind.__name__)
+            known = kind.__module__.partition(".")[0] in ("torch", __package__)
+            if known and numbered and int(numbered[1]) != spatial_dims:
+                expected = f"for {spatial_dims} spatial dimensions, got {kind.__name__}"
+                raise ValueError(f"{owner}: {name} must be {expected}")
 
 
-def parameter_names(factory: Callable[..., object]) -> set[str]:
+def _open_parameters(factory: Callable[..., object]) -> set[str]:
     """Names of the parameters that can be given by name. None are known of some built-ins."""
     try:
         parameters = inspect.signature(factory, follow_wrapped=False).parameters.values()
     except (TypeError, ValueError):
         return set()
-    return {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    bound = factory.keywords if isinstance(factory, functools.partial) else ()
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {p.name for p in parameters if p.kind in by_name and p.name not in bound}
 
 
 def takes(factory: Callable[..., object], *args: Any, **kwargs: Any) -> bool:

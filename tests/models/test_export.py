@@ -3,9 +3,18 @@
 import onnxruntime
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from torchattn_blocks import UNet, plain_stage, rsan, unet
-from torchattn_blocks.models import add, avg_pool, pixel_shuffle, transposed, upsample
+from torchattn_blocks.models import (
+    add,
+    avg_pool,
+    max_pool,
+    pixel_shuffle,
+    strided_conv,
+    transposed,
+    upsample,
+)
 
 Dim = torch.export.Dim
 SIZES = [(37, 42), (64, 32), (21, 90), (1, 1), (4, 4), (3, 50), (8, 2), (12, 1)]
@@ -82,6 +91,45 @@ def test_a_trace_holds_for_all_sizes(name):
     for size in SIZES:
         x = torch.rand(2, 3, *size)
         torch.testing.assert_close(traced(x), model(x))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_onnx_of_a_trace_holds_for_all_sizes(tmp_path):
+    model = randomised("unet, transposed 3 x 3")
+    torch.onnx.export(
+        model,
+        (torch.rand(2, 3, 37, 42),),
+        tmp_path / "unet.onnx",
+        dynamo=False,
+        input_names=["x"],
+        dynamic_axes={"x": [2, 3]},
+    )
+    session = onnxruntime.InferenceSession(tmp_path / "unet.onnx")
+    for size in SIZES:
+        x = torch.rand(2, 3, *size)
+        (y,) = session.run(None, {"x": x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(y), model(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "down", [max_pool(), avg_pool(), strided_conv()], ids=["max", "mean", "conv"]
+)
+def test_sequences_export_with_any_length_and_compile_once(down):
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    model = UNet(
+        1, 1, widths=(2, 3), stage=plain_stage(norm=None), down=down, spatial_dims=1
+    ).eval()
+    size = {2: Dim("length")}
+    program = torch.export.export(model, (torch.rand(1, 1, 17),), dynamic_shapes=(size,))
+    counter = CompileCounterWithBackend("eager")
+    compiled = torch.compile(model, backend=counter, fullgraph=True, dynamic=True)
+    for length in (17, 1, 2, 12, 31):
+        x = torch.rand(1, 1, length)
+        torch.testing.assert_close(program.module()(x), model(x))
+        if length > 1:
+            torch.testing.assert_close(compiled(x), model(x))
+    assert counter.frame_count == 1
 
 
 def test_volumes_export_with_any_size():

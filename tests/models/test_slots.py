@@ -1,9 +1,11 @@
 """What fills the slots of a `UNet`: every combination runs, or is refused by the slot's name."""
 
 import inspect
+import re
 import warnings
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -140,7 +142,7 @@ def test_every_combination_runs_or_is_refused_by_name(network, training):
     try:
         model = UNet(**arguments)
     except ValueError as error:  # what cannot be: sums of unequal channels
-        assert "UNet: skip must run on" in str(error)  # noqa: PT017
+        assert re.match("UNet: skip at level [01] must run on", str(error))  # noqa: PT017
         assert arguments["skip"] is not None
         return
     model.train(training)
@@ -186,6 +188,42 @@ STAGE = plain_stage()
 TWO = "must be a function that takes two numbers of channels and returns a module"
 
 
+class Turned(nn.Module):
+    def forward(self, x):
+        return x.transpose(2, 3)
+
+
+class DropsChannels(nn.Dropout1d):
+    """A user's own, for sequences."""
+
+
+class Affine3d(nn.Module):
+    """A user's own, whose name alone is for volumes."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x):
+        return x * self.scale[:, None, None]
+
+
+def test_names_of_users_modules_say_nothing_of_dimensions():
+    UNet(widths=(2, 3), stage=plain_stage(norm=Affine3d))(torch.rand(1, 3, 9, 9))
+
+
+def test_an_upsampling_that_is_wrong_at_other_sizes_is_refused_when_it_runs():
+    fits = UNet(widths=(4, 6), stage=STAGE, up=lambda i, o: FitsTheTrial())
+    fits(torch.rand(1, 3, 14, 20))
+    with pytest.raises(ValueError, match=r"UNet: up must multiply .* got \(14, 20\) for \(6, 8\)"):
+        fits(torch.rand(1, 3, 6, 8))
+
+
+class FitsTheTrial(nn.Module):
+    def forward(self, x):
+        return nn.functional.interpolate(x, (14, 20))
+
+
 @pytest.mark.parametrize(
     ("error", "slots", "message"),
     [
@@ -197,39 +235,60 @@ TWO = "must be a function that takes two numbers of channels and returns a modul
         ),
         refused(
             ValueError,
-            r"UNet: stage must keep the size and return 4 channels, "
-            r"but makes \(1, 4, 6, 6\) of \(1, 3, 8, 8\)",
+            r"UNet: stage at level 0 must keep the size and return 4 channels, "
+            r"but makes \(1, 4, 5, 8\) of \(1, 3, 7, 10\)",
             stage=lambda i, o: nn.Conv2d(i, o, 3),
         ),
         refused(
             ValueError,
-            r"UNet: stage must keep .* 4 channels, but makes \(1, 5, 8, 8\)",
+            r"UNet: stage at level 0 must keep .* 4 channels, but makes \(1, 5, 7, 10\)",
             stage=lambda i, o: nn.Conv2d(i, o + 1, 1),
         ),
         refused(
             ValueError,
-            r"UNet: stage must run on \(1, 3, 8, 8\), but fails in its 0 \(Conv2d\): .*channels",
+            r"UNet: stage at level 0 must run on \(1, 3, 7, 10\), but fails in its 0 \(Conv2d\): ",
             stage=lambda i, o: nn.Sequential(nn.Conv2d(i + 1, o, 1)),
         ),
         refused(
             ValueError,
-            "UNet: stage must run .* returns no tensor but a tuple",
+            "UNet: stage at level 0 must run .* returns no tensor but a tuple",
             stage=lambda i, o: Two(),
         ),
         refused(
             ValueError,
-            r"UNet: stage must run on .* give image_size if it takes one size only",
+            r"UNet: stage at level 0 must run on .* give image_size if it takes one size only",
             stage=lambda i, o: nn.Sequential(nn.Conv2d(i, o, 1), nn.LayerNorm((o, 20, 20))),
+        ),
+        refused(
+            ValueError,
+            r"UNet: stage, as the bottleneck, at level 1 must keep .* makes \(1, 6, 5, 8\)",
+            stage=lambda i, o, level: nn.Conv2d(i, o, 1 + 2 * level),
+        ),
+        refused(
+            ValueError,
+            r"UNet: stage, in the decoder, at level 0 must keep .* makes \(1, 4, 5, 8\)",
+            stage=lambda i, o: nn.Conv2d(i, o, 3 if i == 8 else 1),
+        ),
+        refused(
+            ValueError,
+            r"UNet: stage at level 0 must keep the size .* makes \(1, 4, 10, 7\) of",
+            stage=lambda i, o: nn.Sequential(nn.Conv2d(i, o, 1), Turned()),
+        ),
+        refused(
+            ValueError,
+            "UNet: stage at level 0 must run .* its 1 .LayerNorm.: Given normalized_shape=.8",
+            stage=plain_stage(norm=nn.LayerNorm),
+            widths=(8, 8),
         ),
         refused(TypeError, f"UNet: bottleneck {TWO}, got 3", bottleneck=3),
         refused(
             ValueError,
-            r"UNet: bottleneck must keep the size and return 6 channels",
+            r"UNet: bottleneck at level 1 must keep the size and return 6 channels",
             bottleneck=lambda i, o: nn.Conv2d(i, o, 2),
         ),
         refused(
             ValueError,
-            r"UNet: decoder_stage must keep the size and return 4 channels",
+            r"UNet: decoder_stage at level 0 must keep the size and return 4 channels",
             decoder_stage=lambda i, o: nn.Conv2d(i, o, 2),
         ),
         refused(TypeError, rf"UNet: up {TWO}, got Upsample\(", up=nn.Upsample(scale_factor=2)),
@@ -237,12 +296,26 @@ TWO = "must be a function that takes two numbers of channels and returns a modul
         refused(TypeError, r"UNet: up .*do you mean transposed\(\)\?", up=transposed),
         refused(
             ValueError,
-            r"UNet: up must multiply the size by the stride \(2, 2\), "
-            r"but makes \(1, 4, 18, 18\) of \(1, 6, 8, 8\)",
+            r"UNet: up at level 0 must multiply the size by the stride \(2, 2\), "
+            r"but makes \(1, 4, 16, 22\) of \(1, 6, 7, 10\)",
             up=lambda i, o: nn.ConvTranspose2d(i, o, 4, 2),
         ),
-        refused(ValueError, r"UNet: up must multiply", up=lambda i, o: nn.Conv2d(i, o, 1)),
-        refused(ValueError, "UNet: up must run .* fails", up=lambda i, o: nn.Conv2d(o, i, 1)),
+        refused(
+            ValueError, r"UNet: up at level 0 must multiply", up=lambda i, o: nn.Conv2d(i, o, 1)
+        ),
+        refused(
+            ValueError,
+            r"UNet: up at level 0 must multiply .* makes \(1, 6, 16, 16\) of \(1, 6, 7, 10\)",
+            up=lambda i, o: nn.Upsample((16, 16)),
+        ),
+        refused(
+            ValueError,
+            r"UNet: down at level 0 must divide .* makes \(1, 4, 8, 8\) of \(1, 4, 14, 20\)",
+            down=lambda channels: nn.AdaptiveMaxPool2d(8),
+        ),
+        refused(
+            ValueError, "UNet: up at level 0 must run .* fails", up=lambda i, o: nn.Conv2d(o, i, 1)
+        ),
         refused(
             TypeError,
             r"UNet: down must be a function that takes a number of channels .*, got MaxPool2d",
@@ -251,8 +324,8 @@ TWO = "must be a function that takes two numbers of channels and returns a modul
         refused(TypeError, r"UNet: down .*do you mean max_pool\(\)\?", down=max_pool),
         refused(
             ValueError,
-            r"UNet: down must divide the size by the stride \(2, 2\), "
-            r"but makes \(1, 4, 5, 5\) of \(1, 4, 16, 16\)",
+            r"UNet: down at level 0 must divide the size by the stride \(2, 2\), "
+            r"but makes \(1, 4, 4, 6\) of \(1, 4, 14, 20\)",
             down=lambda channels: nn.MaxPool2d(3),
         ),
         refused(TypeError, f"UNet: skip {TWO}, got 'add'", skip="add"),
@@ -260,13 +333,13 @@ TWO = "must be a function that takes two numbers of channels and returns a modul
         refused(TypeError, f"concatenate: gate {TWO}, got 3", skip=concatenate(3)),
         refused(
             ValueError,
-            r"UNet: skip must run on \(1, 6, 8, 8\) and \(1, 4, 8, 8\), but fails: .*must match",
+            r"UNet: skip at level 0 must run on \(1, 6, 7, 10\) and \(1, 4, 7, 10\), but fails: ",
             skip=add(),
             up=upsample(kernel_size=None),
         ),
         refused(
             ValueError,
-            r"UNet: skip must keep the size, but makes \(1, 4, 4, 4\) of \(1, 4, 8, 8\) and",
+            r"UNet: skip at level 0 must keep the size, but makes \(1, 4, 4, 5\) of",
             skip=lambda i, o: Halved(),
         ),
         refused(
@@ -281,6 +354,8 @@ TWO = "must be a function that takes two numbers of channels and returns a modul
             r"UNet: strides must be one number or 2, got \(1, 2, 2\)",
             strides=[(1, 2, 2)],
         ),
+        refused(TypeError, "UNet: widths must be a sequence of ints, got 16", widths=16),
+        refused(TypeError, "UNet: widths must be a sequence of ints, got None", widths=None),
         refused(ValueError, "UNet: spatial_dims must be at most 3, got 4", spatial_dims=4),
         refused(TypeError, "UNet: spatial_dims must be an int, got '3d'", spatial_dims="3d"),
         refused(
@@ -322,6 +397,26 @@ TWO = "must be a function that takes two numbers of channels and returns a modul
             stage=residual_stage(drop=nn.Dropout1d),
         ),
         refused(
+            ValueError,
+            "plain_stage: drop must be for 2 spatial dimensions, got Dropout3d",
+            stage=plain_stage(drop=lambda: nn.Sequential(nn.Dropout3d(0.5))),
+        ),
+        refused(
+            ValueError,
+            "plain_stage: drop must be for 2 spatial dimensions, got Dropout1d",
+            stage=plain_stage(drop=DropsChannels),
+        ),
+        refused(
+            ValueError,
+            "plain_stage: norm must be for 2 spatial dimensions, got InstanceNorm3d",
+            stage=plain_stage(norm=lambda c: nn.Sequential(nn.Sequential(nn.InstanceNorm3d(c)))),
+        ),
+        refused(
+            ValueError,
+            "UNet: stage at level 0 must run on .* CBAM: x must have 5 dimensions",
+            stage=plain_stage(attention=partial(CBAM, spatial_dims=3)),
+        ),
+        refused(
             TypeError,
             "PreActResidual: norm must be a function .*, got 'batch'",
             stage=residual_stage(norm="batch"),
@@ -336,6 +431,13 @@ TWO = "must be a function that takes two numbers of channels and returns a modul
 def test_refused_at_construction_by_name(error, slots, message):
     with pytest.raises(error, match=message):
         UNet(**{"widths": (4, 6), "stage": STAGE, **slots})
+
+
+def test_what_partial_binds_is_kept():
+    downs = UNet(widths=(2, 3), stage=STAGE, down=partial(strided_conv(3), spatial_dims=2)).downs
+    assert downs[0].stride == (2, 2)
+    with pytest.raises(ValueError, match=r"UNet: down at level 0 must divide .* stride \(2, 2\)"):
+        UNet(widths=(2, 3), stage=STAGE, down=partial(max_pool(), stride=4))
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
@@ -378,6 +480,12 @@ class Halved(nn.Module):
         (lambda: plain_stage(spatial_dims=4), "plain_stage: spatial_dims must be at most 3, got 4"),
         (lambda: rsan_stage(spatial_dims=0), "residual_stage: spatial_dims must be at least 1"),
         (lambda: PreActResidual(3, spatial_dims=4), "PreActResidual: spatial_dims must be at most"),
+        (lambda: plain_stage()(0, 4), "plain_stage: in_channels must be at least 1, got 0"),
+        (lambda: plain_stage()(3, 4, spatial_dims=4), "plain_stage: spatial_dims must be at most"),
+        (lambda: max_pool()(3, spatial_dims=5), "max_pool: spatial_dims must be at most 3, got 5"),
+        (lambda: transposed()(3, 4, spatial_dims=0), "transposed: spatial_dims must be at least 1"),
+        (lambda: transposed()(3, 0), "transposed: out_channels must be at least 1, got 0"),
+        (lambda: upsample()(3, 4, spatial_dims=4), "upsample: spatial_dims must be at most 3"),
         (lambda: strided_conv(0), "strided_conv: kernel_size must be at least 1, got 0"),
         (
             lambda: plain_stage(kernel_size=(3, 3, 3))(1, 2),
@@ -430,6 +538,12 @@ def test_functions_are_told_where_they_stand():
         ("skip", (2, 2), 0, 2, None),
         ("skip", (2, 2), 1, 2, None),
     ]
+
+
+def test_sizes_may_be_ranges_and_arrays():
+    model = UNet(widths=range(2, 5), strides=np.array([[1, 2], [3, 1]]), stage=STAGE)
+    assert model.strides == ((1, 2), (3, 1))
+    assert all(type(n) is int for stride in model.strides for n in stride)
 
 
 def test_bottleneck_and_decoder_have_stages_of_their_own():

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
-from .._dims import per_axis
+from .._dims import per_axis, several
 
 
 def strides_by_level(
     owner: str, strides: Any, levels: int, spatial_dims: int
 ) -> tuple[tuple[int, ...], ...]:
     """For each level a stride for each axis."""
-    given = tuple(strides) if isinstance(strides, tuple | list) else (strides,) * levels
+    given = tuple(strides) if several(strides) else (strides,) * levels
     if len(given) != levels:
         expected = f"{levels}, one less than widths"
         raise ValueError(f"{owner}: strides must be one number or {expected}, got {strides}")
@@ -44,10 +44,13 @@ def _two_or_more(n: Any) -> Any:
 
 
 def cut(x: Tensor, like: Tensor) -> Tensor:
-    """`x` without what it has more at the end of each axis than `like`."""
+    """`x` without the last row and column, and slice, where `like` has one less."""
     if has_torch_function_unary(x):  # an FX proxy, whose sizes are not known, records the call
         return handle_torch_function(cut, (x,), x, like)
     if x.shape[2:] != like.shape[2:]:
         for axis in range(2, x.dim()):
+            if x.shape[axis] - like.shape[axis] not in (0, 1):
+                got = f"got {tuple(x.shape[2:])} for {tuple(like.shape[2:])}"
+                raise ValueError(f"UNet: up must multiply the size by the stride, {got}")
             x = x.narrow(axis, 0, like.shape[axis])
     return x

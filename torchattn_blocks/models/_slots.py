@@ -12,6 +12,8 @@ from .skips import Concatenate
 
 Factory = Callable[..., nn.Module]
 Sizes = tuple[int, ...]
+# What a module is tried on: unequal, and for what works on even sizes alone one is odd.
+TRIED: dict[int, Sizes] = {1: (7,), 2: (7, 10), 3: (5, 4, 6)}
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,10 @@ class Slots:
     """Makes the modules of a network; raises unless they make what it needs of a feature map.
 
     Attributes:
-        owner: Name of the network, for messages.
         strides: The stride between each level and the next, one number for each axis.
         image_size: Size of an image. None: each slot is tried on a small feature map.
     """
 
-    owner: str
     strides: tuple[Sizes, ...]
     image_size: Sizes | None
 
@@ -34,24 +34,23 @@ class Slots:
         """A stage: it keeps the size and returns `width` channels."""
         size = self._size(level)
         module = self._made(slot, factory, channels, width, level=level)
-        made = self._shape(slot, module, (1, channels, *size))
+        shape = 1, channels, *size
+        made = self._shape(slot, level, module, shape)
         if made != (1, width, *size):
-            raise ValueError(
-                f"{self.owner}: {slot} must keep the size and return {width} channels, "
-                f"but makes {made} of {(1, channels, *size)}"
-            )
+            must = f"keep the size and return {width} channels"
+            raise _refusal(slot, level, f"must {must}, but makes {made} of {shape}")
         return module
 
     def down(self, factory: Factory, channels: int, level: int) -> tuple[nn.Module, int]:
         """What leads from a level to the next, and its channels."""
         larger, smaller = self._step(level)
-        module = self._made("down", factory, channels, level=level, stride=self.strides[level])
-        made = self._shape("down", module, (1, channels, *larger))
+        stride = self.strides[level]
+        module = self._made("down", factory, channels, level=level, stride=stride)
+        shape = 1, channels, *larger
+        made = self._shape("down", level, module, shape)
         if made[:1] + made[2:] != (1, *smaller):
-            raise ValueError(
-                f"{self.owner}: down must divide the size by the stride {self.strides[level]}, "
-                f"but makes {made} of {(1, channels, *larger)}"
-            )
+            must = f"divide the size by the stride {stride}"
+            raise _refusal("down", level, f"must {must}, but makes {made} of {shape}")
         return module, made[1]
 
     def up(self, factory: Factory, channels: int, width: int, level: int) -> tuple[nn.Module, int]:
@@ -59,15 +58,14 @@ class Slots:
         larger, smaller = self._step(level)
         stride = self.strides[level]
         module = self._made("up", factory, channels, width, level=level, stride=stride)
-        made = self._shape("up", module, (1, channels, *smaller))
+        shape = 1, channels, *smaller
+        made = self._shape("up", level, module, shape)
         # One more than needed is cut off: what `transposed` leaves.
-        if len(made) != 2 + len(larger) or any(
+        if (made[0], len(made)) != (1, len(shape)) or any(
             size - needed not in (0, 1) for size, needed in zip(made[2:], larger, strict=True)
         ):
-            raise ValueError(
-                f"{self.owner}: up must multiply the size by the stride {stride}, "
-                f"but makes {made} of {(1, channels, *smaller)}"
-            )
+            must = f"multiply the size by the stride {stride}"
+            raise _refusal("up", level, f"must {must}, but makes {made} of {shape}")
         return module, made[1]
 
     def skip(
@@ -82,32 +80,29 @@ class Slots:
             module = Concatenate(module)
         size = self._size(level)
         shapes = (1, channels, *size), (1, skip_channels, *size)
-        made = self._shape("skip", module, *shapes)
+        made = self._shape("skip", level, module, *shapes)
         if made[:1] + made[2:] != (1, *size):
-            raise ValueError(
-                f"{self.owner}: skip must keep the size, but makes {made} of {_and(shapes)}"
-            )
+            raise _refusal("skip", level, f"must keep the size, but makes {made} of {_and(shapes)}")
         return module, made[1]
 
     def _made(self, slot: str, factory: Factory, *channels: int, **offers: object) -> nn.Module:
         dims = len(self.strides[0])
-        return made_by(self.owner, slot, factory, *channels, spatial_dims=dims, **offers)
+        return made_by("UNet", slot, factory, *channels, spatial_dims=dims, **offers)
 
-    def _shape(self, slot: str, module: nn.Module, *shapes: Shape) -> Shape:
+    def _shape(self, slot: str, level: int, module: nn.Module, *shapes: Shape) -> Shape:
         try:
             return shape_made_by(module, *shapes)
         except DoesNotRunError as failure:
-            known = self.image_size or len(shapes) > 1
-            hint = "" if known else "; give image_size if it takes one size only"
-            raise ValueError(
-                f"{self.owner}: {slot} must run on {_and(shapes)}, but {failure}{hint}"
+            for_one_size = slot not in ("down", "up", "skip") and not self.image_size
+            hint = "; give image_size if it takes one size only" if for_one_size else ""
+            raise _refusal(
+                slot, level, f"must run on {_and(shapes)}, but {failure}{hint}"
             ) from failure.__cause__
 
     def _size(self, level: int) -> Sizes:
         """The size at a level."""
         if self.image_size is None:
-            axes = len(self.strides[0])
-            return (8 if axes < 3 else 4,) * axes
+            return TRIED[len(self.strides[0])]
         size = self.image_size
         for strides in self.strides[:level]:
             size = tuple(n // step for n, step in zip(size, strides, strict=True))
@@ -118,6 +113,10 @@ class Slots:
         smaller = self._size(level + 1)
         steps = self.strides[level]
         return tuple(n * step for n, step in zip(smaller, steps, strict=True)), smaller
+
+
+def _refusal(slot: str, level: int, what: str) -> ValueError:
+    return ValueError(f"UNet: {slot} at level {level} {what}")
 
 
 def _and(shapes: tuple[Shape, ...]) -> str:

@@ -24,8 +24,8 @@ def shape_made_by(module: nn.Module, *shapes: Shape) -> Shape:
     Raises:
         DoesNotRunError: If it does not run, or returns no tensor.
     """
-    floats = (t for t in module.parameters() if t.is_floating_point() and not is_lazy(t))
-    like = next(floats, torch.zeros(0))
+    tensors = (*module.parameters(), *module.buffers())
+    like = next((t for t in tensors if t.is_floating_point() and not is_lazy(t)), torch.zeros(0))
     inputs = [like.new_zeros(shape) for shape in shapes]
     # Compiled code would be compiled for this small size. Without Dynamo there is none.
     eager = uncompiled if "torch._dynamo" in sys.modules else nullcontext()
@@ -67,7 +67,7 @@ def _where(module: nn.Module, inputs: list[Tensor]) -> str:
 
 @contextmanager
 def _in_evaluation(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while: nothing random, and no statistics that are counted on."""
+    """Evaluation mode for a while: normalisation then leaves its statistics as they are."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:

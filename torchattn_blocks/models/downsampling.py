@@ -4,7 +4,7 @@ Each function returns a function that makes the module of a level,
 ``make(channels, stride=2, spatial_dims=2)``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from torch import nn
 
@@ -30,14 +30,7 @@ def max_pool(*, spatial_dims: int = 2) -> Down:
         >>> max_pool()(16), max_pool()(16, stride=(1, 2, 2), spatial_dims=3).kernel_size
         (MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False), (1, 2, 2))
     """
-    check_spatial_dims("max_pool", spatial_dims)
-
-    def make(channels: int, *, stride: Size = 2, spatial_dims: int = spatial_dims) -> nn.Module:
-        return MAX_POOL[spatial_dims](
-            shortest(per_axis("max_pool", "stride", stride, spatial_dims))
-        )
-
-    return make
+    return _pool("max_pool", MAX_POOL, spatial_dims)
 
 
 def avg_pool(*, spatial_dims: int = 2) -> Down:
@@ -55,14 +48,7 @@ def avg_pool(*, spatial_dims: int = 2) -> Down:
         >>> avg_pool()(16)
         AvgPool2d(kernel_size=2, stride=2, padding=0)
     """
-    check_spatial_dims("avg_pool", spatial_dims)
-
-    def make(channels: int, *, stride: Size = 2, spatial_dims: int = spatial_dims) -> nn.Module:
-        return AVG_POOL[spatial_dims](
-            shortest(per_axis("avg_pool", "stride", stride, spatial_dims))
-        )
-
-    return make
+    return _pool("avg_pool", AVG_POOL, spatial_dims)
 
 
 def strided_conv(kernel_size: Size = 3, *, bias: bool = True, spatial_dims: int = 2) -> Down:
@@ -102,5 +88,15 @@ def strided_conv(kernel_size: Size = 3, *, bias: bool = True, spatial_dims: int 
             spatial_dims=spatial_dims,
             bias=bias,
         )
+
+    return make
+
+
+def _pool(owner: str, kinds: Mapping[int, Callable[..., nn.Module]], spatial_dims: int) -> Down:
+    check_spatial_dims(owner, spatial_dims)
+
+    def make(channels: int, *, stride: Size = 2, spatial_dims: int = spatial_dims) -> nn.Module:
+        check_spatial_dims(owner, spatial_dims)
+        return kinds[spatial_dims](shortest(per_axis(owner, "stride", stride, spatial_dims)))
 
     return make

@@ -115,7 +115,7 @@ def rsan(
     widths: Sequence[int] = (16, 32, 64, 128),
     p: float = 0.15,
     block_size: int = 7,
-    attention: Callable[..., nn.Module] = SpatialAttention,
+    attention: Callable[..., nn.Module] | None = SpatialAttention,
     up_kernel_size: int = 2,
     inplace: bool = False,
     spatial_dims: int = 2,
@@ -136,7 +136,7 @@ def rsan(
             0.22 for CHASE_DB1.
         block_size: Height and width of a dropped block.
         attention: Function from a number of channels to the attention layer of each stage, such as
-            the class `CBAM`; by default `SpatialAttention`, as in the paper.
+            the class `CBAM`; by default `SpatialAttention`, as in the paper. None: no attention.
         up_kernel_size: Kernel size of the transposed convolutions: 2 as in the paper, or 3 as in
             the authors' code (1,051,029 parameters).
         inplace: Whether activations and DropBlock write into their input, which saves time in

@@ -180,7 +180,7 @@ def rsan_stage(
     *,
     p: float = 0.15,
     block_size: int = 7,
-    attention: Callable[..., nn.Module] = SpatialAttention,
+    attention: Callable[..., nn.Module] | None = SpatialAttention,
     norm: Callable[..., nn.Module] | None = authors_norm,
     activation: Callable[[], nn.Module] = nn.ReLU,
     inplace: bool = False,
@@ -193,7 +193,7 @@ def rsan_stage(
     Args:
         p: DropBlock's drop probability, ``1 - keep_prob``.
         block_size: Height and width of a dropped block.
-        attention: See `torchattn_blocks.RSAB`.
+        attention: See `torchattn_blocks.RSAB`. None: no attention.
         norm: Function from a number of channels to a normalisation layer; by default batch
             normalisation with eps = 2e-5, as in the RSAN authors' code. None: no normalisation.
         activation: See `torchattn_blocks.PreActResidual`.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .._check import check_at_least, check_map, check_spatial_dims, options_by_name, plain_int
-from .._dims import Size, per_axis
+from .._dims import Size, per_axis, several
 from ._conv import head
 from ._size import cut, padding, strides_by_level
 from ._slots import Slots
@@ -59,7 +59,8 @@ class UNet(nn.Module):
             each level a number or one for each axis.
         spatial_dims: Dimensions after the channels: 1, 2 or 3.
         image_size: Size of the images, one number or one for each axis. Needed only if a stage
-            works at one size alone: the modules are then tried on the sizes that they will meet.
+            works at one size, or at multiples of a number: the modules are then tried on the sizes
+            that they will meet, which costs as much as a pass over one image.
 
     Shape:
         (N, in_channels, H, W) in, (N, out_channels, H, W) out, for any H and W, or as many sizes as
@@ -111,6 +112,8 @@ class UNet(nn.Module):
         super().__init__()
         check_at_least("UNet", 1, in_channels=in_channels, out_channels=out_channels)
         check_spatial_dims("UNet", spatial_dims)
+        if not several(widths):
+            raise TypeError(f"UNet: widths must be a sequence of ints, got {widths!r}")
         if len(widths) < 2:
             raise ValueError(f"UNet: widths must name two stages or more, got {tuple(widths)}")
         for width in widths:
@@ -123,7 +126,7 @@ class UNet(nn.Module):
             image_size = per_axis("UNet", "image_size", image_size, self.spatial_dims)
             added = padding(image_size, self.strides)
             image_size = tuple(n + more for n, more in zip(image_size, added, strict=True))
-        slots = Slots("UNet", self.strides, image_size)
+        slots = Slots(self.strides, image_size)
         down = max_pool() if down is None else down
         up = transposed() if up is None else up
         skip = concatenate() if skip is None else skip
@@ -136,8 +139,9 @@ class UNet(nn.Module):
             module, channels = slots.down(down, widths[level], level)
             self.encoders.append(encoder)
             self.downs.append(module)
-        name, factory = ("stage", stage) if bottleneck is None else ("bottleneck", bottleneck)
-        self.bottleneck = slots.stage(name, factory, channels, widths[-1], len(levels))
+        name = "stage, as the bottleneck," if bottleneck is None else "bottleneck"
+        bottleneck = stage if bottleneck is None else bottleneck
+        self.bottleneck = slots.stage(name, bottleneck, channels, widths[-1], len(levels))
 
         # All of a kind one after the other: initial weights are drawn in this order.
         self.ups, self.skips, self.decoders = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
@@ -151,11 +155,10 @@ class UNet(nn.Module):
             module, channels = slots.skip(skip, channels, widths[level], level)
             self.skips.append(module)
             merged.append(channels)
-        name, factory = (
-            ("stage", stage) if decoder_stage is None else ("decoder_stage", decoder_stage)
-        )
+        name = "stage, in the decoder," if decoder_stage is None else "decoder_stage"
+        decoder_stage = stage if decoder_stage is None else decoder_stage
         for level, channels in zip(reversed(levels), merged, strict=True):
-            self.decoders.append(slots.stage(name, factory, channels, widths[level], level))
+            self.decoders.append(slots.stage(name, decoder_stage, channels, widths[level], level))
         self.head = head(widths[0], out_channels, self.spatial_dims)
         self.register_load_state_dict_pre_hook(_check_dims)  # type: ignore[no-untyped-call]
 

@@ -62,6 +62,8 @@ def transposed(kernel_size: Size | None = None, *, bias: bool = True, spatial_di
     def make(
         in_channels: int, out_channels: int, *, stride: Size = 2, spatial_dims: int = spatial_dims
     ) -> nn.Module:
+        check_spatial_dims(owner, spatial_dims)
+        check_at_least(owner, 1, in_channels=in_channels, out_channels=out_channels)
         strides = per_axis(owner, "stride", stride, spatial_dims)
         given = strides if kernel_size is None else kernel_size
         kernel = per_axis(owner, "kernel_size", given, spatial_dims)
@@ -111,7 +113,8 @@ def upsample(
 
     Note:
         On CUDA the gradient of all modes but ``"nearest"`` is not deterministic, unless
-        `torch.use_deterministic_algorithms` is on.
+        `torch.use_deterministic_algorithms` is on. torch 2.13 cannot export ``"bicubic"`` for sizes
+        that vary.
 
     Example:
         >>> import torch
@@ -128,6 +131,7 @@ def upsample(
     def make(
         in_channels: int, out_channels: int, *, stride: Size = 2, spatial_dims: int = spatial_dims
     ) -> nn.Module:
+        check_spatial_dims(owner, spatial_dims)
         if AXES.get(mode, spatial_dims) != spatial_dims:
             needed = f"{AXES[mode]}, got {spatial_dims}"
             raise ValueError(f"{owner}: for mode {mode!r} spatial_dims must be {needed}")
