@@ -68,7 +68,14 @@ def test_exports_with_height_and_width_said_otherwise(dims):
     holds_for_all_sizes("unet, transposed 3 x 3", dims)
 
 
-@pytest.mark.parametrize("name", ["unet, transposed 3 x 3", "bilinear", "pixel shuffle"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "unet, transposed 3 x 3",
+        pytest.param("bilinear", marks=pytest.mark.slow),
+        pytest.param("pixel shuffle", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.filterwarnings("ignore")  # the exporter warns of its own parts
 def test_onnx_with_named_height_and_width(name):
     model = randomised(name)

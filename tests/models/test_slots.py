@@ -135,7 +135,7 @@ def networks(draw):
 
 
 @given(network=networks(), training=st.booleans())
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_every_combination_runs_or_is_refused_by_name(network, training):
     arguments, size = network
     torch.manual_seed(0)

@@ -84,6 +84,7 @@ def test_scores_of_the_report_again(name, on, flips, real_data, tmp_path):
     assert scores == pytest.approx(report["fov"]["pooled"], abs=5e-5)
 
 
+@pytest.mark.slow
 def test_shipped_weights_vary_under_their_own_drop_rate():
     """At .15 in place of .05 the deviation on vessels was twice as large."""
     fundus = synthesize(2, height=292, width=283)

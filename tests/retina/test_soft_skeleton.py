@@ -112,7 +112,10 @@ def test_too_few_iterations_are_refused_before_anything_is_written(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "iterations", "lost", "left"),
-    [("drive", 5, 0.029, 0.0017), ("chase_db1", 10, 0.353, 0.0022)],
+    [
+        ("drive", 5, 0.029, 0.0017),
+        pytest.param("chase_db1", 10, 0.353, 0.0022, marks=pytest.mark.slow),
+    ],
 )
 def test_real_vessels(name, iterations, lost, left, real_data, monkeypatch):
     if name == "drive":
