@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "_dims": {"_check"},
     "layers": {"layers", "_check", "_dims", "_init"},
     "functional": {"layers"},
-    "convert": {"layers", "_check"},
+    "convert": {"layers", "_check", "_dims"},
     "surgery": {"surgery", "layers", "_check"},
     "models": {"layers", "functional", "models", "_check", "_dims", "_init"},
     "__init__": {*CORE, "__init__", "_lazy"},

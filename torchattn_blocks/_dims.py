@@ -1,33 +1,17 @@
 """torch's modules by the number of spatial dimensions, and sizes that have a number for each."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from ._check import check_at_least, check_odd, plain_int
-
-
-class MaxPool1d(nn.MaxPool1d):
-    """torch's, by a way that exported and compiled code takes for any length.
-
-    torch 2.13's own keeps the length it was recorded with.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The largest value of each window."""
-        options = (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
-        return F.max_pool1d(x, *options, return_indices=True)[0]
-
 
 CONVOLUTION: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 BATCH_NORM: dict[int, Any] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-MAX_POOL: dict[int, Any] = {1: MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
-AVG_POOL: dict[int, Any] = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
+LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}  # modes of interpolation
 
 Size = int | Sequence[int]
 
@@ -43,16 +27,16 @@ def per_axis(owner: str, name: str, size: Any, axes: int) -> tuple[int, ...]:
     if len(numbers) != axes:
         kind = "one number" if axes == 1 else f"one number or {axes}"
         raise ValueError(f"{owner}: {name} must be {kind}, got {size}")
-    for number in numbers:
-        check_at_least(owner, 1, **{name: number})
+    check_size(owner, name, numbers)
     return tuple(map(plain_int, numbers))
 
 
 def check_size(owner: str, name: str, size: Any, *, odd: bool = False) -> None:
     """Raise unless it is one int or some, of 1 or more, and odd if so asked."""
-    check = check_odd if odd else partial(check_at_least, least=1)
-    for number in size if several(size) else [size]:
-        check(owner, **{name: number})
+    for number in size if several(size) else (size,):
+        check_at_least(owner, 1, **{name: number})
+        if odd:
+            check_odd(owner, **{name: number})
 
 
 def shortest(numbers: tuple[int, ...]) -> int | tuple[int, ...]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ._check import check_kind
+from ._dims import BATCH_NORM
 from .layers.attention import (
     CBAM,
     ConcurrentSqueezeExcite,
@@ -173,12 +174,11 @@ def from_spatial_attention(
     if means:
         keys |= _batch_norm(means[0].removesuffix("running_mean"), "norm.")
     source.read(keys)
-    batch_norm = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[spatial_dims - 1]
     layer = source.fill(
         SpatialAttention(
             kernel_size=source.sizes["k"],
             bias=bias,
-            norm=batch_norm if means else None,
+            norm=BATCH_NORM[spatial_dims] if means else None,
             spatial_dims=spatial_dims,
             device="meta",
         )

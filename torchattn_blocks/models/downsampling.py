@@ -6,13 +6,30 @@ Each function returns a function that makes the module of a level,
 
 from collections.abc import Callable, Mapping
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .._check import check_spatial_dims
-from .._dims import AVG_POOL, MAX_POOL, Size, check_size, per_axis, shortest
+from .._dims import Size, check_size, per_axis, shortest
 from ._conv import same_conv
 
 Down = Callable[..., nn.Module]
+
+
+class MaxPool1d(nn.MaxPool1d):
+    """torch's, by a way that exported and compiled code takes for any length.
+
+    torch 2.13's own keeps the length it was recorded with.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The largest value of each window."""
+        options = (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        return F.max_pool1d(x, *options, return_indices=True)[0]
+
+
+MAX_POOL: dict[int, type[nn.Module]] = {1: MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
+AVG_POOL: dict[int, type[nn.Module]] = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
 
 
 def max_pool(*, spatial_dims: int = 2) -> Down:

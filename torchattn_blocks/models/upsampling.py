@@ -12,13 +12,12 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from .._check import check_at_least, check_choice, check_spatial_dims
-from .._dims import TRANSPOSED, Size, check_size, per_axis, shortest
+from .._dims import LINEAR, TRANSPOSED, Size, check_size, per_axis, shortest
 from .._init import glorot_uniform_, start_with
 from ._conv import same_conv
 
 Up = Callable[..., nn.Module]
 Mode = Literal["nearest", "linear", "bilinear", "bicubic", "trilinear"]
-LINEAR: dict[int, Mode] = {1: "linear", 2: "bilinear", 3: "trilinear"}
 AXES: dict[Mode, int] = {"bilinear": 2, "bicubic": 2, "trilinear": 3}  # of those for one number
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from ..._check import check_at_least, check_map, check_spatial_dims, options_by_name, plain_int
-from ..._dims import CONVOLUTION
+from ..._dims import CONVOLUTION, LINEAR
 from ._base import Device
 
 
@@ -22,8 +22,7 @@ def resized(x: Tensor, like: Tensor) -> Tensor:
     size = like.shape[2:]
     if x.shape[2:] == size:
         return x
-    mode = ("linear", "bilinear", "trilinear")[len(size) - 1]
-    return F.interpolate(x, size, mode=mode, align_corners=False)
+    return F.interpolate(x, size, mode=LINEAR[len(size)], align_corners=False)
 
 
 class AttentionGate(nn.Module):
