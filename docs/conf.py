@@ -1,11 +1,13 @@
 import os
 import re
+import sys
 from typing import Any
 
 from docutils import nodes
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 from sphinx.util.math import get_node_equation_number
 from sphinx.writers.html5 import HTML5Translator
@@ -66,6 +68,18 @@ def _shorten_arrays(*event: Any) -> tuple[str | None, str | None]:
     return signature, returns
 
 
+# Data that a package resolves on first use: its words stand in the file that assigns it.
+def _words_of_data(*event: Any) -> None:
+    what, name, value, _, lines = event[1:]
+    package, _, short = name.rpartition(".")
+    if what != "data":
+        return
+    for path, module in list(sys.modules.items()):
+        if path.startswith(package) and vars(module).get(short) is value:
+            words = ModuleAnalyzer.for_module(path).find_attr_docs().get(("", short))
+            lines[:] = words or lines
+
+
 # Formulas become MathML, which browsers draw by themselves: no script from elsewhere is needed.
 def _append_mathml(self: HTML5Translator, node: nodes.Element, *, as_block: bool) -> None:
     try:
@@ -87,4 +101,5 @@ def _visit_math_block(self: HTML5Translator, node: nodes.Element) -> None:
 
 def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-signature", _shorten_arrays)
+    app.connect("autodoc-process-docstring", _words_of_data)
     app.add_html_math_renderer("mathml", (_visit_math, None), (_visit_math_block, None))

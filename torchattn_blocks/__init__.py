@@ -7,24 +7,15 @@ __version__ = "0.1.0.dev0"
 if TYPE_CHECKING:
     from . import convert as convert
     from . import functional as functional
-    from .layers.attention.channel import CBAM as CBAM
-    from .layers.attention.channel import ChannelAttention as ChannelAttention
-    from .layers.attention.eca import EfficientChannelAttention as EfficientChannelAttention
-    from .layers.attention.gate import AttentionGate as AttentionGate
-    from .layers.attention.maps import attention_maps as attention_maps
-    from .layers.attention.maps import save_attention_maps as save_attention_maps
-    from .layers.attention.spatial import SpatialAttention as SpatialAttention
-    from .layers.attention.squeeze_excite import ConcurrentSqueezeExcite as ConcurrentSqueezeExcite
-    from .layers.attention.squeeze_excite import SqueezeExcite as SqueezeExcite
-    from .layers.drop_block import DropBlock1d as DropBlock1d
-    from .layers.drop_block import DropBlock2d as DropBlock2d
-    from .layers.drop_block import DropBlock3d as DropBlock3d
-    from .layers.drop_schedule import DropSchedule as DropSchedule
-    from .layers.identity_start import IdentityStart as IdentityStart
-    from .layers.residual import RSAB as RSAB
-    from .layers.residual import PreActResidual as PreActResidual
-    from .layers.stochastic import mean_and_std as mean_and_std
-    from .layers.stochastic import monte_carlo as monte_carlo
+    from .layers import *  # noqa: F403 (the one list of layers)
+    from .model_tools.drop_schedule import DropSchedule as DropSchedule
+    from .model_tools.figure import save_attention_maps as save_attention_maps
+    from .model_tools.maps import attention_maps as attention_maps
+    from .model_tools.stochastic import mean_and_std as mean_and_std
+    from .model_tools.stochastic import monte_carlo as monte_carlo
+    from .model_tools.usage import LayerUse as LayerUse
+    from .model_tools.usage import Report as Report
+    from .model_tools.usage import report as report
     from .models.presets import backbone as backbone
     from .models.presets import backbone_dropblock as backbone_dropblock
     from .models.presets import rsan as rsan
@@ -39,35 +30,24 @@ if TYPE_CHECKING:
     from .surgery.edit import insert_before as insert_before
     from .surgery.edit import replace as replace
     from .surgery.edit import undo as undo
+    from .surgery.listing import Change as Change
     from .surgery.listing import changes as changes
-    from .surgery.usage import report as report
 else:
+    from . import layers
     from ._lazy import lazy
 
     # The same names again: a test holds the two equal.
     __getattr__, __dir__, __all__ = lazy(
         __name__,
-        {
+        dict.fromkeys(layers.__all__, ".layers")
+        | {
             "convert": ".convert",
             "functional": ".functional",
-            "CBAM": ".layers.attention.channel",
-            "ChannelAttention": ".layers.attention.channel",
-            "EfficientChannelAttention": ".layers.attention.eca",
-            "AttentionGate": ".layers.attention.gate",
-            "attention_maps": ".layers.attention.maps",
-            "save_attention_maps": ".layers.attention.maps",
-            "SpatialAttention": ".layers.attention.spatial",
-            "ConcurrentSqueezeExcite": ".layers.attention.squeeze_excite",
-            "SqueezeExcite": ".layers.attention.squeeze_excite",
-            "DropBlock1d": ".layers.drop_block",
-            "DropBlock2d": ".layers.drop_block",
-            "DropBlock3d": ".layers.drop_block",
-            "DropSchedule": ".layers.drop_schedule",
-            "IdentityStart": ".layers.identity_start",
-            "PreActResidual": ".layers.residual",
-            "RSAB": ".layers.residual",
-            "mean_and_std": ".layers.stochastic",
-            "monte_carlo": ".layers.stochastic",
+            "attention_maps": ".model_tools.maps",
+            "save_attention_maps": ".model_tools.figure",
+            "DropSchedule": ".model_tools.drop_schedule",
+            "mean_and_std": ".model_tools.stochastic",
+            "monte_carlo": ".model_tools.stochastic",
             "backbone": ".models.presets",
             "backbone_dropblock": ".models.presets",
             "rsan": ".models.presets",
@@ -78,11 +58,14 @@ else:
             "UNet": ".models.unet_factory",
             "in_channels": ".surgery.channels",
             "out_channels": ".surgery.channels",
+            "Change": ".surgery.listing",
             "changes": ".surgery.listing",
             "insert_after": ".surgery.edit",
             "insert_before": ".surgery.edit",
             "replace": ".surgery.edit",
             "undo": ".surgery.edit",
-            "report": ".surgery.usage",
+            "LayerUse": ".model_tools.usage",
+            "Report": ".model_tools.usage",
+            "report": ".model_tools.usage",
         },
     )

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ._check import check_kind
 from ._dims import BATCH_NORM
-from .layers.attention import (
+from .layers import (
     CBAM,
     ConcurrentSqueezeExcite,
     EfficientChannelAttention,

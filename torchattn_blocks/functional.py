@@ -1,6 +1,6 @@
 """The functional interface of the layers."""
 
-from .layers.attention import spatial_attention
+from .layers.attention.spatial import spatial_attention
 from .layers.drop_block import drop_block1d, drop_block2d, drop_block3d
 
 __all__ = ["drop_block1d", "drop_block2d", "drop_block3d", "spatial_attention"]

@@ -185,6 +185,9 @@ def test_a_copy_is_changed_unless_asked():
         (nn.modules.dropout._DropoutNd, ["dropout"]),
         (nn.Dropout3d, []),
         ((nn.Dropout2d, nn.Linear), ["dropout", "fc"]),
+        (["fc", nn.Dropout2d, lambda name, module: name == "stem.0"], ["stem.0", "dropout", "fc"]),
+        (("layer1.0.bn?", (nn.Linear, nn.Dropout3d)), ["layer1.0.bn1", "layer1.0.bn2", "fc"]),
+        (["fc", "layer9"], []),
         (
             lambda name, module: getattr(module, "stride", 0) == (2, 2) and "down" not in name,
             ["layer2.0.conv1"],
@@ -213,6 +216,8 @@ def test_what_is_picked(where, names):
         ("encoder", "'encoder'. The nearest names are: "),
         (nn.BatchNorm3d, "BatchNorm3d. The nearest names are: BatchNorm2d"),
         (lambda name, module: False, "a function that is false for all of its 37 modules"),
+        (["fc", "layr1"], "got 'layr1'. The nearest names are: layer1"),
+        ([nn.BatchNorm3d, nn.Bilinear], "got BatchNorm3d or Bilinear. The"),
     ],
 )
 def test_picking_nothing_names_the_nearest(where, said):
@@ -305,8 +310,8 @@ def test_wrong_arguments():
         name = change.__name__
         with pytest.raises(TypeError, match=f"{name}: model must be a Module, got str"):
             change("net", nn.ReLU, lambda m: Shift())
-        for where in (3, None, nn.ReLU(), lambda name: True, (nn.ReLU, "fc"), ()):
-            with pytest.raises(TypeError, match=f"{name}: where must be a type, a name pattern or"):
+        for where in (3, None, nn.ReLU(), lambda name: True, (nn.ReLU, None), ("fc", [3]), ()):
+            with pytest.raises(TypeError, match=f"{name}: where must be a type, a name pattern, a"):
                 change(net, where, lambda m: Shift())
         with pytest.raises(TypeError, match=f"{name}: inplace must be a bool, got str"):
             change(net, nn.ReLU, lambda m: Shift(), inplace="no")

@@ -1,30 +1,42 @@
-"""The layers, one idea a file."""
+"""The layers, one idea a file, and the one list of their names."""
 
-from .attention import (
-    CBAM,
-    AttentionGate,
-    ChannelAttention,
-    ConcurrentSqueezeExcite,
-    EfficientChannelAttention,
-    SpatialAttention,
-    SqueezeExcite,
-)
-from .drop_block import DropBlock1d, DropBlock2d, DropBlock3d
-from .identity_start import IdentityStart
-from .residual import RSAB, PreActResidual
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "CBAM",
-    "RSAB",
-    "AttentionGate",
-    "ChannelAttention",
-    "ConcurrentSqueezeExcite",
-    "DropBlock1d",
-    "DropBlock2d",
-    "DropBlock3d",
-    "EfficientChannelAttention",
-    "IdentityStart",
-    "PreActResidual",
-    "SpatialAttention",
-    "SqueezeExcite",
-]
+if TYPE_CHECKING:
+    from .attention.channel import CBAM as CBAM
+    from .attention.channel import ChannelAttention as ChannelAttention
+    from .attention.eca import EfficientChannelAttention as EfficientChannelAttention
+    from .attention.gate import AttentionGate as AttentionGate
+    from .attention.spatial import SpatialAttention as SpatialAttention
+    from .attention.squeeze_excite import ConcurrentSqueezeExcite as ConcurrentSqueezeExcite
+    from .attention.squeeze_excite import SqueezeExcite as SqueezeExcite
+    from .drop_block import DropBlock as DropBlock
+    from .drop_block import DropBlock1d as DropBlock1d
+    from .drop_block import DropBlock2d as DropBlock2d
+    from .drop_block import DropBlock3d as DropBlock3d
+    from .identity_start import IdentityStart as IdentityStart
+    from .residual import RSAB as RSAB
+    from .residual import PreActResidual as PreActResidual
+else:
+    from .._lazy import lazy
+
+    # The same names again: a test holds the two equal.
+    __getattr__, __dir__, __all__ = lazy(
+        __name__,
+        {
+            "CBAM": ".attention.channel",
+            "ChannelAttention": ".attention.channel",
+            "EfficientChannelAttention": ".attention.eca",
+            "AttentionGate": ".attention.gate",
+            "SpatialAttention": ".attention.spatial",
+            "ConcurrentSqueezeExcite": ".attention.squeeze_excite",
+            "SqueezeExcite": ".attention.squeeze_excite",
+            "DropBlock": ".drop_block",
+            "DropBlock1d": ".drop_block",
+            "DropBlock2d": ".drop_block",
+            "DropBlock3d": ".drop_block",
+            "IdentityStart": ".identity_start",
+            "RSAB": ".residual",
+            "PreActResidual": ".residual",
+        },
+    )

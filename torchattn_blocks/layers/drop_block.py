@@ -200,9 +200,20 @@ def _drop_block(
 
 
 class DropBlock(_DropoutNd):  # by that base, tools that look for dropout find it
-    """What `DropBlock1d`, `DropBlock2d` and `DropBlock3d` share."""
+    """The base of `DropBlock1d`, `DropBlock2d` and `DropBlock3d`, for ``isinstance``.
 
-    _axes: ClassVar[int]
+    The arguments are those of `DropBlock2d`.
+
+    Raises:
+        TypeError: If this class itself is called: it does not know the number of dimensions.
+
+    Example:
+        >>> from torchattn_blocks import DropBlock, rsan
+        >>> sum(isinstance(module, DropBlock) for module in rsan().modules())
+        28
+    """
+
+    _axes: ClassVar[int] = 0
     _function: ClassVar[Callable[..., Tensor]]
 
     @options_by_name
@@ -216,6 +227,8 @@ class DropBlock(_DropoutNd):  # by that base, tools that look for dropout find i
         channelwise: bool = True,
         inplace: bool = False,
     ) -> None:
+        if not self._axes:
+            raise TypeError("DropBlock: call DropBlock1d, DropBlock2d or DropBlock3d, got the base")
         super().__init__(inplace=inplace)
         check_choice(type(self).__name__, INTENSITY, gamma=gamma)
         check_choice(type(self).__name__, SCALE, scale=scale)

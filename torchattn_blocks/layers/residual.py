@@ -17,7 +17,7 @@ from .._check import (
     plain_int,
 )
 from .._dims import BATCH_NORM, CONVOLUTION
-from .attention import SpatialAttention
+from .attention.spatial import SpatialAttention
 from .drop_block import paper_drop_block
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from .._check import made_by
-from ..layers.attention import AttentionGate
+from ..layers.attention.gate import AttentionGate
 from ._trial import DoesNotRunError, Shape, shape_made_by
 from .skips import Concatenate
 

@@ -1,15 +1,14 @@
 """What a module makes of feature maps, found out when a network is built."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from ..layers._uncompiled import uncompiled
+from .._restored import in_evaluation, own_random_numbers, uncompiled
 
 Shape = tuple[int, ...]
 
@@ -29,7 +28,7 @@ def shape_made_by(module: nn.Module, *shapes: Shape) -> Shape:
     inputs = [like.new_zeros(shape) for shape in shapes]
     # Compiled code would be compiled for this small size. Without Dynamo there is none.
     eager = uncompiled if "torch._dynamo" in sys.modules else nullcontext()
-    with _in_evaluation(module), torch.no_grad(), torch.random.fork_rng(devices=[]), eager:
+    with in_evaluation(module), torch.no_grad(), own_random_numbers(like.device), eager:
         try:
             out = module(*inputs)
         except Exception as error:
@@ -63,15 +62,3 @@ def _where(module: nn.Module, inputs: list[Tensor]) -> str:
         for handle in handles:
             handle.remove()
     return ""
-
-
-@contextmanager
-def _in_evaluation(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while: normalisation then leaves its statistics as they are."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training

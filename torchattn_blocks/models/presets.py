@@ -10,7 +10,7 @@ from functools import partial
 
 from torch import nn
 
-from ..layers.attention import SpatialAttention
+from ..layers.attention.spatial import SpatialAttention
 from ..layers.drop_block import paper_drop_block
 from .stages import plain_stage, residual_stage, rsan_stage
 from .unet_factory import UNet

@@ -15,7 +15,7 @@ from torch import nn
 from .._check import check_at_least, check_spatial_dims, made_by
 from .._dims import CONVOLUTION, Size, check_size
 from .._init import glorot_uniform_, start_with
-from ..layers.attention import SpatialAttention
+from ..layers.attention.spatial import SpatialAttention
 from ..layers.drop_block import paper_drop_block
 from ..layers.residual import (
     RSAB,

@@ -5,17 +5,15 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
 
-from .. import mean_and_std, monte_carlo
+from .. import DropBlock, mean_and_std, monte_carlo
+from .._restored import in_evaluation, own_random_numbers
 from .checks import check_counts, check_numbers
 from .data.beyond import continued
 from .data.fov import estimate_fov
 from .data.fov import fov_diameter as measured_diameter
 from .data.tensors import crop_evenly, image_tensor, resized_image, resized_map
 from .fundus import check_image, checked_mask
-from .modes import modes_restored
-from .training.seeds import own_random_numbers
 from .weights import Settings, Trained, check_trained
 
 # Larger images are computed in tiles of this side. The networks see this far at most: a stage of
@@ -133,8 +131,8 @@ def segment_monte_carlo(
 
 
 def check_drops(owner: str, trained: Trained) -> None:
-    """Raise `ValueError` unless the network has a dropout layer that drops anything."""
-    layers = [layer for layer in trained.model.modules() if isinstance(layer, _DropoutNd)]
+    """Raise `ValueError` unless the network has a DropBlock that drops anything."""
+    layers = [layer for layer in trained.model.modules() if isinstance(layer, DropBlock)]
     if not any(layer.p > 0 for layer in layers):
         name = trained.settings.network.model
         raise ValueError(
@@ -205,8 +203,7 @@ def vessel_probability(
         (30, 45)
     """
     check_image(image, "vessel_probability")
-    with modes_restored(model):
-        model.eval()
+    with in_evaluation(model):
         return _mean_of_flips(model, image, side, flips=flips).numpy()
 
 

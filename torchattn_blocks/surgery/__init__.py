@@ -1,5 +1,5 @@
-"""Layers in networks that are already there: insert, replace, list, undo, and see what is active.
+"""Layers in networks that are already there: insert, replace, list, undo.
 
 `edit` changes networks, `listing` lists the changes, `channels` reads the sizes that new layers
-need, `usage` reports what ran.
+need.
 """

@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ._insertion import CHILD, HOST, Inserted, Insertion, Side, attributes
-from ._where import Target
+from .._modules import HOST, Member
+from ._insertion import CHILD, Inserted, Insertion, Side, attributes
 
 
-def host(owner: str, targets: dict[int, Target], target: Target, side: Side) -> Target:
+def host(owner: str, targets: dict[int, Member], target: Member, side: Side) -> Member:
     """The module whose call a layer at `target` joins: itself, or the last or first one in it.
 
     Args:
@@ -40,7 +40,7 @@ def host(owner: str, targets: dict[int, Target], target: Target, side: Side) -> 
     raise ValueError(f"{owner}: where picks {_shown(target)}, but {problem}")
 
 
-def check_called(owner: str, target: Target, found: Target) -> None:
+def check_called(owner: str, target: Member, found: Member) -> None:
     """Raise if the parent of a module, found for a target, never calls what stands in its place."""
     for parent in found.parents:
         if isinstance(parent, nn.MultiheadAttention):
@@ -56,7 +56,7 @@ def check_called(owner: str, target: Target, found: Target) -> None:
 
 
 def check_not_wrapped(
-    owner: str, target: Target, found: Target, model: nn.Module, side: Side
+    owner: str, target: Member, found: Member, model: nn.Module, side: Side
 ) -> None:
     """Raise if a tool has wrapped a module, found for a target, or the layers that are at it.
 
@@ -82,7 +82,7 @@ def check_not_wrapped(
                 )
 
 
-def _shown(target: Target) -> str:
+def _shown(target: Member) -> str:
     return target.names[0] or "the model itself"
 
 

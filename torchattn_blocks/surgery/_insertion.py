@@ -9,13 +9,13 @@ from typing import Any, Literal, Self
 
 from torch import Tensor, nn
 
+from .._modules import HOST, StandsForHost
 from ._mark import no_hook
 from ._metadata import hand_on_metadata
 
 Side = Literal["before", "after"]
 
 # The names of the children: a part of the keys of state dicts.
-HOST = "host"
 CHILD: dict[Side, str] = {"before": "inserted_before", "after": "inserted_after"}
 
 _FORWARD_HOOKS = ("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called")
@@ -36,7 +36,7 @@ class Inserted(nn.Sequential):
     """The layers before or after a module, in the order in which they run."""
 
 
-class Insertion(nn.Module):
+class Insertion(StandsForHost):
     """A module of a network, its host, and the layers that run before and after it.
 
     It hands on the attributes that the host has now, so that the network's code still reads

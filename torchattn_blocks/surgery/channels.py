@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from .._check import check_kind
+from .._modules import is_attention
 from ._insertion import Inserted
 
 
@@ -88,5 +89,5 @@ def _pairs(module: nn.Module) -> Iterator[tuple[int, int]]:
     elif isinstance(module, nn.LayerNorm | nn.RMSNorm) and len(module.normalized_shape) == 1:
         yield module.normalized_shape[0], module.normalized_shape[0]
     for child in module.children():
-        if not (isinstance(child, Inserted) or hasattr(type(child), "attention_map")):
+        if not (isinstance(child, Inserted) or is_attention(child)):
             yield from _pairs(child)

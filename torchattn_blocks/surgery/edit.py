@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from .._check import check_kind, made_by
+from .._modules import Member, Where, members, picked
 from ._host import check_called, check_not_wrapped, host
 from ._insertion import CHILD, Insertion, Side, add_layer, layers_of, release
 from ._loading import forget_to_warn, keep_weights, warn_of_a_part
 from ._mark import mark, no_hook, replaced, unmark
 from ._places import swap
-from ._where import Target, Where, all_targets, find
 
 Factory = Callable[[Any], nn.Module]
 
@@ -25,11 +25,12 @@ def insert_after(
 
     Args:
         model: Any network, also a pretrained one. `torch.compile` comes after this function.
-        where: Which modules to insert a layer at. A type, or a tuple of types: their instances. A
-            string: the names of ``model.named_modules()`` that match it, where ``*`` stands for
-            any characters but a dot, ``**`` for any number of parts between dots, and ``?`` and
-            ``[a-z]`` for one character. A function ``where(name, module)``: the modules for which
-            it is true. Layers that were inserted before are not picked, nor are modules in them.
+        where: Which modules to insert a layer at. A type: its instances. A string: the modules
+            whose names match it, where ``*`` stands for any characters but a dot, ``**`` for any
+            number of parts between dots, and ``?`` and ``[a-z]`` for one character. A function
+            ``where(name, module)``: the modules for which it is true. A list or tuple of these:
+            what any of them picks. Names are those of ``model.named_modules()``, but without the
+            ``host`` of layers inserted before. Those layers and modules in them are not picked.
         factory: A function that takes the picked module and returns a new layer for it. The layer
             gets the device, the floating-point dtype and the mode of the module, and takes its
             output. `in_channels` and `out_channels` tell the channels.
@@ -42,9 +43,10 @@ def insert_after(
 
     Raises:
         TypeError: If an argument is not of the kind above, or `factory` returns no module.
-        ValueError: If `where` picks nothing, or a module at which a layer would not run as it
-            should; if `factory` returns a module that is in use or compiled; if the model is
-            compiled, or wrapped for several processes. The model is then as it was.
+        ValueError: If `where` or a pattern in it picks nothing, or it picks a module at which a
+            layer would not run as it should; if `factory` returns a module that is in use or
+            compiled; if the model is compiled, or wrapped for several processes. The model is then
+            as it was.
 
     Note:
         **Containers.** A layer after a `torch.nn.Sequential` is kept by its last module, one
@@ -128,7 +130,7 @@ def replace(
         0.2
     """
     model = _opened("replace", model, inplace)
-    targets = find("replace", all_targets(model).values(), where)
+    targets = picked("replace", model, [*members(model, inserted=False).values()], where)
     for target in targets:
         check_called("replace", target, target)
         if "" in target.names:
@@ -220,8 +222,8 @@ def _insert(
     inplace: bool,
 ) -> nn.Module:
     model = _opened(owner, model, inplace)
-    known = all_targets(model)
-    targets = find(owner, known.values(), where)
+    known = members(model, inserted=False)
+    targets = picked(owner, model, [*known.values()], where)
     hosts = [host(owner, known, target, side) for target in targets]
     for target, found in zip(targets, hosts, strict=True):
         check_not_wrapped(owner, target, found, model, side)
@@ -243,7 +245,7 @@ def _insert(
     return model
 
 
-def _insertion(target: Target, new: dict[int, nn.Module]) -> Insertion:
+def _insertion(target: Member, new: dict[int, nn.Module]) -> Insertion:
     """The one of which a module is the host: the one that it has, or a new one, by its `id`."""
     for found in (*target.parents, new.get(id(target.module))):
         if isinstance(found, Insertion):
@@ -254,7 +256,7 @@ def _insertion(target: Target, new: dict[int, nn.Module]) -> Insertion:
     return insertion
 
 
-def _skipped(target: Target) -> bool:
+def _skipped(target: Member) -> bool:
     """Whether a parent computes without calling its children, unless one of them has a hook."""
     return any(isinstance(parent, nn.TransformerEncoderLayer) for parent in target.parents)
 
@@ -286,7 +288,7 @@ def _is_compiled(module: nn.Module) -> bool:
     return hasattr(module, "_orig_mod") or module._compiled_call_impl is not None
 
 
-def _made(owner: str, model: nn.Module, targets: list[Target], factory: Factory) -> list[nn.Module]:
+def _made(owner: str, model: nn.Module, targets: list[Member], factory: Factory) -> list[nn.Module]:
     """A new layer for each target."""
     used = {id(module) for module in model.modules()}
     layers = []

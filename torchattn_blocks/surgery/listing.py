@@ -22,6 +22,13 @@ class Change:
         target: The name of the module that it runs after or before, or that it replaces.
         name: The name of the layer, in ``model.named_modules()``.
         keys: The layer's keys in the state dict.
+
+    Example:
+        >>> from torch import nn
+        >>> from torchattn_blocks import Change, DropBlock2d, changes, replace
+        >>> net = replace(nn.Sequential(nn.Dropout2d()), "0", lambda m: DropBlock2d(m.p))
+        >>> changes(net) == [Change("DropBlock2d", "instead of", target="0", name="0", keys=())]
+        True
     """
 
     layer: str

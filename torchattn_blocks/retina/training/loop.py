@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from ..._restored import modes_restored, own_random_numbers
 from ..checks import check_counts, check_type
 from ..data.fov import fov_diameter
 from ..fundus import Fundus
-from ..modes import modes_restored
 from ..network import Network
 from ..weights import Settings, save_weights
 from .checkpoint import (
@@ -36,7 +36,7 @@ from .examples import Batches, Examples, check_auxiliary, check_images
 from .losses import Objective, check_model, cl_dice_iterations, fastest_layout
 from .recipe import Recipe
 from .record import record_of
-from .seeds import Use, own_random_numbers, torch_seed
+from .seeds import Use, torch_seed
 from .state import State, rates_restored
 from .time_limit import TimeLimit
 from .validation import Validation

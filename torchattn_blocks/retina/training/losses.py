@@ -7,8 +7,8 @@ from monai.losses import DiceLoss, SoftclDiceLoss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..._restored import in_evaluation
 from ..fundus import Fundus
-from ..modes import modes_restored
 from .examples import prepared_label
 from .recipe import Recipe, has_bfloat16
 from .soft_skeleton import iterations_for
@@ -48,8 +48,7 @@ class Objective(nn.Module):
 @torch.no_grad()
 def check_model(model: nn.Module, shape: Sequence[int], device: torch.device) -> None:
     """Raise `ValueError` unless a model turns images of this shape into one logit per pixel."""
-    with modes_restored(model):
-        model.eval()
+    with in_evaluation(model):
         try:
             logits = model(torch.zeros(1, *shape, device=device))
         except torch.OutOfMemoryError:

@@ -4,12 +4,9 @@ So a training that is stopped and resumed, or that several workers or processes 
 same numbers as one without.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import IntEnum
 
 import numpy as np
-import torch
 
 
 class Use(IntEnum):
@@ -28,13 +25,3 @@ def generator(seed: int, use: Use, *place: int) -> np.random.Generator:
 def torch_seed(seed: int, use: Use, *place: int) -> int:
     """A seed for torch, below 2**63."""
     return int(generator(seed, use, *place).integers(2**63))
-
-
-@contextmanager
-def own_random_numbers(device: torch.device) -> Iterator[None]:
-    """Restore torch's random numbers after the block, on the CPU and on this device."""
-    devices = [] if device.type == "cpu" else [device.index or 0]
-    with torch.random.fork_rng(
-        devices, device_type="cuda" if device.type == "cpu" else device.type
-    ):
-        yield

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.swa_utils import AveragedModel
 
-from ... import DropBlock2d, DropSchedule
+from ... import DropBlock, DropSchedule
 from .checkpoint import LogEntry
 from .recipe import Recipe
 
@@ -30,7 +30,7 @@ class State:
         self.optimizer = _optimizer(model, recipe)
         self.optimizer.zero_grad()  # gradients of before, of an interrupted step say
         self.average = _average(model, recipe.average) if recipe.average else None
-        has_blocks = any(isinstance(module, DropBlock2d) for module in model.modules())
+        has_blocks = any(isinstance(module, DropBlock) for module in model.modules())
         ramp = round(recipe.ramp * steps) if has_blocks else 0
         self.ramp = DropSchedule(model, 0.0, None, ramp) if ramp else None
 
@@ -125,7 +125,7 @@ def _average(model: nn.Module, decay: float) -> AveragedModel:
 @contextmanager
 def rates_restored(model: nn.Module) -> Iterator[None]:
     """Give each DropBlock its own drop rate back after the block."""
-    rates = [(module, module.p) for module in model.modules() if isinstance(module, DropBlock2d)]
+    rates = [(module, module.p) for module in model.modules() if isinstance(module, DropBlock)]
     try:
         yield
     finally:

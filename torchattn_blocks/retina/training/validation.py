@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..._restored import in_evaluation
 from ..data.tensors import crop_evenly, pad_evenly, resized_map
 from ..evaluation.threshold import best_threshold
 from ..fundus import Fundus
-from ..modes import modes_restored
 from .examples import prepared
 from .losses import Objective
 from .recipe import Recipe
@@ -37,8 +37,7 @@ class Validation:
         objective = Objective(network, self.recipe, layout)
         device = next(network.parameters()).device
         losses, maps = [], []
-        with modes_restored(network):
-            objective.eval()
+        with in_evaluation(objective):
             for sample in self.samples:
                 image, target = (
                     pad_evenly(sample[name], self.recipe.side)[None].to(device)

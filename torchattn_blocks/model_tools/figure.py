@@ -1,104 +1,13 @@
-"""The attention maps of a whole network, collected in one forward pass, and a figure of them."""
+"""A figure of attention maps."""
 
 import math
-from collections import Counter
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..._check import check_at_least, check_kind
-from .._uncompiled import uncompiled
-
-
-def attention_maps(model: nn.Module, *inputs: Any, **named: Any) -> dict[str, Tensor]:
-    """The attention map of every attention layer in a model, for one input.
-
-    The model runs once, in evaluation mode and without recording gradients; each module then has
-    its own mode back. A layer counts if it has a method `attention_map` that takes what its
-    `forward` takes, as all attention layers of this library have, and layers of your own may have.
-    Each map is computed before the layer runs, so that children of the layer are called more than
-    once. Compiled models run uncompiled.
-
-    Args:
-        model: A network, or any other module.
-        inputs: What to call it with.
-        named: What to call it with by name.
-
-    Returns:
-        The maps by the names of ``model.named_modules()``, in the order of the calls. A layer
-        that is called again has ``"name#2"``, and so on. A `CBAM` comes three times: as a whole,
-        ``"name.channel"`` and ``"name.spatial"``.
-
-    Raises:
-        TypeError: If `model` is not a module.
-        ValueError: If no layer with attention maps was called.
-
-    Example:
-        >>> import torch
-        >>> from torchattn_blocks import attention_maps, rsan
-        >>> maps = attention_maps(rsan(widths=(4, 8)), torch.rand(1, 3, 32, 32))
-        >>> for name, attention in maps.items():
-        ...     print(name, tuple(attention.shape))
-        encoders.0.1.attention (1, 1, 32, 32)
-        bottleneck.1.attention (1, 1, 16, 16)
-        decoders.0.1.attention (1, 1, 32, 32)
-    """
-    check_kind("attention_maps", nn.Module, model=model)
-    model = getattr(model, "_orig_mod", model)  # of a compiled model: names without that prefix
-    modes = [(module, module.training) for module in model.modules()]
-    layers = {
-        name: module
-        for name, module in model.named_modules()
-        # Of the class: a compiled module lends the methods of the one within, which is listed too.
-        if callable(getattr(type(module), "attention_map", None))
-    }
-    found = _Found()
-    hooks = [
-        layer.register_forward_pre_hook(partial(found.note, name), with_kwargs=True)
-        for name, layer in layers.items()
-    ]
-    try:
-        for module, _ in modes:
-            module.training = False
-        with torch.no_grad(), uncompiled:
-            model(*inputs, **named)
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, training in modes:
-            module.training = training
-    if not found.maps:
-        raise ValueError(
-            f"attention_maps: model must call a layer that has attention maps, got "
-            f"{type(model).__name__} with {len(layers)} such layers"
-        )
-    return found.maps
-
-
-class _Found:
-    """The maps found so far, by name."""
-
-    def __init__(self) -> None:
-        self.maps: dict[str, Tensor] = {}
-        self.calls: Counter[str] = Counter()
-        self.busy = False  # computing a map, for which a layer may call others
-
-    def note(self, name: str, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Compute and keep the map of a layer that is about to be called."""
-        if self.busy:
-            return
-        self.busy = True
-        try:
-            attention = layer.attention_map(*args, **kwargs)
-        finally:
-            self.busy = False
-        self.calls[name] += 1
-        key = name if self.calls[name] == 1 else f"{name}#{self.calls[name]}"
-        self.maps[key] = attention
+from .._check import check_at_least, check_kind
 
 
 def save_attention_maps(

@@ -282,9 +282,14 @@ def test_nor_in_compiled_code_with_checkpointing(start, use_reentrant):
         (
             ValueError,
             {"where": lambda name, layer: False},
-            "model must have a DropBlock layer for which where is true, got Sequential",
+            "where must pick a dropout layer of Sequential, got a function that is false",
         ),
-        (TypeError, {"where": "decoder"}, "where must be a Callable, got str"),
+        (TypeError, {"where": 3}, "where must be a type, a name pattern, a function of name and"),
+        (
+            ValueError,
+            {"where": "0"},
+            "where must pick a dropout layer of Sequential, got '0'. The nearest names are: 1",
+        ),
         (ValueError, {"start": -0.1}, r"start must lie in \[0, 1\], got -0.1"),
         (ValueError, {"stop": math.nan}, r"stop must lie in \[0, 1\], got nan"),
         (TypeError, {"start": None}, "start must be a number or a 0-d .* tensor, got None"),

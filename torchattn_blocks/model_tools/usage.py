@@ -1,23 +1,32 @@
 """Which dropout and attention layers of a network run, and what fraction the former really keep."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.dropout import _DropoutNd
 
 from .._check import check_kind
-from ..layers._uncompiled import uncompiled
-from ..layers._with import for_with
-from ._insertion import HOST, Insertion
-from ._watch import Watch, rate_of
-from .listing import changes
+from .._modules import (
+    HOST,
+    StandsForHost,
+    Where,
+    is_attention,
+    is_dropout,
+    members,
+    picked,
+    rate_of,
+    unwrapped,
+)
+from .._restored import uncompiled
+from ..surgery.listing import changes
+from ._watch import Watch
+from ._with import for_with
 
 
 @for_with
-def report(model: nn.Module) -> Iterator["Report"]:
+def report(model: nn.Module, *, where: Where | None = None) -> Iterator["Report"]:
     """Record which dropout and attention layers of a network run, and what these really drop.
 
     While the block is open, hooks count the calls of each such layer. After each call in training
@@ -37,14 +46,18 @@ def report(model: nn.Module) -> Iterator["Report"]:
         model: A network. It may be wrapped, as by `torch.compile` and
             `torch.nn.parallel.DistributedDataParallel`. Inside the block all compiled code of the
             process runs uncompiled, because it does not see hooks.
+        where: Which modules to record in place of those above; calls of any module can be counted.
+            A type, a name pattern, a function of name and module, or a list of these, as in
+            `insert_after`. None in a list stands for all of those above.
 
     Returns:
         A context manager that gives a `Report`. It can be read and printed at any time, inside the
         block and after it.
 
     Raises:
-        TypeError: If `model` is not a module, or if what is returned is called: call the model in
-            the block.
+        TypeError: If `model` is not a module or `where` of another kind, or if what is returned is
+            called: call the model in the block.
+        ValueError: If `where` picks no module.
 
     Note:
         Dropout inside of other computations is not seen, such as that of
@@ -67,13 +80,14 @@ def report(model: nn.Module) -> Iterator["Report"]:
         never fired: called once, in evaluation mode
     """
     check_kind("report", nn.Module, model=model)
-    model = getattr(model, "_orig_mod", model)  # of a compiled model: names without that prefix
-    watches = _watches(model)
+    model = unwrapped(model)
+    watches = _watches(model, where)
     with ExitStack() as stack, uncompiled:
         for watch in watches:
             watch.open()
             stack.callback(watch.close)
-        yield Report(type(model).__name__, watches)
+        listed = [watch for watch in watches if watch.kind != "host"]
+        yield Report(type(model).__name__, lambda: [_use(watch) for watch in listed])
 
 
 @dataclass(frozen=True)
@@ -91,6 +105,15 @@ class LayerUse:
         calls: How often it was called.
         fired: How often it had an effect: for dropout the calls that dropped something, else all.
         remark: Why it never fired, such as ``"never fired: never called"``; else an empty string.
+
+    Example:
+        >>> from torch import nn
+        >>> from torchattn_blocks import LayerUse, report
+        >>> with report(nn.Dropout(0.5)) as used:
+        ...     pass
+        >>> used.layers[0]  # doctest: +NORMALIZE_WHITESPACE
+        LayerUse(name='', layer='Dropout', kind='dropout', p=0.5, kept=None, calls=0, fired=0,
+                 remark='never fired: never called')
     """
 
     name: str
@@ -104,16 +127,34 @@ class LayerUse:
 
 
 class Report:
-    """What `report` recorded. ``print`` shows a table, and below it which layers never fired."""
+    """What `report` recorded. ``print`` shows a table, and below it which layers never fired.
 
-    def __init__(self, model: str, watches: list[Watch]) -> None:
+    Args:
+        model: The name of the network's class.
+        uses: A function that returns what each layer did so far.
+
+    Example:
+        >>> import torch
+        >>> from torchattn_blocks import Report, SpatialAttention, report
+        >>> net = torch.nn.Sequential(SpatialAttention())
+        >>> with report(net) as used:
+        ...     y = net(torch.zeros(1, 8, 16, 16))
+        >>> assert isinstance(used, Report)
+        >>> print(used)
+        layer  class             p  kept  fired  calls
+        0      SpatialAttention  -     -      1      1
+        <BLANKLINE>
+        Every layer fired.
+    """
+
+    def __init__(self, model: str, uses: Callable[[], list[LayerUse]]) -> None:
         self._model = model
-        self._watches = watches
+        self._uses = uses
 
     @property
     def layers(self) -> list[LayerUse]:
         """What each layer did so far, in the order of ``model.named_modules()``."""
-        return [_use(watch) for watch in self._watches if watch.kind != "host"]
+        return self._uses()
 
     def __repr__(self) -> str:
         return str(self)
@@ -154,17 +195,18 @@ def _remarks(layers: list[LayerUse]) -> list[str]:
     return sentences
 
 
-def _watches(model: nn.Module) -> list[Watch]:
+def _watches(model: nn.Module, where: Where | None) -> list[Watch]:
     """A watch for each layer to be listed, and for the modules at which layers are inserted."""
     modules = dict(model.named_modules())
-    kinds = {name: kind for name, module in modules.items() if (kind := _kind(module))}
-    for change in changes(model):
-        within = modules[change.name].named_modules(prefix=change.name)
-        if not any(name in kinds for name, _ in within):
-            kinds[change.name] = "other"
+    kinds = _usual(model, modules)
+    if where is not None:
+        usual = {id(modules[name]) for name in kinds}
+        among = [*members(model, inserted=True).values()]
+        found = picked("report", model, among, where, lambda module: id(module) in usual)
+        kinds = {member.paths[0]: _kind(member.module) or "other" for member in found}
     hosts: dict[str, str] = {}
     for name, module in modules.items():
-        if isinstance(module, Insertion):
+        if isinstance(module, StandsForHost):
             kinds[name] = "host"
             for child, layers in module.named_children():
                 if child != HOST:
@@ -179,19 +221,23 @@ def _watches(model: nn.Module) -> list[Watch]:
     return list(watches.values())
 
 
+def _usual(model: nn.Module, modules: dict[str, nn.Module]) -> dict[str, str]:
+    """The kinds of the layers to be listed without `where`, by name."""
+    kinds = {name: kind for name, module in modules.items() if (kind := _kind(module))}
+    for change in changes(model):
+        within = modules[change.name].named_modules(prefix=change.name)
+        if not any(name in kinds for name, _ in within):
+            kinds[change.name] = "other"
+    return kinds
+
+
 def _rounded(number: float | None) -> str:
     return "-" if number is None else f"{number:.3f}"
 
 
 def _kind(module: nn.Module) -> str:
     """``"dropout"``, ``"attention"``, or nothing."""
-    if callable(getattr(type(module), "attention_map", None)):
-        return "attention"
-    if isinstance(module, _DropoutNd):
-        return "dropout"
-    named_so = type(module).__name__.startswith(("Drop", "StochasticDepth"))
-    with_rate = hasattr(module, "p") or hasattr(module, "drop_prob")
-    return "dropout" if named_so and with_rate and not list(module.parameters()) else ""
+    return "attention" if is_attention(module) else "dropout" if is_dropout(module) else ""
 
 
 def _use(watch: Watch) -> LayerUse:

@@ -11,7 +11,8 @@ from typing import Any, Literal
 from torch import nn
 
 from .._check import check_at_least, check_choice, check_kind, check_rate, plain_int
-from .drop_block import DropBlock
+from .._modules import Where, is_dropout, members, picked, rate_name, rate_of, unwrapped
+from ..layers.drop_block import DropBlock
 
 Shape = Literal["linear", "cosine"]
 
@@ -51,18 +52,21 @@ class DropSchedule:
         shape: How the rate moves. ``"linear"``; ``"cosine"``: half a cosine, slow at both ends; or
             a function from the fraction of the ramp that is over, 0 to 1, to the fraction of the
             way from `start` to `stop`. Its values must keep the rates in [0, 1].
-        where: A function ``where(name, layer)`` that is true for the layers to change; by default
-            all. The names are those of ``model.named_modules()``.
+        where: Which dropout layers to change; by default all DropBlock layers. A type, a name
+            pattern, a function of name and layer, or a list of these, as in `insert_after`. It may
+            pick dropout layers of torch and of other libraries, too, as `report` finds them:
+            ``where=nn.Dropout2d``. None in a list stands for all DropBlock layers.
 
     Raises:
         TypeError: If `model` is not a module, `start` or `stop` is not a number, `steps` is not an
-            int, or `where` is not callable.
-        ValueError: If `model` has no DropBlock layer, or `where` picks none, `start`, `stop` or a
-            rate on the way lies outside [0, 1], `steps` is below 1, or `shape` is neither a
-            function nor one of the strings above.
+            int, or `where` is of another kind.
+        ValueError: If `model` has no DropBlock layer, or `where` picks no dropout layer, `start`,
+            `stop` or a rate on the way lies outside [0, 1], `steps` is below 1, or `shape` is
+            neither a function nor one of the strings above.
 
     Note:
-        Compiled code is not recompiled, unless it contains the call of `step` itself. A step after
+        Compiled code is not recompiled, unless it contains the call of `step` itself, or the
+        layers are not DropBlock: others' rates are constants of compiled code. A step after
         a forward pass does not change the backward pass of that forward pass, except under eager
         activation checkpointing, which runs the forward pass again with the new rate: there, step
         after the backward pass.
@@ -94,27 +98,19 @@ class DropSchedule:
         steps: int,
         shape: Shape | Callable[[float], float] = "linear",
         *,
-        where: Callable[[str, DropBlock], bool] | None = None,
+        where: Where | None = None,
     ) -> None:
         check_kind("DropSchedule", nn.Module, model=model)
         check_at_least("DropSchedule", 1, steps=steps)
-        if where is not None:
-            check_kind("DropSchedule", Callable, where=where)
         if not callable(shape):
             check_choice("DropSchedule", SHAPES, shape=shape)
             shape = SHAPES[shape]
-        self._layers = [
-            layer
-            for name, layer in model.named_modules()
-            if isinstance(layer, DropBlock) and (where is None or where(name, layer))
-        ]
-        if not self._layers:
-            picked = "" if where is None else " for which where is true"
-            got = type(model).__name__
-            raise ValueError(f"DropSchedule: model must have a DropBlock layer{picked}, got {got}")
+        self._layers = _layers(unwrapped(model), where)
         self._start = check_rate(start, "DropSchedule", "start")
         self._stop = None if stop is None else check_rate(stop, "DropSchedule", "stop")
-        self._stops = [layer.own_p if self._stop is None else self._stop for layer in self._layers]
+        self._stops = [
+            _own_rate(layer) if self._stop is None else self._stop for layer in self._layers
+        ]
         self._steps = plain_int(steps)
         self._shape = shape
         self._step = 0
@@ -128,7 +124,7 @@ class DropSchedule:
 
     def get_last_p(self) -> list[float]:
         """The current rate of each layer."""
-        return [layer.p for layer in self._layers]
+        return [rate_of(layer) for layer in self._layers]
 
     def state_dict(self) -> dict[str, Any]:
         """The number of steps so far, and the rate at which each layer ends, as plain numbers."""
@@ -166,4 +162,35 @@ class DropSchedule:
         way = self._shape(min(self._step / self._steps, 1.0))
         for layer, stop in zip(self._layers, self._stops, strict=True):
             # This form ends exactly at `stop`.
-            layer.schedule_p((1 - way) * self._start + way * stop)
+            _set_rate(layer, (1 - way) * self._start + way * stop)
+
+
+def _layers(model: nn.Module, where: Where | None) -> list[nn.Module]:
+    """The layers that are meant."""
+    if where is not None:
+        among = [m for m in members(model, inserted=True).values() if is_dropout(m.module)]
+        found = picked("DropSchedule", model, among, where, _is_drop_block, "dropout layer")
+        return [member.module for member in found]
+    layers = [module for module in model.modules() if _is_drop_block(module)]
+    if not layers:
+        got = type(model).__name__
+        raise ValueError(f"DropSchedule: model must have a DropBlock layer, got {got}")
+    return layers
+
+
+def _is_drop_block(module: nn.Module) -> bool:
+    """Whether it is a DropBlock of this library."""
+    return isinstance(module, DropBlock)
+
+
+def _own_rate(layer: nn.Module) -> float:
+    """The rate at which a layer ends: what other schedules made of it counts where it is known."""
+    return layer.own_p if isinstance(layer, DropBlock) else rate_of(layer)
+
+
+def _set_rate(layer: nn.Module, rate: float) -> None:
+    if isinstance(layer, DropBlock):
+        layer.schedule_p(rate)
+    else:
+        name = rate_name(layer)
+        setattr(layer, name, check_rate(rate, type(layer).__name__, name))

@@ -8,46 +8,45 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.batchnorm import _NormBase
 
 from .._check import check_at_least, check_kind
+from .._modules import Where, is_random, members, picked, unwrapped
+from .._restored import in_evaluation
 from ._with import for_with
-
-# What drops in training mode: dropout layers; modules that drop by themselves; and one that without
-# gradients skips its dropout layers unless it is in training mode.
-_DROP = (_DropoutNd, nn.MultiheadAttention, nn.RNNBase, nn.TransformerEncoderLayer)
 
 
 @for_with
-def monte_carlo(
-    model: nn.Module, *, where: Callable[[str, nn.Module], bool] | None = None
-) -> Iterator[None]:
+def monte_carlo(model: nn.Module, *, where: Where | None = None) -> Iterator[None]:
     """Keep the random layers of a model random, and have all others in evaluation mode.
 
     From Gal & Ghahramani, "Dropout as a Bayesian approximation", ICML 2016: the outputs of several
     forward passes with dropout are samples, and their spread shows where the model is uncertain.
-    Inside the block everything of torch's that drops is in training mode, each module without its
-    children: dropout layers, `torch.nn.MultiheadAttention`, recurrent layers and
-    `torch.nn.TransformerEncoderLayer`; so are DropBlock layers. All other modules are in evaluation
-    mode, so that batch normalisation uses its running statistics and does not change them. After
-    the block, also after an error, each module has its own mode back.
+    Inside the block all that drops is in training mode, each module without its children: dropout
+    layers of torch, of this library and of others (as `report` finds them), and
+    `torch.nn.MultiheadAttention`, recurrent layers and `torch.nn.TransformerEncoderLayer`. All
+    other modules are in evaluation mode, so that batch normalisation uses its running statistics
+    and does not change them. After the block, also after an error, each module has its own mode
+    back.
 
     Args:
         model: A module with dropout layers. It may be wrapped, as by `torch.compile` and
             `torch.nn.parallel.DistributedDataParallel`.
-        where: A function ``where(name, module)``, true for further modules to put into training
-            mode, each without its children: those that call `torch.nn.functional.dropout` with
-            their own mode, timm's DropPath, `torch.nn.RReLU`. It is called for each module that is
-            none of those above, with the names of ``model.named_modules()``.
+        where: Which modules to put into training mode in place of those above, each without its
+            children: a type, a name pattern, a function of name and module, or a list of these, as
+            in `insert_after`. None in a list stands for all of those above: ``[None, nn.RReLU]``
+            adds to them what calls itself random in training mode only. So do modules that call
+            `torch.nn.functional.dropout` with their own mode.
 
     Returns:
         A context manager. Blocks can be nested; the inner one decides.
 
     Raises:
-        TypeError: If `model` is not a module or `where` is not callable, or if what is returned is
+        TypeError: If `model` is not a module or `where` of another kind, or if what is returned is
             called: call the model in the block.
-        ValueError: If `model` has no dropout layer and `where` picks no module: nothing would be
-            random.
+        ValueError: If `model` has no dropout layer or `where` picks no module: nothing would be
+            random. If `where` picks a normalisation with running statistics, which the passes
+            would change.
 
     Note:
         Gradients are recorded as usual: add `torch.no_grad` for inference. A layer with ``p=0`` is
@@ -68,25 +67,34 @@ def monte_carlo(
         [False, False]
     """
     check_kind("monte_carlo", nn.Module, model=model)
-    if where is not None:
-        check_kind("monte_carlo", Callable, where=where)
-    before = [(module, module.training) for module in model.modules()]
-    picked = where or (lambda name, module: False)
-    inside = [
-        (module, isinstance(module, _DROP) or bool(picked(name, module)))
-        for name, module in model.named_modules()
-    ]
-    if not any(training for _, training in inside):
-        other = "" if where is None else " or a module for which where is true"
-        raise ValueError(
-            f"monte_carlo: model must have a dropout layer{other}, got {type(model).__name__}, in "
-            "which nothing would be random"
-        )
-    try:
-        _set_modes(inside)
+    random = _random(model, where)
+    with in_evaluation(model):
+        for module in random:
+            module.training = True
         yield
-    finally:
-        _set_modes(before)
+
+
+def _random(model: nn.Module, where: Where | None) -> list[nn.Module]:
+    """The modules to put into training mode."""
+    if where is None:
+        random = [module for module in model.modules() if is_random(module)]
+        if not random:
+            raise ValueError(
+                f"monte_carlo: model must have a dropout layer, got {type(model).__name__}, in "
+                "which nothing would be random"
+            )
+        return random
+    model = unwrapped(model)
+    among = [*members(model, inserted=True).values()]
+    found = picked("monte_carlo", model, among, where, is_random)
+    for module, names, *_ in found:
+        if isinstance(module, _NormBase) and module.running_mean is not None:
+            raise ValueError(
+                "monte_carlo: where must pick no normalisation with running statistics, which the "
+                f"passes would change, got {names[0]} ({type(module).__name__}): pick what is "
+                "random alone, as by a type"
+            )
+    return [member.module for member in found]
 
 
 def mean_and_std(draw: Callable[[], Tensor], passes: int) -> tuple[Tensor, Tensor]:
@@ -150,8 +158,3 @@ def _drawn(draw: Callable[[], Tensor]) -> Tensor:
         kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
         raise TypeError(f"mean_and_std: draw must return a floating-point tensor, got {kind}")
     return value
-
-
-def _set_modes(modes: list[tuple[nn.Module, bool]]) -> None:
-    for module, training in modes:
-        module.training = training

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from .._modules import rate_of
 from ..layers._eager import has_memory
 
 
@@ -129,10 +130,3 @@ def _generators(x: Tensor) -> list[torch.Generator]:
 def _set_states(generators: list[torch.Generator], states: list[Tensor]) -> None:
     for generator, state in zip(generators, states, strict=True):
         generator.set_state(state)
-
-
-def rate_of(module: nn.Module) -> float:
-    """The probability of dropping of a dropout layer, by this library's or by timm's name."""
-    rate = getattr(module, "p", None)
-    rate = getattr(module, "drop_prob", None) if rate is None else rate
-    return 0.0 if rate is None else float(rate)

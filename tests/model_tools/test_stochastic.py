@@ -102,7 +102,7 @@ def test_batch_normalisation_uses_its_running_statistics_and_keeps_them():
 
 def test_blocks_are_nested_and_the_inner_one_decides():
     net = model()
-    with monte_carlo(net, where=lambda name, module: isinstance(module, nn.RReLU)):
+    with monte_carlo(net, where=[None, nn.RReLU]):
         outer = modes(net)
         assert outer == [False, False, False, True, True, True]
         with monte_carlo(net):
@@ -120,13 +120,15 @@ def test_where_picks_single_modules_by_name_and_by_type():
         seen.append((name, module))
         return name in {"1", "0.3"}
 
-    with monte_carlo(net, where=where):
-        assert [name for name, module in net.named_modules() if module.training] == [
-            *["0.2", "0.3", "0.4"],
-            *["1", "1.2", "1.4"],  # of "1" itself, not of its children
-        ]
-    drops = nn.Dropout | DropBlock2d
-    assert seen == [one for one in net.named_modules() if not isinstance(one[1], drops)]
+    def inside(where):
+        with monte_carlo(net, where=where):
+            return [name for name, module in net.named_modules() if module.training]
+
+    assert inside(where) == ["0.3", "1"]  # "1" itself, not its children
+    assert seen == [*net.named_modules()]
+    assert inside([None, where]) == ["0.2", "0.3", "0.4", "1", "1.2", "1.4"]
+    assert inside("1.[2-3]") == ["1.2", "1.3"]
+    assert inside(nn.Dropout) == ["0.2", "1.2"]
     assert not any(modes(net))
 
 
@@ -277,7 +279,13 @@ def test_a_layer_of_rate_0_is_accepted_and_drops_nothing():
     [
         (TypeError, {"model": "rsan"}, "model must be a Module, got str"),
         (TypeError, {"model": rsan}, "model must be a Module, got function"),
-        (TypeError, {"where": "decoder"}, "where must be a Callable, got str"),
+        (TypeError, {"where": 3}, "where must be a type, a name pattern, a function of name and"),
+        (ValueError, {"where": "decoder"}, "where must pick a module of Sequential, got 'decoder'"),
+        (
+            ValueError,
+            {"where": "*"},
+            r"where must pick no normalisation .* would change, got 1 \(BatchNorm2d\)",
+        ),
         (
             ValueError,
             {"model": nn.Sequential(nn.RReLU())},
@@ -286,7 +294,7 @@ def test_a_layer_of_rate_0_is_accepted_and_drops_nothing():
         (
             ValueError,
             {"model": nn.ReLU(), "where": lambda name, module: None},
-            "model must have a dropout layer or a module for which where is true, got ReLU",
+            "where must pick a module of ReLU, got a function that is false for all",
         ),
     ],
 )

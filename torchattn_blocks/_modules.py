@@ -1,0 +1,233 @@
+"""The modules of a network: their names, which of them drop, which attend, and which are meant.
+
+Everything that takes a model asks here, so that one question has one answer.
+"""
+
+import difflib
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from ._check import takes
+
+Predicate = Callable[[str, nn.Module], bool]
+Where = type[nn.Module] | str | Predicate | Sequence["Where | None"]
+
+HOST = "host"  # a part of the keys of state dicts
+
+
+class StandsForHost(nn.Module):
+    """A module that stands in the place of another, its child `host`, and bears that one's name."""
+
+    host: nn.Module
+
+
+class Member(NamedTuple):
+    """A module of a network.
+
+    Attributes:
+        module: The module.
+        names: Its names without any layer inserted: several if it is used in several places.
+        paths: Its names in ``model.named_modules()``, and in all places where it is used.
+        parents: The modules that it is a child of.
+    """
+
+    module: nn.Module
+    names: list[str]
+    paths: list[str]
+    parents: list[nn.Module]
+
+
+def members(model: nn.Module, *, inserted: bool) -> dict[int, Member]:
+    """All modules of a network, each once, by `id`, the network first.
+
+    What stands for a host is none of them. Layers inserted at a host are, if so asked.
+    """
+    found: dict[int, Member] = {}
+    for module, name, path, parent in _walk(model, "", "", None, inserted):
+        member = found.setdefault(id(module), Member(module, [], [], []))
+        member.names.append(name)
+        member.paths.append(path)
+        if parent is not None:
+            member.parents.append(parent)
+    return found
+
+
+def _walk(
+    module: nn.Module, name: str, path: str, parent: nn.Module | None, inserted: bool
+) -> Iterator[tuple[nn.Module, str, str, nn.Module | None]]:
+    """Each place of a module: the module, its name and path, and its parent."""
+    if isinstance(module, StandsForHost):
+        for key, child in module._modules.items():
+            if child is not None and (inserted or key == HOST):
+                own = name if key == HOST else _joined(name, key)
+                yield from _walk(child, own, _joined(path, key), module, inserted)
+        return
+    yield module, name, path, parent
+    for key, child in module._modules.items():
+        if child is not None:
+            yield from _walk(child, _joined(name, key), _joined(path, key), module, inserted)
+
+
+def _joined(name: str, child: str) -> str:
+    return f"{name}.{child}" if name else child
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network in the wrappers of `torch.compile` and of several processes or devices.
+
+    The names of its modules are those that the network had before.
+    """
+    while True:
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif isinstance(compiled := model._modules.get("_orig_mod"), nn.Module):
+            model = compiled
+        else:
+            return model
+
+
+def is_attention(module: nn.Module) -> bool:
+    """Whether it is an attention layer: its class has a method `attention_map`."""
+    # Of the class: a compiled module lends the methods of the one within, which is listed too.
+    return callable(getattr(type(module), "attention_map", None))
+
+
+def is_dropout(module: nn.Module) -> bool:
+    """Whether it is a dropout layer, of torch, of this library or of another."""
+    if isinstance(module, _DropoutNd):
+        return True
+    named_so = type(module).__name__.startswith(("Drop", "StochasticDepth"))
+    return named_so and bool(rate_name(module)) and not list(module.parameters())
+
+
+def is_random(module: nn.Module) -> bool:
+    """Whether it drops something in training mode: a dropout layer, or a module that does so too.
+
+    A TransformerEncoderLayer without gradients skips its dropout layers in evaluation mode.
+    """
+    by_themselves = (nn.MultiheadAttention, nn.RNNBase, nn.TransformerEncoderLayer)
+    return isinstance(module, by_themselves) or is_dropout(module)
+
+
+def rate_name(module: nn.Module) -> str:
+    """The attribute with the probability of dropping: torch's name, timm's, or empty for none."""
+    return next((name for name in ("p", "drop_prob") if hasattr(module, name)), "")
+
+
+def rate_of(module: nn.Module) -> float:
+    """The probability of dropping of a dropout layer. None, as in timm, is 0."""
+    return float(getattr(module, rate_name(module)) or 0)
+
+
+def picked(
+    owner: str,
+    model: nn.Module,
+    among: Sequence[Member],
+    where: Where,
+    usual: Callable[[nn.Module], bool] | None = None,
+    kind: str = "module",
+) -> list[Member]:
+    """The modules that `where` picks; raise unless it, and each pattern in it, picks one.
+
+    Args:
+        owner: Who asks, for errors.
+        model: The network, for errors.
+        among: The modules to pick among, which are all that `owner` can work on.
+        where: See `insert_after`.
+        usual: What None in a sequence stands for: the rule of `owner`. None: it has none.
+        kind: What `among` holds, for errors.
+
+    Raises:
+        TypeError: If `where` is of another kind.
+        ValueError: If it picks nothing.
+    """
+    wanted = [(one, _picker(owner, one, where, usual)) for one in _flat(where)]
+    if not wanted:
+        raise _wrong(owner, where, usual)
+    found: dict[int, Member] = {}
+    for one, picks in wanted:
+        by_it = {id(m.module): m for m in among if any(picks(n, m) for n in _names(m, one))}
+        if not by_it and (isinstance(one, str) or len(wanted) == 1):
+            raise _nothing(owner, model, among, [one], kind)
+        found |= by_it
+    if not found:
+        raise _nothing(owner, model, among, [one for one, _ in wanted], kind)
+    return [member for member in among if id(member.module) in found]
+
+
+def _flat(where: Any) -> Iterator[Any]:
+    """The parts of a sequence, also of one in another."""
+    if isinstance(where, Sequence) and not isinstance(where, str):
+        for one in where:
+            yield from _flat(one)
+    else:
+        yield where
+
+
+def _names(member: Member, where: object) -> list[str]:
+    """The names of a module that count: a pattern may say `host`, as ``named_modules`` does."""
+    by_path = isinstance(where, str) and HOST in _parts(where)
+    return member.names + member.paths if by_path else member.names
+
+
+def _picker(
+    owner: str, one: Any, where: Where, usual: Callable[[nn.Module], bool] | None
+) -> Callable[[str, Member], bool]:
+    if isinstance(one, type):
+        return lambda name, member: isinstance(member.module, one)
+    if isinstance(one, str):
+        pattern = _parts(one)
+        return lambda name, member: _matches(_parts(name), pattern)
+    if one is None and usual is not None and where is not None:
+        return lambda name, member: usual(member.module)
+    if isinstance(one, nn.Module) or not callable(one) or not takes(one, "", nn.Identity()):
+        raise _wrong(owner, where, usual)
+    return lambda name, member: bool(one(name, member.module))
+
+
+def _wrong(owner: str, where: Where, usual: object) -> TypeError:
+    rule = "" if usual is None else " and None (the layers without where)"
+    return TypeError(
+        f"{owner}: where must be a type, a name pattern, a function of name and module, or a "
+        f"sequence of these{rule}, got {where!r}"
+    )
+
+
+def _parts(name: str) -> list[str]:
+    return name.split(".") if name else []
+
+
+def _matches(name: list[str], pattern: list[str]) -> bool:
+    """Whether the parts of a name match those of a pattern, in which ``**`` is any number."""
+    if not pattern:
+        return not name
+    head, *rest = pattern
+    if head == "**":
+        return any(_matches(name[skipped:], rest) for skipped in range(len(name) + 1))
+    return bool(name) and fnmatchcase(name[0], head) and _matches(name[1:], rest)
+
+
+def _nothing(
+    owner: str, model: nn.Module, among: Sequence[Member], asked: list[Any], kind: str
+) -> ValueError:
+    """The error about what picks nothing, with the nearest names that are there."""
+    types = [type(member.module).__name__ for member in among]
+    names = [name for member in among for name in member.names if name]
+    got, near = [], []
+    for one in asked:
+        if isinstance(one, str | type):
+            text, known = (one, names) if isinstance(one, str) else (one.__name__, types)
+            got.append(repr(one) if isinstance(one, str) else text)
+            near += difflib.get_close_matches(text, list(dict.fromkeys(known)), n=3, cutoff=0)
+        elif one is not None:
+            got.append(f"a function that is false for all of its {len(among)} {kind}s")
+    hint = f". The nearest names are: {', '.join(dict.fromkeys(near))}" if near else ""
+    article = "an" if kind.startswith("a") else "a"
+    return ValueError(
+        f"{owner}: where must pick {article} {kind} of {type(model).__name__}, got "
+        f"{' or '.join(got) or 'None'}{hint}"
+    )

@@ -1,0 +1,67 @@
+"""What a block of code may change, and finds as it was before once the block is left."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def modes_restored(model: nn.Module) -> Iterator[None]:
+    """Give each module its own mode, training or evaluation, back after the block."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def in_evaluation(model: nn.Module) -> Iterator[None]:
+    """Have all modules in evaluation mode in the block.
+
+    `train` and `eval` are not called: what overrides them may merge weights, say.
+    """
+    with modes_restored(model):
+        for module in model.modules():
+            module.training = False
+        yield
+
+
+def own_random_numbers(device: torch.device) -> AbstractContextManager[None]:
+    """Restore torch's random numbers after the block, on the CPU and on this device."""
+    if device.type in ("cpu", "meta"):
+        return torch.random.fork_rng([])
+    return torch.random.fork_rng([device.index or 0], device_type=device.type)
+
+
+class Uncompiled:
+    """Lets compiled code of the whole process run uncompiled until all who entered have left.
+
+    Torch's own context manager acts on the whole process too, but restores what it found: if two of
+    them overlap and the first leaves first, as in two threads, nothing is ever compiled again.
+    """
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.entered = 0
+        self.stance: Any = None
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self.entered += 1
+            if self.entered == 1:
+                self.stance = torch.compiler.set_stance("force_eager")
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            self.entered -= 1
+            if self.entered == 0:
+                self.stance.__exit__(None, None, None)
+
+
+uncompiled = Uncompiled()

@@ -1,0 +1,5 @@
+"""What looks at a network or steers it, without a change to its layers.
+
+`usage` reports what ran, `maps` collects attention maps and `figure` draws them, `stochastic` keeps
+dropout random in evaluation, `drop_schedule` moves drop rates in training.
+"""
