@@ -55,7 +55,7 @@ def _labels(group: Sequence[Row]) -> tuple[list[str], list[str]]:
     columns = [*zip(*(row.system for row in group), strict=True)]
     common = [column[0] for column in columns if len(set(column)) == 1]
     return common, [
-        ", ".join(part for part in row.system if part not in common) + f"\n{row.runs}"
+        ", ".join(part for part in row.system if part not in common) + f"\n{row.how_many}"
         for row in group
     ]
 
