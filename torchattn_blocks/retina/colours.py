@@ -12,5 +12,8 @@ def _palette(red: int, green: int, blue: int) -> tuple[float, float, float]:
 
 ORANGE = _palette(230, 159, 0)
 SKY_BLUE = _palette(86, 180, 233)
+GREEN = _palette(0, 158, 115)
 BLUE = _palette(0, 114, 178)
+VERMILLION = _palette(213, 94, 0)
+PURPLE = _palette(204, 121, 167)
 GREY = 0.8, 0.8, 0.8  # of the lines of a grid; not of the palette
