@@ -18,7 +18,7 @@ import peer_facts
 import peers
 from libraries import OURS
 from measure import PASSES
-from plots import draw
+from plots import draw, legend_of, styles
 from results import HERE, options, read, refuse_without, rows_of, run, save
 from tables import environment, grid, of_passes, ratio_cell, shape_name, significant, table
 
@@ -167,17 +167,14 @@ def markdown(results: dict) -> str:
 UNDRAWN = {"x * 2.", "F.dropout2d", "textbook, max-pooling"}
 
 
-def plot(results: dict, path: Path) -> None:
-    rows = rows_of(results)
+def plot(rows: list[dict], path: Path) -> None:
     level = [row for row in rows if row["table"] == "level" and row["name"] not in UNDRAWN]
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), sharey=True, layout="constrained")
-    # One colour for each contender, in the order of the list, however many there are.
-    names = dict.fromkeys(row["name"] for row in level)
-    colours = {name: plt.get_cmap("tab20")(i) for i, name in enumerate(names)}
+    style = styles(row["name"] for row in level)
     for axis, passes in zip(axes, PASSES, strict=True):
-        draw(axis, of_passes(level, passes), passes, colours)
+        draw(axis, of_passes(level, passes), passes, style)
     axes[0].set_ylabel("time / time of x * 2.")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+    figure.legend(**legend_of(figure, style), loc="outside right upper", fontsize=8)
     figure.savefig(path, dpi=130)
 
 
@@ -196,7 +193,7 @@ def main() -> None:
 def write(out: Path, results: dict, facts: dict | None) -> None:
     (out / "times.md").write_text(markdown(results))
     save(out / "times.json", results)
-    plot(results, out / "times.png")
+    plot(rows_of(results), out / "times.png")
     if facts:
         (out / "facts.md").write_text(peer_facts.markdown(facts))
         (out / "summary.md").write_text(summary(results, facts))

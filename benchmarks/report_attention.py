@@ -13,7 +13,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from attention_peers import CONTENDERS
 from measure import PASSES
-from plots import draw
+from plots import draw, legend_of, styles
 from results import options, read, refuse_without, rows_of, run, save
 from tables import environment, grid, of_passes, ratio_cell, shape_name, significant, table
 
@@ -125,26 +125,17 @@ def summary(results: dict) -> str:
     return table(header, [[name, *line] for name, line in lines.items()])
 
 
-def plot(results: dict, path: Path) -> None:
+def plot(rows: list[dict], path: Path) -> None:
     """A panel for each kind of layer."""
-    rows = of_passes(rows_of(results), TRAINING)
+    rows = of_passes(rows, TRAINING)
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
-    names = dict.fromkeys(row["name"].split(",")[0] for row in rows)
-    pairs = plt.get_cmap("tab20").colors  # dark, light, dark, light ...
-    colours = {}
-    for name, plain, light in zip(names, pairs[::2], pairs[1::2], strict=False):
-        colours |= {name: plain, f"{name}, batch norm": light}
+    style = styles(row["name"] for row in rows)
     figure, axes = plt.subplots(2, 4, figsize=(15, 7.5), sharey=True, layout="constrained")
     for axis, kind in zip(axes.flat, kinds, strict=False):
-        draw(axis, [row for row in rows if row["kind"] == kind], kind, colours)
-    lines = {
-        label: line
-        for axis in axes.flat
-        for line, label in zip(*axis.get_legend_handles_labels(), strict=True)
-    }
+        draw(axis, [row for row in rows if row["kind"] == kind], kind, style)
     for axis in axes.flat[len(kinds) :]:
         axis.axis("off")
-    axes[-1, -1].legend(lines.values(), lines.keys(), loc="center")
+    axes[-1, -1].legend(**legend_of(figure, style), loc="center")
     figure.supylabel(f"time / time of x * 2., {TRAINING}")
     figure.savefig(path, dpi=110)
 
@@ -158,7 +149,7 @@ def main() -> None:
     (args.out / "times.md").write_text(markdown(results))
     (args.out / "summary.md").write_text(summary(results))
     save(args.out / "times.json", results, failures=results["failures"])
-    plot(results, args.out / "times.png")
+    plot(rows_of(results), args.out / "times.png")
     for path in sorted(args.out.iterdir()):
         print(path)
 

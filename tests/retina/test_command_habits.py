@@ -133,8 +133,8 @@ def test_widths_with_commas_reach_the_network(command, images, tmp_path):
 def test_a_grid_takes_both_forms_of_widths(tmp_path, widths):
     path = tmp_path / "grid.toml"
     path.write_text(f'[[grid]]\ndataset = ["drive"]\noptions = [{{widths = {widths}}}]\n')
-    (piece,) = read_grid(str(path)).pieces
-    assert parse(["train", "--data", "x", *piece.training()]).widths == (4, 8)
+    (run,) = read_grid(str(path)).runs
+    assert parse(["train", "--data", "x", *run.training()]).widths == (4, 8)
 
 
 @pytest.mark.parametrize("name", [*shipped(), *map(str.upper, shipped()), "Chase_DB1"])

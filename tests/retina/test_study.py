@@ -15,18 +15,18 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from torchattn_blocks.retina.studies import run as running
+from torchattn_blocks.retina.studies import running
 from torchattn_blocks.retina.studies.grid import read_grid
-from torchattn_blocks.retina.studies.piece import EVALUATIONS, Piece
 from torchattn_blocks.retina.studies.results import SCORES
+from torchattn_blocks.retina.studies.run import EVALUATIONS, Run
 from torchattn_blocks.retina.write import write_whole
 
 STEPS = 3
 
 
-def piece(dataset="folder", model="rsan", recipe="paper", seed=0, **options):
+def run(dataset="folder", model="rsan", recipe="paper", seed=0, **options):
     options = {name.replace("_", "-"): value for name, value in options.items()}
-    return Piece(dataset, model, recipe, tuple(sorted(options.items())), seed)
+    return Run(dataset, model, recipe, tuple(sorted(options.items())), seed)
 
 
 @pytest.fixture
@@ -55,20 +55,20 @@ def test_a_grid_is_the_product_of_its_lists(grid):
         options = [{}, {p = 0.1}]
         seed = [3, 1]
     """)
-    title, about, pieces = read_grid(path)
+    title, about, runs = read_grid(path)
     assert (title, about) == ("Mine", "To see.")
-    assert len(set(pieces)) == len(pieces) == 2**5
-    assert pieces[:3] == [
-        piece("drive", seed=3),
-        piece("drive", seed=1),
-        piece("drive", seed=3, p=0.1),
+    assert len(set(runs)) == len(runs) == 2**5
+    assert runs[:3] == [
+        run("drive", seed=3),
+        run("drive", seed=1),
+        run("drive", seed=3, p=0.1),
     ]
-    assert pieces[-1] == piece("folder", "unet", "crops", seed=1, p=0.1)
+    assert runs[-1] == run("folder", "unet", "crops", seed=1, p=0.1)
 
 
-def test_all_but_the_data_set_has_a_default_and_a_piece_is_there_once(grid):
+def test_all_but_the_data_set_has_a_default_and_a_run_is_there_once(grid):
     path = grid('[[grid]]\ndataset = ["drive"]\n[[grid]]\ndataset = ["folder", "drive"]\n')
-    assert read_grid(path) == ("mine", "", [piece("drive"), piece("folder")])
+    assert read_grid(path) == ("mine", "", [run("drive"), run("folder")])
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_all_but_the_data_set_has_a_default_and_a_piece_is_there_once(grid):
 )
 def test_options_name_the_folder_and_reach_the_training(grid, options, folder, arguments):
     path = grid(f'[[grid]]\ndataset = ["drive"]\noptions = [{options}]\nseed = [7]\n')
-    [one] = read_grid(path).pieces
+    [one] = read_grid(path).runs
     assert one.folder(Path("out")) == Path("out", "drive", "rsan", "paper", folder, "seed-7")
     always = ["--model", "rsan", "--recipe", "paper", "--seed", "7"]
     assert one.training() == [*always, *arguments]
@@ -141,10 +141,10 @@ def test_a_bad_name_lists_the_shipped_grids():
 
 
 def test_the_shipped_grids():
-    paper = read_grid("paper_tables").pieces
+    paper = read_grid("paper_tables").runs
     models = ("backbone", "backbone_dropblock", "rsan", "unet")
     assert set(paper) == {
-        piece(dataset, model, seed=seed)
+        run(dataset, model, seed=seed)
         for dataset in ("drive", "chase_db1")
         for model in models
         for seed in range(3)
@@ -152,16 +152,16 @@ def test_the_shipped_grids():
     changes = [{}, {"gamma": "exact"}, {"scale": "constant"}, {"scale": "position"}]
     changes += [{"block_size": size} for size in (3, 5, 9)]
     changes += [{"p": p} for p in (0.05, 0.1, 0.2)] + [{"attention_after": True}]
-    ablations = read_grid("ablations").pieces
-    assert ablations == [piece("drive", seed=s, **c) for c in changes for s in range(3)]
+    ablations = read_grid("ablations").runs
+    assert ablations == [run("drive", seed=s, **c) for c in changes for s in range(3)]
     others = [{}, *({"attention": name} for name in ("channel", "cbam", "se", "eca", "scse"))]
-    attention = [piece("drive", seed=s, **c) for c in others for s in range(3)]
-    without = [piece("drive", "backbone_dropblock", seed=s) for s in range(3)]
-    assert read_grid("attention").pieces == attention + without
+    attention = [run("drive", seed=s, **c) for c in others for s in range(3)]
+    without = [run("drive", "backbone_dropblock", seed=s) for s in range(3)]
+    assert read_grid("attention").runs == attention + without
     folds = read_grid("cross_validation")
     assert folds.about == "The only way a recipe is chosen: no test image is read."
-    assert folds.pieces == [
-        piece("drive", recipe=recipe, fold=f"{n}/5", **options)
+    assert folds.runs == [
+        run("drive", recipe=recipe, fold=f"{n}/5", **options)
         for recipe, options in (("paper", {}), ("crops", {}), ("paper", {"augment": True}))
         for n in range(1, 6)
     ]
@@ -171,14 +171,14 @@ def test_the_shipped_grids():
 def test_the_grids_in_the_documentation_can_be_read(grid, page):
     text = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
     [written] = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
-    assert read_grid(grid(written)).pieces
+    assert read_grid(grid(written)).runs
 
 
 def test_reading_a_grid_loads_no_torch():
     code = """
 import sys
 from torchattn_blocks.retina.studies.grid import read_grid
-assert read_grid("ablations").pieces
+assert read_grid("ablations").runs
 assert "torch" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -279,14 +279,14 @@ def programs(monkeypatch):
     return fake
 
 
-def run(pieces, out, **options):
+def run_all(runs, out, **options):
     data = {"drive": Path("a"), "folder": Path("b")}
-    return running.run_study(pieces, data, out, **options)
+    return running.run_study(runs, data, out, **options)
 
 
-def test_a_piece_is_trained_and_scored_in_all_ways(programs, tmp_path):
-    one = piece(recipe="crops", seed=4, fold="1/5", p=0.1)
-    assert run([one], tmp_path) == []
+def test_a_run_is_trained_and_scored_in_all_ways(programs, tmp_path):
+    one = run(recipe="crops", seed=4, fold="1/5", p=0.1)
+    assert run_all([one], tmp_path) == []
     folder = one.folder(tmp_path)
     data, fold = ["--data", "b", "--dataset", "folder"], ["--fold", "1/5"]
     [training] = programs.of("train")
@@ -305,15 +305,13 @@ def test_a_piece_is_trained_and_scored_in_all_ways(programs, tmp_path):
 
 
 def test_the_fold_is_for_cross_validation_only(programs, tmp_path):
-    run([piece()], tmp_path)
+    run_all([run()], tmp_path)
     assert not [words for words in programs.calls if "--fold" in words]
 
 
-def test_pieces_run_by_seed_and_fold(programs, tmp_path):
-    pieces = [
-        piece(seed=s, p=p, fold=f) for p in (0.1, 0.2) for s in (0, 1) for f in ("1/5", "2/5")
-    ]
-    run(pieces, tmp_path)
+def test_runs_go_by_seed_and_fold(programs, tmp_path):
+    runs = [run(seed=s, p=p, fold=f) for p in (0.1, 0.2) for s in (0, 1) for f in ("1/5", "2/5")]
+    run_all(runs, tmp_path)
     found = [
         [words[words.index(f"--{n}") + 1] for n in ("seed", "fold", "p")]
         for words in programs.of("train")
@@ -321,22 +319,30 @@ def test_pieces_run_by_seed_and_fold(programs, tmp_path):
     assert found == [[s, f, p] for s in "01" for f in ("1/5", "2/5") for p in ("0.1", "0.2")]
 
 
+@pytest.mark.usefixtures("programs")
+def test_the_progress_bar_counts_runs(tmp_path, capsys):
+    run_all([run(), run(seed=1)], tmp_path)
+    bar = capsys.readouterr().err
+    assert "2/2 [" in bar
+    assert re.search(r"run/s|s/run", bar)
+
+
 def test_only_a_run_that_exists_is_resumed(programs, tmp_path):
-    begun = piece(seed=1)
+    begun = run(seed=1)
     begun.folder(tmp_path).mkdir(parents=True)
     train(begun.folder(tmp_path), 1)
-    run([piece(), begun], tmp_path)
+    run_all([run(), begun], tmp_path)
     assert ["--resume" in words for words in programs.of("train")] == [False, True]
 
 
-def test_of_a_trained_piece_only_missing_reports_are_made(programs, tmp_path):
-    one = piece()
+def test_of_a_trained_run_only_missing_reports_are_made(programs, tmp_path):
+    one = run()
     one.folder(tmp_path).mkdir(parents=True)
     train(one.folder(tmp_path), STEPS)
     for evaluation in ("last", "best"):
         write_report(one.report(tmp_path, evaluation), f1=0.1)
     assert not one.is_finished(tmp_path)
-    run([one], tmp_path)
+    run_all([one], tmp_path)
     assert [Path(words[-1]).name for words in programs.calls] == ["last-flips", "best-flips"]
 
 
@@ -345,7 +351,7 @@ def test_so_many_run_at_a_time_and_share_the_cores(programs, tmp_path, monkeypat
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     programs.lasts = lambda words: programs.most < jobs  # not done before the others begin
-    run([piece(seed=n) for n in range(6)], tmp_path, jobs=jobs, max_time=60)
+    run_all([run(seed=n) for n in range(6)], tmp_path, jobs=jobs, max_time=60)
     assert programs.most == jobs
     assert not programs.killed
     threads = {env.get("OMP_NUM_THREADS") for env in programs.environments}
@@ -353,10 +359,10 @@ def test_so_many_run_at_a_time_and_share_the_cores(programs, tmp_path, monkeypat
     assert {env["OMP_WAIT_POLICY"] for env in programs.environments} == {"passive"}
 
 
-def test_a_failing_piece_is_named_and_the_others_done(programs, tmp_path):
+def test_a_failing_run_is_named_and_the_others_done(programs, tmp_path):
     programs.fails = lambda words: words[0] == "train" and "unet" in words
-    bad, good = piece(model="unet"), piece()
-    [message] = run([bad, good], tmp_path)
+    bad, good = run(model="unet"), run()
+    [message] = run_all([bad, good], tmp_path)
     log = bad.folder(tmp_path) / "log.txt"
     assert log.is_file()
     assert message == f"{log}: train ended with exit status 1"
@@ -364,12 +370,12 @@ def test_a_failing_piece_is_named_and_the_others_done(programs, tmp_path):
     assert not bad.is_finished(tmp_path)
 
 
-def test_a_damaged_record_fails_its_piece_alone(programs, tmp_path):
-    bad, good = piece(), piece(seed=1)
+def test_a_damaged_record_fails_its_run_alone(programs, tmp_path):
+    bad, good = run(), run(seed=1)
     bad.folder(tmp_path).mkdir(parents=True)
     train(bad.folder(tmp_path), 1)
     (bad.folder(tmp_path) / "run.json").write_text("{")
-    [message] = run([bad, good], tmp_path)
+    [message] = run_all([bad, good], tmp_path)
     assert "run.json: this record of a run is damaged" in message
     assert good.is_finished(tmp_path)
 
@@ -378,22 +384,22 @@ def test_a_study_ends_with_its_time_and_goes_on(programs, tmp_path):
     programs.lasts = lambda words: (
         "1" in words[words.index("--seed") + 1] if words[0] == "train" else False
     )
-    pieces = [piece(seed=n) for n in range(3)]
-    assert run(pieces, tmp_path, max_time=0.5) == []
-    assert [one.is_finished(tmp_path) for one in pieces] == [True, False, False]
+    runs = [run(seed=n) for n in range(3)]
+    assert run_all(runs, tmp_path, max_time=0.5) == []
+    assert [one.is_finished(tmp_path) for one in runs] == [True, False, False]
     assert (programs.killed, len(programs.of("train"))) == (1, 2)
     for words in programs.of("train"):
         assert words[words.index("--max-time") + 1] == "0"
     programs.lasts = lambda words: False
     programs.calls.clear()
-    assert run(pieces[1:], tmp_path) == []
+    assert run_all(runs[1:], tmp_path) == []
     assert ["--resume" in words for words in programs.of("train")] == [True, False]
     assert "--max-time" not in programs.of("train")[0]
-    assert all(one.is_finished(tmp_path) for one in pieces)
+    assert all(one.is_finished(tmp_path) for one in runs)
 
 
 def test_the_time_of_a_training_is_in_whole_seconds(programs, tmp_path):
-    run([piece()], tmp_path, max_time=100 * 3600)
+    run_all([run()], tmp_path, max_time=100 * 3600)
     [words] = programs.of("train")
     assert words[words.index("--max-time") + 1] in {"359998", "359999"}
 
@@ -408,13 +414,13 @@ def test_an_interrupt_kills_what_runs_and_starts_nothing_more(programs, tmp_path
 
     monkeypatch.setattr(running, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run([piece(seed=n) for n in range(3)], tmp_path)
+        run_all([run(seed=n) for n in range(3)], tmp_path)
     assert (programs.running, programs.killed, len(programs.calls)) == (0, 1, 1)
 
 
 def test_jobs_must_be_positive(tmp_path):
     with pytest.raises(ValueError, match="jobs must be at least 1, got 0"):
-        run([piece()], tmp_path, jobs=0)
+        run_all([run()], tmp_path, jobs=0)
 
 
 # The command.
@@ -447,7 +453,7 @@ def test_a_study_trains_scores_and_tabulates(command, images, grid, tmp_path):
     assert (tmp_path / "out" / "tables.md").read_text() + "\n" == out
     assert (tmp_path / "out" / "tables.csv").is_file()
     assert (tmp_path / "out" / "scores.png").is_file()
-    reports = [one.report(tmp_path / "out", "last") for one in read_grid(study[1]).pieces]
+    reports = [one.report(tmp_path / "out", "last") for one in read_grid(study[1]).runs]
     scores = [json.loads(path.read_text())["whole"]["pooled"]["AUC"] for path in reports]
     assert scores[0] != scores[1]
     row = next(line for line in out.splitlines() if "2 of 2 seeds" in line)
@@ -463,7 +469,7 @@ def test_a_study_trains_scores_and_tabulates(command, images, grid, tmp_path):
 def test_what_another_machine_finished_counts_and_is_not_repeated(
     programs, command, grid, tmp_path
 ):
-    finish(tmp_path / "there", piece(model="backbone", **SLUG), f1=0.7)
+    finish(tmp_path / "there", run(model="backbone", **SLUG), f1=0.7)
     shutil.copytree(tmp_path / "there", tmp_path / "here")
     (tmp_path / "data").mkdir()
     out = command("study", grid(SMALL), "--folder", tmp_path / "data", "--out", tmp_path / "here")
@@ -477,7 +483,7 @@ SLUG = {"widths": (4, 8), "epochs": 3, "precision": "no"}
 
 def test_data_sets_without_folder_are_left_out_but_tabulated(programs, command, grid, tmp_path):
     path = grid("[[grid]]\ndataset = ['chase_db1', 'drive', 'folder']\nseed = [0, 1]")
-    finish(tmp_path, piece("chase_db1"))
+    finish(tmp_path, run("chase_db1"))
     (tmp_path / "data").mkdir()
     out = command("study", path, "--folder", tmp_path / "data", "--out", tmp_path)
     assert out.splitlines()[:2] == [
@@ -493,7 +499,7 @@ def test_data_sets_without_folder_are_left_out_but_tabulated(programs, command, 
 def test_failures_are_told_after_the_tables(programs, command, grid, tmp_path):
     programs.fails = lambda words: words[0] == "evaluate"
     (tmp_path / "data").mkdir()
-    finish(tmp_path, piece(model="backbone", seed=1, **SLUG))
+    finish(tmp_path, run(model="backbone", seed=1, **SLUG))
     with pytest.raises(
         SystemExit, match=r"error: these runs failed:\n.*: evaluate ended with exit"
     ):
@@ -531,7 +537,7 @@ TWO = """
 
 @pytest.fixture
 def tables(command, grid, tmp_path):
-    """Tabulate a grid of which some pieces are scored: cells by heading and title of the row."""
+    """Tabulate a grid of which some runs are scored: cells by heading and title of the row."""
 
     def make(text, scored):
         for one, scores in scored:
@@ -557,10 +563,9 @@ DIFFERENCES = (
 
 def test_tables_hold_means_spreads_and_counts(tables):
     scored = [
-        (piece("drive", "backbone", seed=n), {"f1": f, "AUC": 0.9})
-        for n, f in ((0, 0.7), (2, 0.72))
+        (run("drive", "backbone", seed=n), {"f1": f, "AUC": 0.9}) for n, f in ((0, 0.7), (2, 0.72))
     ]
-    found = tables(TWO, [*scored, (piece("drive", "unet"), {"f1": 0.65, "AUC": None})])
+    found = tables(TWO, [*scored, (run("drive", "unet"), {"f1": 0.65, "AUC": None})])
     for view in (WHOLE, FOV):
         assert found[view]["system"] == ["runs", *SCORES]
         for evaluation in EVALUATIONS:
@@ -574,13 +579,13 @@ def test_tables_hold_means_spreads_and_counts(tables):
 
 
 def test_a_score_that_one_seed_lacks_has_no_mean(tables):
-    scored = [(piece("drive", "backbone", seed=n), {"AUC": a}) for n, a in ((0, None), (1, 0.9))]
+    scored = [(run("drive", "backbone", seed=n), {"AUC": a}) for n, a in ((0, None), (1, 0.9))]
     cells = tables(TWO, scored)[WHOLE]["backbone, paper, default, last"]
     assert (cells[0], cells[3], cells[5]) == ("2 of 3 seeds", ".8000 ± .0000", "–")
 
 
 def test_a_system_without_scores_has_dashes(tables):
-    found = tables(TWO, [(piece("drive", "backbone"), {})])
+    found = tables(TWO, [(run("drive", "backbone"), {})])
     assert found[WHOLE]["unet, paper, default, best"] == ["0 of 3 seeds"] + ["–"] * len(SCORES)
     assert found[WHOLE + DIFFERENCES]["unet, paper, default, best"] == [
         "0 of 3 seeds",
@@ -593,7 +598,7 @@ def test_a_system_without_scores_has_dashes(tables):
 def test_the_papers_scores_stand_beside_ours_on_whole_images(tables, tmp_path):
     text = TWO.replace('"drive"', '"drive", "chase_db1", "folder"')
     found = tables(
-        text.replace('"unet"', '"unet", "rsan", "backbone_dropblock"'), [(piece("drive"), {})]
+        text.replace('"unet"', '"unet", "rsan", "backbone_dropblock"'), [(run("drive"), {})]
     )
     dash = ["–"] * 3
     assert found[WHOLE]["the paper's U-Net*"] == [
@@ -621,16 +626,14 @@ def test_the_papers_scores_stand_beside_ours_on_whole_images(tables, tmp_path):
 
 
 def test_only_networks_of_the_study_have_a_row_of_the_paper(tables, tmp_path):
-    found = tables(TWO.replace(', "unet"', ""), [(piece("drive", "backbone"), {})])
+    found = tables(TWO.replace(', "unet"', ""), [(run("drive", "backbone"), {})])
     assert [title for title in found[WHOLE] if "paper's" in title] == ["the paper's Backbone"]
     assert "\\*" not in (tmp_path / "tables.md").read_text()
 
 
 def test_differences_are_over_the_seeds_that_both_have(tables):
-    first = [(piece("drive", "backbone", seed=n), {"f1": f}) for n, f in ((0, 0.7), (1, 0.72))]
-    other = [
-        (piece("drive", "unet", seed=n), {"f1": f}) for n, f in ((0, 0.71), (1, 0.7), (2, 0.1))
-    ]
+    first = [(run("drive", "backbone", seed=n), {"f1": f}) for n, f in ((0, 0.7), (1, 0.72))]
+    other = [(run("drive", "unet", seed=n), {"f1": f}) for n, f in ((0, 0.71), (1, 0.7), (2, 0.1))]
     found = tables(TWO, [*first, *other])
     for view in (WHOLE, FOV):
         rows = found[view + DIFFERENCES]
@@ -643,8 +646,8 @@ def test_differences_are_over_the_seeds_that_both_have(tables):
 def test_differences_count_the_seeds_that_both_have_in_the_grid(tables):
     text = '[[grid]]\ndataset = ["drive"]\nmodel = ["backbone"]\nseed = [5, 0]\n'
     text += '[[grid]]\ndataset = ["drive"]\nmodel = ["unet"]\nseed = [1, 5]\n'
-    pieces = [piece("drive", model, seed=5) for model in ("backbone", "unet")]
-    found = tables(text, [(pieces[0], {"f1": 0.5}), (pieces[1], {"f1": 0.75, "AUC": 0.49999})])
+    runs = [run("drive", model, seed=5) for model in ("backbone", "unet")]
+    found = tables(text, [(runs[0], {"f1": 0.5}), (runs[1], {"f1": 0.75, "AUC": 0.49999})])
     rows = found[WHOLE + DIFFERENCES]
     assert rows["unet, paper, default, last"] == ["1 of 1 seed", "+.2500", "+.0000", "+.2500"]
 
@@ -662,10 +665,10 @@ FOLDS = """
 
 def test_folds_are_one_system_and_apart_from_the_test_images(tables):
     scores = {"1/2": 0.6, "2/2": 0.8}
-    scored = [(piece("drive", fold=fold), {"f1": f1}) for fold, f1 in scores.items()]
+    scored = [(run("drive", fold=fold), {"f1": f1}) for fold, f1 in scores.items()]
     scored += [
-        (piece("drive", fold="2/2", augment=True), {"f1": 0.83}),
-        (piece("drive"), {"f1": 0.1}),
+        (run("drive", fold="2/2", augment=True), {"f1": 0.83}),
+        (run("drive"), {"f1": 0.1}),
     ]
     found = tables(FOLDS.replace("SEEDS", "[0]"), scored)
     whole = "## drive, 2 folds, whole image"
@@ -680,21 +683,21 @@ def test_folds_are_one_system_and_apart_from_the_test_images(tables):
 
 def test_a_cross_validation_alone_has_no_table_of_the_test_images(tables):
     text = FOLDS.replace(" {},", "").replace("SEEDS", "[0]")
-    found = tables(text, [(piece("drive", fold="1/2"), {})])
+    found = tables(text, [(run("drive", fold="1/2"), {})])
     assert len(found) == 4  # two views, each with scores and differences
     assert not [heading for heading in found if "test images" in heading]
 
 
 def test_folds_of_several_seeds_count_together(tables):
-    scored = [(piece("drive", fold="1/2", seed=n), {"f1": f}) for n, f in ((0, 0.6), (1, 0.7))]
+    scored = [(run("drive", fold="1/2", seed=n), {"f1": f}) for n, f in ((0, 0.6), (1, 0.7))]
     found = tables(FOLDS.replace("SEEDS", "[0, 1]"), scored)
     cells = found["## drive, 2 folds, whole image"]["rsan, paper, default, last"]
     assert cells[:2] == ["2 of 4 folds, 2 seeds", ".6500 ± .0707"]
 
 
 def test_the_csv_file_holds_the_same_rows_in_full(tables, tmp_path):
-    scored = [(piece("drive", "backbone", seed=n), {"f1": f}) for n, f in ((0, 0.7), (1, 0.71))]
-    tables(TWO, [*scored, (piece("drive", "unet"), {"f1": 0.6512, "AUC": None})])
+    scored = [(run("drive", "backbone", seed=n), {"f1": f}) for n, f in ((0, 0.7), (1, 0.71))]
+    tables(TWO, [*scored, (run("drive", "unet"), {"f1": 0.6512, "AUC": None})])
     rows = list(csv.DictReader(io.StringIO((tmp_path / "tables.csv").read_text())))
     key = ("view", "kind", "model", "options", "evaluation")
     found = {tuple(row[name] for name in key): row for row in rows}
@@ -711,7 +714,7 @@ def test_the_csv_file_holds_the_same_rows_in_full(tables, tmp_path):
 
 
 def test_a_damaged_report_is_named(command, grid, tmp_path):
-    one = piece("drive", "unet")
+    one = run("drive", "unet")
     finish(tmp_path, one)
     for content in ("{", "{}", "[]"):
         one.report(tmp_path, "best").write_text(content)
@@ -723,7 +726,7 @@ def test_the_figure_shows_every_seed_the_mean_and_the_paper(tables, monkeypatch)
     figures = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, path: figures.append(figure))
     scored = [
-        (piece("drive", "backbone", seed=n), {"f1": f, "AUC": f + 0.1})
+        (run("drive", "backbone", seed=n), {"f1": f, "AUC": f + 0.1})
         for n, f in ((0, 0.7), (2, 0.72))
     ]
     text = TWO.replace('["drive"]', '["drive", "folder"]').replace(

@@ -41,7 +41,7 @@ class Study:
         from ..studies.figure import save_study_figure
         from ..studies.grid import read_grid
         from ..studies.results import study_rows
-        from ..studies.run import run_study
+        from ..studies.running import run_study
         from ..studies.tables import comma_separated, markdown
         from ..write import write_whole
         from ._time import seconds_left
@@ -51,19 +51,19 @@ class Study:
         data = {name: root for name, root in roots.items() if root is not None}
         if absent := [str(root) for root in data.values() if not root.is_dir()]:
             raise FileNotFoundError(f"{absent[0]}: this folder does not exist")
-        unfinished = [piece for piece in grid.pieces if not piece.is_finished(self.out)]
-        without = Counter(piece.dataset for piece in unfinished if piece.dataset not in data)
+        unfinished = [run for run in grid.runs if not run.is_finished(self.out)]
+        without = Counter(run.dataset for run in unfinished if run.dataset not in data)
         for name, many in without.items():
             option = name.replace("_", "-")
             print(f"{many} run{'s' if many > 1 else ''} on {name} left out: pass --{option}")
         failures = run_study(
-            [piece for piece in unfinished if piece.dataset in data],
+            [run for run in unfinished if run.dataset in data],
             data,
             self.out,
             jobs=self.jobs,
             max_time=seconds_left(self.max_time),
         )
-        rows = study_rows(grid.pieces, self.out)
+        rows = study_rows(grid.runs, self.out)
         if any(row.each for row in rows if row.kind == "scores"):
             tables = markdown(grid, rows)
             write_whole(self.out / "tables.md", tables.encode())

@@ -9,11 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
+from ..colours import BLUE, GREY, ORANGE
 from ..training.checkpoint import LogEntry
 from .scores import Arrays, check_scored, pooled_pixels, pooled_scores
 
-# Okabe & Ito's orange and blue, which colour-blind readers can tell apart.
-_ORANGE, _BLUE, _GREY = (0.90, 0.62, 0.0), (0.0, 0.45, 0.70), (0.8, 0.8, 0.8)
 _POINTS = 2000  # of a drawn curve: more than the figure has pixels
 
 
@@ -62,13 +61,13 @@ def save_score_curves(
         )
     probability, truth = (pooled_pixels(maps, masks).numpy() for maps in (probabilities, labels))
     curve = _curve(probability, truth)
-    points = [("threshold 0.5", "o", _BLUE, _point(probability > 0.5, truth))]
+    points = [("threshold 0.5", "o", BLUE, _point(probability > 0.5, truth))]
     if seconds is not None:
         if other := [str(second.dtype) for second in seconds if second.dtype != np.bool_]:
             raise TypeError(f"save_score_curves: seconds must be of type bool, got {other}")
         check_scored("save_score_curves", seconds, labels, masks, scored="seconds")
         second = pooled_pixels(seconds, masks).numpy()
-        points.append(("second observer", "D", _ORANGE, _point(second, truth)))
+        points.append(("second observer", "D", ORANGE, _point(second, truth)))
     figure = Figure(figsize=(10, 5.2), layout="constrained", dpi=150)
     roc, recall = figure.subplots(1, 2)
     roc.set(title="ROC", xlabel="false positive rate (1 − specificity)", ylabel="sensitivity")
@@ -79,11 +78,11 @@ def save_score_curves(
         (roc, "AUC", slice(0, 2), "lower right"),
         (recall, "AP", slice(1, 3), "lower left"),
     ):
-        axes.plot(*curve[two], color=_BLUE, label=f"network, {area} {scores[area]:.4f}")
+        axes.plot(*curve[two], color=BLUE, label=f"network, {area} {scores[area]:.4f}")
         for label, marker, colour, point in points:
             axes.plot(*point[two], marker, color=colour, markeredgecolor="black", label=label)
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-        axes.grid(color=_GREY, linewidth=0.5)
+        axes.grid(color=GREY, linewidth=0.5)
         axes.legend(loc=corner)
     figure.savefig(path)
 
@@ -116,13 +115,13 @@ def save_training_curves(path: str | Path, log: Sequence[LogEntry]) -> None:
     best = min(log, key=lambda entry: entry.validation_loss)
     figure = Figure(figsize=(8, 4.5), layout="constrained", dpi=150)
     axes = figure.subplots()
-    axes.plot(steps, training, ".-", color=_BLUE, markersize=3, label="training")
-    axes.plot(steps, validation, ".-", color=_ORANGE, markersize=3, label="validation")
+    axes.plot(steps, training, ".-", color=BLUE, markersize=3, label="training")
+    axes.plot(steps, validation, ".-", color=ORANGE, markersize=3, label="validation")
     axes.plot(
         best.step,
         best.validation_loss,
         "o",
-        color=_ORANGE,
+        color=ORANGE,
         markeredgecolor="black",
         label=f"lowest: {best.validation_loss:.4g}, step {best.step}",
     )
@@ -132,7 +131,7 @@ def save_training_curves(path: str | Path, log: Sequence[LogEntry]) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.grid(color=_GREY, linewidth=0.5)
+    axes.grid(color=GREY, linewidth=0.5)
     axes.legend()
     figure.savefig(path)
 

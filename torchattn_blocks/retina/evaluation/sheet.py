@@ -12,14 +12,13 @@ from PIL import Image
 from scipy.ndimage import binary_erosion
 from skimage.segmentation import find_boundaries
 
+from ..colours import BLUE, ORANGE, SKY_BLUE
 from ..fundus import Fundus
 from .scores import image_scores
 from .tables import short
 
-# Okabe & Ito's sky blue, orange and blue, which colour-blind readers can tell apart.
-_MARK = 86, 180, 233  # no retina has this colour
-_OUTLINE = 230, 159, 0
-_FOUND, _FALSE, _MISSED = (1.0, 1.0, 1.0), (0.90, 0.62, 0.0), (0.0, 0.45, 0.70)
+_MARK, _OUTLINE = (np.rint(np.array(c) * 255).astype(np.uint8) for c in (SKY_BLUE, ORANGE))
+_FOUND, _FALSE, _MISSED = (1.0, 1.0, 1.0), ORANGE, BLUE
 _WIDEST = 2400  # pixels of a sheet; larger images are shrunk by a whole number
 _GAP, _ABOVE, _BELOW, _COLUMN = 10, 26, 74, 200  # pixels: margins, and the least width of a panel
 _SCORES = ("SEN", "SPE", "F1", "ACC", "AUC", "clDice")
@@ -74,7 +73,7 @@ def overlay(
         >>> overlay(np.zeros((1, 2, 3), np.uint8), np.array([[True, False]]))[0].tolist()
         [[86, 180, 233], [0, 0, 0]]
     """
-    marked = np.where(vessels[..., None], np.array(_MARK, np.uint8), image)
+    marked = np.where(vessels[..., None], _MARK, image)
     if fov is not None:
         width = max(1, max(fov.shape) // 400)
         inner = binary_erosion(fov, iterations=width, border_value=1)  # the frame is no border

@@ -7,11 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ..colours import BLUE, GREY, ORANGE
 from .paper import PAPER
 from .results import Row
 
-# Okabe & Ito's orange and blue, which colour-blind readers can tell apart.
-_ORANGE, _BLUE, _GREY = (0.90, 0.62, 0.0), (0.0, 0.45, 0.70), (0.8, 0.8, 0.8)
 _SHOWN = ("F1", "AUC")
 _ROW, _MARGIN = 0.42, 1.0  # height of a system and of what stands around a panel, in inches
 
@@ -44,7 +43,7 @@ def save_study_figure(path: Path, title: str, rows: Sequence[Row]) -> None:
             axes.set(title=", ".join([*place, *common]), xlabel=name, ylim=(len(group) - 0.5, -0.5))
             axes.xaxis.set_major_locator(MaxNLocator(6))
             axes.set_yticks(range(len(group)), labels if axes is pair[0] else [""] * len(group))
-            axes.grid(axis="x", color=_GREY, linewidth=0.5)
+            axes.grid(axis="x", color=GREY, linewidth=0.5)
     marks = {str(line.get_label()): line for axes in figure.axes for line in axes.lines}
     figure.legend(marks.values(), [*marks], loc="outside lower center", ncols=len(marks))
     figure.savefig(path)
@@ -55,7 +54,7 @@ def _labels(group: Sequence[Row]) -> tuple[list[str], list[str]]:
     columns = [*zip(*(row.system for row in group), strict=True)]
     common = [column[0] for column in columns if len(set(column)) == 1]
     return common, [
-        ", ".join(part for part in row.system if part not in common) + f"\n{row.runs}"
+        ", ".join(part for part in row.system if part not in common) + f"\n{row.how_many}"
         for row in group
     ]
 
@@ -64,8 +63,8 @@ def _draw(axes: Axes, y: int, name: str, row: Row, paper: Row | None) -> None:
     """Draw a system: its seeds and folds below their mean and the paper's score."""
     values = [scores[name] for scores in row.each]
     below = [y + 0.22] * len(values)
-    axes.plot(values, below, "o", color=_BLUE, alpha=0.7, label="a seed or fold")
-    axes.plot(row.mean(name), y, "D", color=_ORANGE, markeredgecolor="black", label="mean")
+    axes.plot(values, below, "o", color=BLUE, alpha=0.7, label="a seed or fold")
+    axes.plot(row.mean(name), y, "D", color=ORANGE, markeredgecolor="black", label="mean")
     if paper is not None:
         score, title = paper.mean(name), PAPER[row.dataset][row.system.model].title
         label = "the paper (*: taken from another paper)"

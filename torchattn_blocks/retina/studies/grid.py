@@ -14,7 +14,7 @@ import tyro
 
 from ..commands.train import Train
 from ..names import ModelName, RecipeName
-from .piece import Piece
+from .run import Run
 
 DATASETS = ("drive", "chase_db1", "folder")  # those that the command `study` takes folders of
 _SHIPPED = {path.stem: path for path in sorted(Path(__file__).parent.glob("*.toml"))}
@@ -26,17 +26,17 @@ _OPTIONS = {field.name.replace("_", "-") for field in fields(Train)} - _OWN
 
 
 class Grid(NamedTuple):
-    """The pieces of a study.
+    """The runs of a study.
 
     Attributes:
         title: Title of the study.
         about: What it is for.
-        pieces: The pieces, in the order of the file.
+        runs: The runs, in the order of the file.
     """
 
     title: str
     about: str
-    pieces: list[Piece]
+    runs: list[Run]
 
 
 def read_grid(name: str) -> Grid:
@@ -46,7 +46,7 @@ def read_grid(name: str) -> Grid:
         name: Path of a TOML file, or name of a shipped grid.
 
     Returns:
-        The grid; each piece is in it once.
+        The grid; each run is in it once.
 
     Raises:
         FileNotFoundError: If there is no such file and no such shipped grid.
@@ -54,7 +54,7 @@ def read_grid(name: str) -> Grid:
 
     Example:
         >>> from torchattn_blocks.retina.studies.grid import read_grid
-        >>> len(read_grid("paper_tables").pieces)  # 2 data sets, 4 models, 3 seeds
+        >>> len(read_grid("paper_tables").runs)  # 2 data sets, 4 models, 3 seeds
         24
     """
     path = Path(name)
@@ -80,27 +80,27 @@ def _grid(content: Mapping[str, Any], stem: str) -> Grid:
     tables = content.get("grid", [])
     if not (isinstance(tables, list) and tables and all(isinstance(t, dict) for t in tables)):
         raise ValueError("there must be at least one table [[grid]]")
-    pieces: list[Piece] = []
+    runs: list[Run] = []
     for number, table in enumerate(tables, 1):
         try:
-            pieces += _pieces(table)
+            runs += _runs(table)
         except ValueError as error:
             raise ValueError(f"grid {number}: {error}") from error
-    once = {piece.folder(Path()): piece for piece in pieces}
+    once = {run.folder(Path()): run for run in runs}
     return Grid(title, about, list(once.values()))
 
 
-def _pieces(table: Mapping[str, Any]) -> Iterator[Piece]:
+def _runs(table: Mapping[str, Any]) -> Iterator[Run]:
     """All combinations of the entries of a table."""
-    _check_known(table, Piece._fields)
+    _check_known(table, Run._fields)
     lists = []
-    for name in Piece._fields:
+    for name in Run._fields:
         entries = table.get(name, _DEFAULTS.get(name))
         if not (isinstance(entries, list) and entries):
             got = "nothing" if entries is None else repr(entries)
             raise ValueError(f"{name} must be a list with at least 1 entry, got {got}")
         lists.append([_entry(name, entry) for entry in entries])
-    return (Piece(*combination) for combination in product(*lists))
+    return (Run(*combination) for combination in product(*lists))
 
 
 def _entry(name: str, entry: Any) -> Any:
@@ -134,7 +134,7 @@ def _value(name: str, value: Any) -> Any:
     if not plain or (name == "fold" and not re.fullmatch(r"\d+/\d+", str(value))):
         raise ValueError(f"options: train cannot take {name} = {value!r}")
     value = parts if isinstance(value, list) else value
-    words = Piece("drive", "rsan", "paper", ((name, value),), 0).training()
+    words = Run("drive", "rsan", "paper", ((name, value),), 0).training()
     try:
         with redirect_stderr(io.StringIO()):
             tyro.cli(Train, args=["--data", "", *words], console_outputs=False)

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from ..evaluation.report import as_numbers
 from .paper import PAPER
-from .piece import EVALUATIONS, Piece, System
+from .run import EVALUATIONS, Run, System
 
 VIEWS = {"whole": "whole image", "fov": "field of view"}
 SCORES = ("SEN", "SPE", "F1", "ACC", "AUC", "AP", "MCC", "clDice")
@@ -30,7 +30,7 @@ class Row(NamedTuple):
         system: The system.
         evaluation: Which of its weights are scored, and how.
         each: The scores for each seed and fold that has a report.
-        pieces: All seeds and folds that the study has of it.
+        runs: All seeds and folds that the study has of it.
     """
 
     dataset: str
@@ -40,7 +40,7 @@ class Row(NamedTuple):
     system: System
     evaluation: str
     each: Sequence[Scores]
-    pieces: Sequence[Piece] = ()
+    runs: Sequence[Run] = ()
 
     def mean(self, name: str) -> float:
         """The mean of a score; NaN without any, or if one is NaN."""
@@ -56,39 +56,39 @@ class Row(NamedTuple):
         return [scores[name] for scores in self.each if name in scores]
 
     @property
-    def runs(self) -> str:
+    def how_many(self) -> str:
         """How many seeds or folds there are: ``"2 of 3 seeds"``."""
-        if not self.pieces:
+        if not self.runs:
             return "–"
-        seeds, of = len({piece.seed for piece in self.pieces}), len(self.pieces)
+        seeds, of = len({run.seed for run in self.runs}), len(self.runs)
         unit = "seed" if self.images == "test images" else "fold"
         text = f"{len(self.each)} of {of} {unit}{'s' if of > 1 else ''}"
         return f"{text}, {seeds} seeds" if unit == "fold" and seeds > 1 else text
 
 
-def study_rows(pieces: Sequence[Piece], out: Path) -> list[Row]:
+def study_rows(runs: Sequence[Run], out: Path) -> list[Row]:
     """The rows of all tables of a study.
 
     For each data set and view: the paper's scores, those of each system by each evaluation, and the
     differences from the first system on the data set, over the seeds and folds that both have.
 
     Args:
-        pieces: The pieces of the study.
+        runs: The runs of the study.
         out: The folder of the study.
 
     Raises:
         ValueError: If a report is damaged.
     """
     reports = {
-        (piece, evaluation): _read(path)
-        for piece in pieces
+        (run, evaluation): _read(path)
+        for run in runs
         for evaluation in EVALUATIONS
-        if (path := piece.report(out, evaluation)).is_file()
+        if (path := run.report(out, evaluation)).is_file()
     }
-    tables: dict[tuple[str, str], dict[System, list[Piece]]] = {}
-    for piece in pieces:
-        systems = tables.setdefault((piece.dataset, piece.images), {})
-        systems.setdefault(piece.system, []).append(piece)
+    tables: dict[tuple[str, str], dict[System, list[Run]]] = {}
+    for run in runs:
+        systems = tables.setdefault((run.dataset, run.images), {})
+        systems.setdefault(run.system, []).append(run)
     rows: list[Row] = []
     for (dataset, images), systems in tables.items():
         if images == "test images":
@@ -97,28 +97,26 @@ def study_rows(pieces: Sequence[Piece], out: Path) -> list[Row]:
         for view, evaluation in product(VIEWS, EVALUATIONS):
             place = dataset, images, view
             found = {
-                piece: reports[piece, evaluation][view]
-                for piece in pieces
-                if (piece, evaluation) in reports
+                run: reports[run, evaluation][view] for run in runs if (run, evaluation) in reports
             }
             for system, members in systems.items():
-                each = [found[piece] for piece in members if piece in found]
+                each = [found[run] for run in members if run in found]
                 rows.append(Row(*place, "scores", system, evaluation, each, members))
                 if members is not first:
                     pairs = _pairs(members, first)
                     each = [
-                        {name: found[piece][name] - found[other][name] for name in COMPARED}
-                        for piece, other in pairs.items()
-                        if piece in found and other in found
+                        {name: found[run][name] - found[other][name] for name in COMPARED}
+                        for run, other in pairs.items()
+                        if run in found and other in found
                     ]
                     rows.append(Row(*place, "difference", system, evaluation, each, [*pairs]))
     return rows
 
 
-def _pairs(pieces: Sequence[Piece], others: Sequence[Piece]) -> dict[Piece, Piece]:
-    """Those of the others that have the seed and fold of a piece, by this piece."""
-    by_run = {(other.seed, other.fold): other for other in others}
-    return {p: by_run[p.seed, p.fold] for p in pieces if (p.seed, p.fold) in by_run}
+def _pairs(runs: Sequence[Run], others: Sequence[Run]) -> dict[Run, Run]:
+    """Those of the others that have the seed and fold of a run, by this run."""
+    by_seed = {(other.seed, other.fold): other for other in others}
+    return {r: by_seed[r.seed, r.fold] for r in runs if (r.seed, r.fold) in by_seed}
 
 
 def _paper_rows(dataset: str, systems: Iterable[System]) -> Iterator[Row]:

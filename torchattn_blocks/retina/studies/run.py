@@ -1,140 +1,116 @@
-"""Running the pieces of a study."""
+"""A run of a study: one training and its evaluations, and the folder that holds them."""
 
-import math
-import os
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
-from time import monotonic
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
-from tqdm import tqdm
+# The evaluations of a run: the folder of the report, and the arguments of `evaluate`. The paper
+# scores the last epoch's weights; the best were chosen on the validation images.
+EVALUATIONS = {
+    "last": ("last.safetensors",),
+    "last-flips": ("last.safetensors", "--flips"),
+    "best": ("best.safetensors",),
+    "best-flips": ("best.safetensors", "--flips"),
+}
 
-from ..training.checkpoint import is_finished, progress
-from .piece import EVALUATIONS, Piece
 
-_REFRESH = 2.0  # seconds between updates of the progress bar
-_POLL = 0.1  # seconds between two looks at a process
+class System(NamedTuple):
+    """What the runs that differ only in seed and fold have in common.
 
-
-def run_study(
-    pieces: Sequence[Piece],
-    data: Mapping[str, Path],
-    out: Path,
-    *,
-    jobs: int = 1,
-    max_time: float | None = None,
-) -> list[str]:
-    """Run pieces, each in processes of its own: what of them is not done yet.
-
-    Args:
-        pieces: The pieces. They are run by seed and fold, so that an unfinished study has some of
-            everything.
-        data: The folder of each data set.
-        out: The folder of the study.
-        jobs: How many pieces to run at the same time.
-        max_time: Stop after this many seconds; a later call continues.
-
-    Returns:
-        A message for each piece that failed, with the path of its log.
-
-    Raises:
-        ValueError: If `jobs` is below 1.
+    Attributes:
+        model: Name of the network.
+        recipe: Name of the recipe.
+        options: The further options of the training, as the folder of a run names them.
     """
-    if jobs < 1:
-        raise ValueError(f"run_study: jobs must be at least 1, got {jobs}")
-    if not pieces:
+
+    model: str
+    recipe: str
+    options: str
+
+
+class Run(NamedTuple):
+    """One training of a study and its evaluations.
+
+    Attributes:
+        dataset: Name of the data set, as in the command `train`.
+        model: Name of the network.
+        recipe: Name of the recipe.
+        options: Further options of the command `train` by name, in alphabetical order. A value is
+            text, a number, a truth value or a tuple of numbers.
+        seed: Seed of the training.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from torchattn_blocks.retina.studies.run import Run
+        >>> run = Run("drive", "rsan", "paper", (("augment", True), ("fold", "1/5")), seed=0)
+        >>> run.folder(Path("out")).as_posix()
+        'out/drive/rsan/paper/augment,fold=1of5/seed-0'
+        >>> run.training()
+        ['--model', 'rsan', '--recipe', 'paper', '--seed', '0', '--augment', '--fold', '1/5']
+    """
+
+    dataset: str
+    model: str
+    recipe: str
+    options: tuple[tuple[str, Any], ...]
+    seed: int
+
+    @property
+    def fold(self) -> str | None:
+        """The fold of a cross-validation: ``"1/5"``, say."""
+        return dict(self.options).get("fold")
+
+    @property
+    def images(self) -> str:
+        """What is scored: ``"test images"``, or ``"5 folds"`` of the training images."""
+        return f"{self.fold.partition('/')[2]} folds" if self.fold else "test images"
+
+    @property
+    def system(self) -> System:
+        """The run without data set, seed and fold."""
+        others = tuple(option for option in self.options if option[0] != "fold")
+        return System(self.model, self.recipe, _slug(others))
+
+    def folder(self, out: Path) -> Path:
+        """The folder of the run in the folder of its study."""
+        options = _slug(self.options)
+        return out / self.dataset / self.model / self.recipe / options / f"seed-{self.seed}"
+
+    def report(self, out: Path, evaluation: str) -> Path:
+        """The report of one of the evaluations."""
+        return self.folder(out) / evaluation / "report.json"
+
+    def is_finished(self, out: Path) -> bool:
+        """Whether all reports are there, wherever they were made."""
+        return all(self.report(out, evaluation).is_file() for evaluation in EVALUATIONS)
+
+    def training(self) -> list[str]:
+        """The run as arguments of the command `train`."""
+        words = ["--model", self.model, "--recipe", self.recipe, "--seed", str(self.seed)]
+        for name, value in self.options:
+            words += [_flag(name, value)] if isinstance(value, bool) else [f"--{name}"]
+            words += _words(value)
+        return words
+
+
+def _slug(options: tuple[tuple[str, Any], ...]) -> str:
+    """Options as the name of a folder; different options have different names."""
+    parts = []
+    for name, value in options:
+        words = _words(value)
+        if name == "fold":
+            words = [word.replace("/", "of") for word in words]
+        text = "-".join(quote(word, safe="") for word in words)
+        parts.append(_flag(name, value)[2:] if isinstance(value, bool) else f"{name}={text}")
+    return ",".join(parts) or "default"
+
+
+def _flag(name: str, value: bool) -> str:
+    return f"--{name}" if value else f"--no-{name}"
+
+
+def _words(value: Any) -> list[str]:
+    """The value of an option as words of a command line."""
+    if isinstance(value, bool):
         return []
-    run = _Run(data, out, jobs, math.inf if max_time is None else monotonic() + max_time)
-    pool = ThreadPoolExecutor(jobs)
-    try:
-        futures = {
-            pool.submit(run.advance, piece): piece.folder(out)
-            for piece in sorted(pieces, key=lambda piece: (piece.seed, piece.fold or ""))
-        }
-        run.watch(futures)
-    finally:
-        run.over.set()
-        pool.shutdown()
-    errors = (future.exception() for future in futures)
-    return [str(error) for error in errors if error and not isinstance(error, _OverError)]
-
-
-class _PieceError(Exception):
-    """A process of a piece failed."""
-
-
-class _OverError(Exception):
-    """A process was stopped with the study."""
-
-
-@dataclass
-class _Run:
-    """One call of `run_study`."""
-
-    data: Mapping[str, Path]
-    out: Path
-    jobs: int
-    end: float
-    over: Event = field(default_factory=Event)  # set at the end of the time, and by Ctrl-C
-
-    def advance(self, piece: Piece) -> None:
-        """Train a piece and score it, as far as time allows."""
-        folder = piece.folder(self.out)
-        data = ["--data", str(self.data[piece.dataset]), "--dataset", piece.dataset]
-        if not is_finished(folder):
-            options = [*piece.training(), "--out", str(folder)]
-            if progress(folder)[1]:
-                options.append("--resume")
-            if self.end < math.inf:
-                options += ["--max-time", str(max(0, int(self.end - monotonic())))]
-            self._call(folder, "train", *data, *options)
-        if not is_finished(folder):
-            return  # time is over
-        fold = ["--fold", piece.fold] if piece.fold else []
-        for evaluation, (weights, *how) in EVALUATIONS.items():
-            report = piece.report(self.out, evaluation)
-            if not report.is_file():
-                options = ["--weights", str(folder / weights), *how, *fold, "--no-pictures"]
-                self._call(folder, "evaluate", *data, *options, "--out", str(report.parent))
-
-    def _call(self, folder: Path, *arguments: str) -> None:
-        """Run a command of the library, its output in a log, until the study is over."""
-        if self.over.is_set():
-            raise _OverError
-        folder.mkdir(parents=True, exist_ok=True)
-        log = folder / "log.txt"
-        environment = {"OMP_WAIT_POLICY": "passive"}
-        if self.jobs > 1:
-            environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self.jobs))
-        with log.open("ab") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "torchattn_blocks.retina", *arguments],
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env=environment | os.environ,
-            )
-        try:
-            while process.poll() is None:
-                if self.over.wait(_POLL):
-                    raise _OverError
-        finally:
-            process.kill()  # its last checkpoint is complete, and a later call continues from it
-            process.wait()
-        if process.returncode:
-            raise _PieceError(f"{log}: {arguments[0]} ended with exit status {process.returncode}")
-
-    def watch(self, pieces: Mapping[Future[None], Path]) -> None:
-        """Show a progress bar until all pieces are done or time is over."""
-        with tqdm(total=len(pieces), unit="piece") as bar:
-            pending = set(pieces)
-            while pending and (left := self.end - monotonic()) > 0:
-                timeout = min(_REFRESH, left)
-                done, pending = wait(pending, timeout=timeout, return_when=FIRST_COMPLETED)
-                bar.update(len(done))
-                running = [folder for future, folder in pieces.items() if future.running()]
-                steps = ("{} {}/{}".format(f.relative_to(self.out), *progress(f)) for f in running)
-                bar.set_postfix_str(", ".join(steps))
+    return [str(part) for part in (value if isinstance(value, tuple) else (value,))]

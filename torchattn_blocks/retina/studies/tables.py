@@ -51,15 +51,15 @@ def comma_separated(rows: Sequence[Row]) -> str:
     for row in rows:
         numbers = [n for name in SCORES for n in (row.mean(name), row.std(name))]
         cells = ["" if math.isnan(number) else f"{number:.6g}" for number in numbers]
-        runs = [len(row.each), len(row.pieces)] if row.pieces else ["", ""]
-        writer.writerow([*row[:4], *row.system, row.evaluation, *runs, *cells])
+        counts = [len(row.each), len(row.runs)] if row.runs else ["", ""]
+        writer.writerow([*row[:4], *row.system, row.evaluation, *counts, *cells])
     return file.getvalue()
 
 
 def _table(rows: Sequence[Row], names: Sequence[str], sign: Literal["", "+"] = "") -> str:
     head = ["system", "runs", *names]
     return aligned(
-        [head, *([_title(r), r.runs, *(_cell(r, n, sign) for n in names)] for r in rows)]
+        [head, *([_title(r), r.how_many, *(_cell(r, n, sign) for n in names)] for r in rows)]
     )
 
 

@@ -1,0 +1,140 @@
+"""Carrying out the runs of a study."""
+
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from time import monotonic
+
+from tqdm import tqdm
+
+from ..training.checkpoint import is_finished, progress
+from .run import EVALUATIONS, Run
+
+_REFRESH = 2.0  # seconds between updates of the progress bar
+_POLL = 0.1  # seconds between two looks at a process
+
+
+def run_study(
+    runs: Sequence[Run],
+    data: Mapping[str, Path],
+    out: Path,
+    *,
+    jobs: int = 1,
+    max_time: float | None = None,
+) -> list[str]:
+    """Carry out runs, each in processes of its own: what of them is not done yet.
+
+    Args:
+        runs: The runs. They go by seed and fold, so that an unfinished study has some of
+            everything.
+        data: The folder of each data set.
+        out: The folder of the study.
+        jobs: How many runs at the same time.
+        max_time: Stop after this many seconds; a later call continues.
+
+    Returns:
+        A message for each run that failed, with the path of its log.
+
+    Raises:
+        ValueError: If `jobs` is below 1.
+    """
+    if jobs < 1:
+        raise ValueError(f"run_study: jobs must be at least 1, got {jobs}")
+    if not runs:
+        return []
+    study = _Study(data, out, jobs, math.inf if max_time is None else monotonic() + max_time)
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        futures = {
+            pool.submit(study.advance, run): run.folder(out)
+            for run in sorted(runs, key=lambda run: (run.seed, run.fold or ""))
+        }
+        study.watch(futures)
+    finally:
+        study.over.set()
+        pool.shutdown()
+    errors = (future.exception() for future in futures)
+    return [str(error) for error in errors if error and not isinstance(error, _OverError)]
+
+
+class _RunError(Exception):
+    """A process of a run failed."""
+
+
+class _OverError(Exception):
+    """A process was stopped with the study."""
+
+
+@dataclass
+class _Study:
+    """One call of `run_study`."""
+
+    data: Mapping[str, Path]
+    out: Path
+    jobs: int
+    end: float
+    over: Event = field(default_factory=Event)  # set at the end of the time, and by Ctrl-C
+
+    def advance(self, run: Run) -> None:
+        """Carry a run on, as far as time allows: train, then score."""
+        folder = run.folder(self.out)
+        data = ["--data", str(self.data[run.dataset]), "--dataset", run.dataset]
+        if not is_finished(folder):
+            options = [*run.training(), "--out", str(folder)]
+            if progress(folder)[1]:
+                options.append("--resume")
+            if self.end < math.inf:
+                options += ["--max-time", str(max(0, int(self.end - monotonic())))]
+            self._call(folder, "train", *data, *options)
+        if not is_finished(folder):
+            return  # time is over
+        fold = ["--fold", run.fold] if run.fold else []
+        for evaluation, (weights, *how) in EVALUATIONS.items():
+            report = run.report(self.out, evaluation)
+            if not report.is_file():
+                options = ["--weights", str(folder / weights), *how, *fold, "--no-pictures"]
+                self._call(folder, "evaluate", *data, *options, "--out", str(report.parent))
+
+    def _call(self, folder: Path, *arguments: str) -> None:
+        """Run a command of the library, its output in a log, until the study is over."""
+        if self.over.is_set():
+            raise _OverError
+        folder.mkdir(parents=True, exist_ok=True)
+        log = folder / "log.txt"
+        environment = {"OMP_WAIT_POLICY": "passive"}
+        if self.jobs > 1:
+            environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self.jobs))
+        with log.open("ab") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "torchattn_blocks.retina", *arguments],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=environment | os.environ,
+            )
+        try:
+            while process.poll() is None:
+                if self.over.wait(_POLL):
+                    raise _OverError
+        finally:
+            process.kill()  # its last checkpoint is complete, and a later call continues from it
+            process.wait()
+        if process.returncode:
+            raise _RunError(f"{log}: {arguments[0]} ended with exit status {process.returncode}")
+
+    def watch(self, runs: Mapping[Future[None], Path]) -> None:
+        """Show a progress bar until all runs are done or time is over."""
+        with tqdm(total=len(runs), unit="run") as bar:
+            pending = set(runs)
+            while pending and (left := self.end - monotonic()) > 0:
+                timeout = min(_REFRESH, left)
+                done, pending = wait(pending, timeout=timeout, return_when=FIRST_COMPLETED)
+                bar.update(len(done))
+                running = [folder for future, folder in runs.items() if future.running()]
+                steps = ("{} {}/{}".format(f.relative_to(self.out), *progress(f)) for f in running)
+                bar.set_postfix_str(", ".join(steps))
