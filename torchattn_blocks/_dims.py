@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ._check import check_at_least, check_odd, plain_int
+from ._check import check_ints, check_odd, plain
 
 CONVOLUTION: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -28,13 +28,13 @@ def per_axis(owner: str, name: str, size: Any, axes: int) -> tuple[int, ...]:
         kind = "one number" if axes == 1 else f"one number or {axes}"
         raise ValueError(f"{owner}: {name} must be {kind}, got {size}")
     check_size(owner, name, numbers)
-    return tuple(map(plain_int, numbers))
+    return tuple(map(plain, numbers))
 
 
 def check_size(owner: str, name: str, size: Any, *, odd: bool = False) -> None:
     """Raise unless it is one int or some, of 1 or more, and odd if so asked."""
     for number in size if several(size) else (size,):
-        check_at_least(owner, 1, **{name: number})
+        check_ints(owner, 1, **{name: number})
         if odd:
             check_odd(owner, **{name: number})
 

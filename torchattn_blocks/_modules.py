@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from ._check import takes
+from ._factory import takes
 
 Predicate = Callable[[str, nn.Module], bool]
 Where = type[nn.Module] | str | Predicate | Sequence["Where | None"]

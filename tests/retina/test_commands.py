@@ -336,7 +336,7 @@ def test_uncertainty_needs_a_network_that_drops(command, images, tmp_path, netwo
         (["train", "--data", "DATA", *SMALL, "--p", "1.5"], r"p must .*1\.5"),
         (["train", "--data", "DATA", *SMALL, "--steps", "2"], "pass either --epochs or --steps"),
         (["train", "--data", "DATA", *SMALL, "--auxiliary-share", "1"], "share needs --auxiliary"),
-        (["train", "--data", "DATA", *SMALL, "--fold", "9/5"], "fold must lie in 1 to 5, got 9"),
+        (["train", "--data", "DATA", *SMALL, "--fold", "9/5"], "fold must be at most 5, got 9"),
         (["train", "--data", "DATA", *SMALL, "--fold", "1of5"], "--fold must be like 1/5"),
         (["train", "--data", "DATA", *SMALL, "--workers", "-1"], "workers must be at least 0"),
         (["train", "--data", "DATA", *SMALL, "--resume", "--out", "OUT"], "holds no run to resume"),

@@ -83,7 +83,7 @@ def test_attention_by_name(name, kind, after):
 
 
 def test_an_unknown_attention_is_refused():
-    with pytest.raises(ValueError, match=r"attention must be one of spatial, .*, got 'none'"):
+    with pytest.raises(ValueError, match=r"attention must be one of \('spatial', .*, got 'none'"):
         Network(attention="none").build()
 
 
@@ -110,7 +110,7 @@ def test_attention_after_acts_on_the_sum():
 
 def test_what_a_description_describes():
     network = Network(widths=(4, 8))
-    network.check_describes(network.build(), "train")
+    network.check_describes("train", network.build())
     for other in (replace(network, widths=(4, 9)), replace(network, model="unet")):
         with pytest.raises(ValueError, match="network must describe model"):
-            other.check_describes(network.build(), "train")
+            other.check_describes("train", network.build())

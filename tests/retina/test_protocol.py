@@ -105,8 +105,8 @@ def test_cross_validation_deals_patients_out_and_leaves_the_test_images_out():
     ("fold", "folds", "message"),
     [
         (1, 1, "folds must be at least 2, got 1"),
-        (0, 3, "fold must lie in 1 to 3, got 0"),
-        (4, 3, "fold must lie in 1 to 3, got 4"),
+        (0, 3, "fold must be at least 1, got 0"),
+        (4, 3, "fold must be at most 3, got 4"),
         (3, 3, "for training, validation and 3 folds, got 2 patients"),
         (1, 2, "for training, validation and 2 folds, got 2 patients"),
     ],

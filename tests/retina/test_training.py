@@ -487,10 +487,10 @@ def test_segment_gives_what_the_validation_saw(tmp_path, images, monkeypatch, sc
 
 def test_refuses_what_is_of_another_type(tmp_path, images):
     for given, message in (
-        ({"recipe": "crops"}, "train: recipe must be Recipe, got str"),
-        ({"model": "rsan"}, "train: model must be Module, got str"),
-        ({"network": "rsan"}, "train: network must be Network or None, got str"),
-        ({"dataset": 3}, "train: dataset must be str, got int"),
+        ({"recipe": "crops"}, "train: recipe must be a Recipe, got str"),
+        ({"model": "rsan"}, "train: model must be a Module, got str"),
+        ({"network": "rsan"}, "train: network must be a Network or None, got str"),
+        ({"dataset": 3}, "train: dataset must be a str, got int"),
         ({"workers": 1.5}, "train: workers must be an int, got 1.5"),
         ({"max_time": "5"}, "train: max_time must be a number, got '5'"),
     ):

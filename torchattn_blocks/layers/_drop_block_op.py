@@ -100,7 +100,7 @@ def drop_block_operator(
 ) -> Tensor:
     """The operator that graphs hold."""
     out = torch.empty_like(x)
-    rate = check_rate(p, _name(block_size))  # nobody could look at it before
+    rate = check_rate(_name(block_size), p)  # nobody could look at it before
     _write(x, out, seed, rate, block_size, gamma, scale, channelwise)
     return out
 

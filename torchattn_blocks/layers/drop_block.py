@@ -185,12 +185,12 @@ def _drop_block(
     block = per_axis(name, "block_size", block_size, axes)
     compiling = torch.compiler.is_compiling()
     if compiling and isinstance(p, Tensor):
-        check_rate_tensor(p, name)  # the operator checks its value
+        check_rate_tensor(name, p)  # the operator checks its value
     else:
-        p = check_rate(p, name)
+        p = check_rate(name, p)
     if not training or (not compiling and p == 0):
         return x
-    check_features(x, name, axes)
+    check_features(name, x, axes)
     # torch's generator draws the mask's seed inside the graph: compiled code and activation
     # checkpointing then replay it as they replay any random operation.
     # On CUDA it stays there: reading it would stop the host.
@@ -259,7 +259,7 @@ class DropBlock(_DropoutNd):  # by that base, tools that look for dropout find i
 
     def schedule_p(self, p: float | Tensor) -> None:
         """Set `p` for now, as a schedule does, and leave `own_p` as it is."""
-        self._p = check_rate(p, type(self).__name__)
+        self._p = check_rate(type(self).__name__, p)
         # For compiled code, which takes a tensor for an input and a float for a constant. It is a
         # plain attribute: a buffer would be rounded by .half() and stand in the state dict. It is a
         # new one each time: a backward pass may still hold the last. It has one element, not none:
@@ -403,7 +403,13 @@ CLASSES: dict[int, type[DropBlock]] = {1: DropBlock1d, 2: DropBlock2d, 3: DropBl
 
 
 def paper_drop_block(
-    p: float = 0.15, block_size: int = 7, *, spatial_dims: int = 2, inplace: bool = False
+    p: float = 0.15,
+    block_size: int = 7,
+    *,
+    gamma: Gamma = "paper",
+    scale: Scale = "batch",
+    spatial_dims: int = 2,
+    inplace: bool = False,
 ) -> DropBlock:
     """DropBlock as the RSAN paper uses it; by default with the paper's `p` for DRIVE."""
-    return CLASSES[spatial_dims](p, block_size, gamma="paper", scale="batch", inplace=inplace)
+    return CLASSES[spatial_dims](p, block_size, gamma=gamma, scale=scale, inplace=inplace)

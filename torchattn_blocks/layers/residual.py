@@ -8,15 +8,9 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from .._check import (
-    check_at_least,
-    check_map,
-    check_spatial_dims,
-    made_by,
-    options_by_name,
-    plain_int,
-)
+from .._check import check_ints, check_map, check_spatial_dims, options_by_name, plain
 from .._dims import BATCH_NORM, CONVOLUTION
+from .._factory import made_by
 from .attention.spatial import SpatialAttention
 from .drop_block import paper_drop_block
 
@@ -92,10 +86,10 @@ class PreActResidual(nn.Module):
         super().__init__()
         out_channels = in_channels if out_channels is None else out_channels
         owner = type(self).__name__
-        check_at_least(owner, 1, in_channels=in_channels, out_channels=out_channels)
+        check_ints(owner, 1, in_channels=in_channels, out_channels=out_channels)
         check_spatial_dims(owner, spatial_dims)
-        in_channels, out_channels = plain_int(in_channels), plain_int(out_channels)
-        self.spatial_dims = plain_int(spatial_dims)
+        in_channels, out_channels = plain(in_channels), plain(out_channels)
+        self.spatial_dims = plain(spatial_dims)
         convolution = CONVOLUTION[self.spatial_dims]
         self.norm1 = self._made("norm", norm, in_channels)
         self.activation1 = self._made("activation", activation)
@@ -134,7 +128,7 @@ class PreActResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """F(x) + shortcut(x)."""
-        check_map(x, type(self).__name__, self.in_channels, self.spatial_dims)
+        check_map(type(self).__name__, x, self.in_channels, self.spatial_dims)
         return self.branch(x) + self.shortcut(x)
 
 
@@ -187,7 +181,7 @@ class RSAB(PreActResidual):
         inplace: bool = False,
         spatial_dims: int = 2,
     ) -> None:
-        check_at_least("RSAB", 1, channels=channels)
+        check_ints("RSAB", 1, channels=channels)
         super().__init__(
             channels,
             drop=drop,
@@ -196,9 +190,9 @@ class RSAB(PreActResidual):
             inplace=inplace,
             spatial_dims=spatial_dims,
         )
-        self.attention = self._made("attention", attention, plain_int(channels))
+        self.attention = self._made("attention", attention, plain(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """attention(F(x)) + x."""
-        check_map(x, "RSAB", self.in_channels, self.spatial_dims)
+        check_map("RSAB", x, self.in_channels, self.spatial_dims)
         return self.attention(self.branch(x)) + self.shortcut(x)

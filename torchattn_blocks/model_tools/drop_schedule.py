@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from .._check import check_at_least, check_choice, check_kind, check_rate, plain_int
+from .._check import check_choice, check_ints, check_kind, check_rate, plain
 from .._modules import Where, is_dropout, members, picked, rate_name, rate_of, unwrapped
 from ..layers.drop_block import DropBlock
 
@@ -101,17 +101,17 @@ class DropSchedule:
         where: Where | None = None,
     ) -> None:
         check_kind("DropSchedule", nn.Module, model=model)
-        check_at_least("DropSchedule", 1, steps=steps)
+        check_ints("DropSchedule", 1, steps=steps)
         if not callable(shape):
             check_choice("DropSchedule", SHAPES, shape=shape)
             shape = SHAPES[shape]
         self._layers = _layers(unwrapped(model), where)
-        self._start = check_rate(start, "DropSchedule", "start")
-        self._stop = None if stop is None else check_rate(stop, "DropSchedule", "stop")
+        self._start = check_rate("DropSchedule", start, "start")
+        self._stop = None if stop is None else check_rate("DropSchedule", stop, "stop")
         self._stops = [
             _own_rate(layer) if self._stop is None else self._stop for layer in self._layers
         ]
-        self._steps = plain_int(steps)
+        self._steps = plain(steps)
         self._shape = shape
         self._step = 0
         self._set_rates()
@@ -147,13 +147,13 @@ class DropSchedule:
         if not {"step", "stops"} <= state.keys():
             keys = sorted(state)
             raise ValueError(f"DropSchedule: state must have keys 'step' and 'stops', got {keys}")
-        check_at_least("DropSchedule", 0, step=state["step"])
-        stops = [check_rate(stop, "DropSchedule", "stops") for stop in state["stops"]]
+        check_ints("DropSchedule", 0, step=state["step"])
+        stops = [check_rate("DropSchedule", stop, "stops") for stop in state["stops"]]
         if len(stops) != len(self._layers):
             raise ValueError(
                 f"DropSchedule: state must be of {len(self._layers)} layers, got {len(stops)}"
             )
-        self._step = plain_int(state["step"])
+        self._step = plain(state["step"])
         if self._stop is None:
             self._stops = stops
         self._set_rates()
@@ -193,4 +193,4 @@ def _set_rate(layer: nn.Module, rate: float) -> None:
         layer.schedule_p(rate)
     else:
         name = rate_name(layer)
-        setattr(layer, name, check_rate(rate, type(layer).__name__, name))
+        setattr(layer, name, check_rate(type(layer).__name__, rate, name))

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .._check import check_at_least, check_kind
+from .._check import check_ints, check_kind
 
 
 def save_attention_maps(
@@ -94,8 +94,8 @@ def _check_drawable(
 ) -> None:
     owner = "save_attention_maps"
     check_kind(owner, Mapping, maps=maps)
-    check_at_least(owner, 1, columns=columns)
-    check_at_least(owner, 0, sample=sample)
+    check_ints(owner, 1, columns=columns)
+    check_ints(owner, 0, sample=sample)
     if not maps:
         raise ValueError(f"{owner}: maps must hold a map, got none")
     for name, attention in maps.items():

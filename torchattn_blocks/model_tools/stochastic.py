@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from .._check import check_at_least, check_kind
+from .._check import check_ints, check_kind
 from .._modules import Where, is_random, members, picked, unwrapped
 from .._restored import in_evaluation
 from ._with import for_with
@@ -130,7 +130,7 @@ def mean_and_std(draw: Callable[[], Tensor], passes: int) -> tuple[Tensor, Tenso
         (torch.Size([1, 1, 32, 32]), torch.Size([1, 1, 32, 32]))
     """
     check_kind("mean_and_std", Callable, draw=draw)
-    check_at_least("mean_and_std", 2, passes=passes)
+    check_ints("mean_and_std", 2, passes=passes)
     with torch.no_grad():
         first = _drawn(draw)
         shape, kind = first.shape, first.dtype

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from .._check import check_at_least, check_spatial_dims
+from .._check import check_ints, check_spatial_dims
 from .._dims import CONVOLUTION, Size, per_axis, shortest
 from .._init import glorot_uniform_, start_with
 
@@ -23,7 +23,7 @@ def same_conv(
     It starts as in Keras: Glorot uniform, zero bias.
     """
     check_spatial_dims(owner, spatial_dims)
-    check_at_least(owner, 1, in_channels=in_channels, out_channels=out_channels)
+    check_ints(owner, 1, in_channels=in_channels, out_channels=out_channels)
     kernel = per_axis(owner, "kernel_size", kernel_size, spatial_dims)
     spread = per_axis(owner, "dilation", dilation, spatial_dims)
     padding = tuple(d * (k - 1) // 2 for k, d in zip(kernel, spread, strict=True))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from .._check import made_by
+from .._factory import made_by
 from ..layers.attention.gate import AttentionGate
 from ._trial import DoesNotRunError, Shape, shape_made_by
 from .skips import Concatenate

@@ -11,7 +11,7 @@ from functools import partial
 from torch import nn
 
 from ..layers.attention.spatial import SpatialAttention
-from ..layers.drop_block import paper_drop_block
+from ..layers.drop_block import Gamma, Scale, paper_drop_block
 from .stages import plain_stage, residual_stage, rsan_stage
 from .unet_factory import UNet
 from .upsampling import transposed
@@ -28,7 +28,7 @@ def unet(
 ) -> UNet:
     """A plain U-Net with the widths of `rsan`.
 
-    The arguments are those of `rsan`, without `p`, `block_size` and `attention`. Each stage is two
+    The arguments are those of `rsan`, without those of DropBlock and attention. Each stage is two
     times (convolution 3 x 3, batch normalisation, ReLU). The U-Net of the paper's tables is another
     one, from other work.
 
@@ -59,7 +59,7 @@ def backbone(
 ) -> UNet:
     """RSAN without attention and DropBlock: the paper's "Backbone", 996,583 parameters.
 
-    The arguments are those of `rsan`, without `p`, `block_size` and `attention`.
+    The arguments are those of `rsan`, without those of DropBlock and attention.
 
     Example:
         >>> from torchattn_blocks import backbone
@@ -83,6 +83,8 @@ def backbone_dropblock(
     widths: Sequence[int] = (16, 32, 64, 128),
     p: float = 0.15,
     block_size: int = 7,
+    gamma: Gamma = "paper",
+    scale: Scale = "batch",
     up_kernel_size: int = 2,
     inplace: bool = False,
     spatial_dims: int = 2,
@@ -97,7 +99,7 @@ def backbone_dropblock(
         >>> backbone_dropblock(p=0.22)(torch.randn(1, 3, 40, 40)).shape
         torch.Size([1, 1, 40, 40])
     """
-    drop = partial(paper_drop_block, p, block_size)
+    drop = partial(paper_drop_block, p, block_size, gamma=gamma, scale=scale)
     return UNet(
         in_channels,
         out_channels,
@@ -115,6 +117,8 @@ def rsan(
     widths: Sequence[int] = (16, 32, 64, 128),
     p: float = 0.15,
     block_size: int = 7,
+    gamma: Gamma = "paper",
+    scale: Scale = "batch",
     attention: Callable[..., nn.Module] | None = SpatialAttention,
     up_kernel_size: int = 2,
     inplace: bool = False,
@@ -124,9 +128,8 @@ def rsan(
 
     From Guo et al., "Residual spatial attention network for retinal vessel segmentation", 2020
     (arXiv 2009.08829), "the paper" below. Each stage is `PreActResidual`, `RSAB`, batch
-    normalisation, ReLU. DropBlock is the paper's (``gamma="paper", scale="batch"``). Outputs are
-    logits; `UNet.predict_proba` applies the sigmoid of the paper's last layer. For other stages
-    see `UNet` and `rsan_stage`.
+    normalisation, ReLU. Outputs are logits; `UNet.predict_proba` applies the sigmoid of the paper's
+    last layer. For other stages see `UNet` and `rsan_stage`.
 
     Args:
         in_channels: Channels of the image.
@@ -135,6 +138,8 @@ def rsan(
         p: DropBlock's drop probability, ``1 - keep_prob``. In the paper it is 0.15 for DRIVE and
             0.22 for CHASE_DB1.
         block_size: Height and width of a dropped block.
+        gamma: How DropBlock computes its gamma, see `DropBlock2d`; by default as in its paper.
+        scale: DropBlock's factor for kept elements, see `DropBlock2d`; by default as in its paper.
         attention: Function from a number of channels to the attention layer of each stage, such as
             the class `CBAM`; by default `SpatialAttention`, as in the paper. None: no attention.
         up_kernel_size: Kernel size of the transposed convolutions: 2 as in the paper, or 3 as in
@@ -148,8 +153,8 @@ def rsan(
         TypeError: If a number of channels, `block_size` or `up_kernel_size` is not an int, or `p`
             is not a number.
         ValueError: If a number of channels or `block_size` is below 1, `widths` has fewer than two
-            entries, `p` lies outside [0, 1], `up_kernel_size` is below 2 or `spatial_dims` not 1, 2
-            or 3.
+            entries, `p` lies outside [0, 1], `gamma` or `scale` is unknown, `up_kernel_size` is
+            below 2 or `spatial_dims` not 1, 2 or 3.
 
     Example:
         >>> import torch
@@ -169,7 +174,14 @@ def rsan(
         in_channels,
         out_channels,
         widths=widths,
-        stage=rsan_stage(p=p, block_size=block_size, attention=attention, inplace=inplace),
+        stage=rsan_stage(
+            p=p,
+            block_size=block_size,
+            gamma=gamma,
+            scale=scale,
+            attention=attention,
+            inplace=inplace,
+        ),
         up=transposed(up_kernel_size),
         spatial_dims=spatial_dims,
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .._check import made_by
+from .._factory import made_by
 
 Skip = Callable[..., nn.Module]
 

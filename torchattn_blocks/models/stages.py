@@ -12,11 +12,12 @@ from typing import Any
 
 from torch import nn
 
-from .._check import check_at_least, check_spatial_dims, made_by
+from .._check import check_ints, check_spatial_dims
 from .._dims import CONVOLUTION, Size, check_size
+from .._factory import made_by
 from .._init import glorot_uniform_, start_with
 from ..layers.attention.spatial import SpatialAttention
-from ..layers.drop_block import paper_drop_block
+from ..layers.drop_block import Gamma, Scale, paper_drop_block
 from ..layers.residual import (
     RSAB,
     PreActResidual,
@@ -77,7 +78,7 @@ def plain_stage(
         >>> model = UNet(1, 2, widths=(8, 16), stage=stage)
     """
     owner = "plain_stage"
-    check_at_least(owner, 1, convolutions=convolutions)
+    check_ints(owner, 1, convolutions=convolutions)
     check_size(owner, "kernel_size", kernel_size, odd=True)
     check_size(owner, "dilation", dilation)
     check_spatial_dims(owner, spatial_dims)
@@ -180,6 +181,8 @@ def rsan_stage(
     *,
     p: float = 0.15,
     block_size: int = 7,
+    gamma: Gamma = "paper",
+    scale: Scale = "batch",
     attention: Callable[..., nn.Module] | None = SpatialAttention,
     norm: Callable[..., nn.Module] | None = authors_norm,
     activation: Callable[[], nn.Module] = nn.ReLU,
@@ -188,11 +191,11 @@ def rsan_stage(
 ) -> Stage:
     """`PreActResidual`, `RSAB`, normalisation, activation: the stage of RSAN (paper, figure 4).
 
-    DropBlock is the paper's, ``gamma="paper", scale="batch"``.
-
     Args:
         p: DropBlock's drop probability, ``1 - keep_prob``.
         block_size: Height and width of a dropped block.
+        gamma: See `torchattn_blocks.DropBlock2d`; by default the paper's.
+        scale: See `torchattn_blocks.DropBlock2d`; by default the paper's.
         attention: See `torchattn_blocks.RSAB`. None: no attention.
         norm: Function from a number of channels to a normalisation layer; by default batch
             normalisation with eps = 2e-5, as in the RSAN authors' code. None: no normalisation.
@@ -208,7 +211,7 @@ def rsan_stage(
         >>> model = UNet(3, 1, widths=(8, 16), stage=rsan_stage(p=0.1))
     """
     return residual_stage(
-        drop=partial(paper_drop_block, p, block_size),
+        drop=partial(paper_drop_block, p, block_size, gamma=gamma, scale=scale),
         attention=attention,
         norm=norm,
         activation=activation,

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .._check import check_at_least, check_map, check_spatial_dims, options_by_name, plain_int
+from .._check import check_ints, check_map, check_spatial_dims, options_by_name, plain
 from .._dims import Size, per_axis, several
 from ._conv import head
 from ._size import cut, padding, strides_by_level
@@ -110,17 +110,17 @@ class UNet(nn.Module):
         image_size: Size | None = None,
     ) -> None:
         super().__init__()
-        check_at_least("UNet", 1, in_channels=in_channels, out_channels=out_channels)
+        check_ints("UNet", 1, in_channels=in_channels, out_channels=out_channels)
         check_spatial_dims("UNet", spatial_dims)
         if not several(widths):
             raise TypeError(f"UNet: widths must be a sequence of ints, got {widths!r}")
         if len(widths) < 2:
             raise ValueError(f"UNet: widths must name two stages or more, got {tuple(widths)}")
         for width in widths:
-            check_at_least("UNet", 1, widths=width)
-        in_channels, out_channels, *widths = map(plain_int, (in_channels, out_channels, *widths))
+            check_ints("UNet", 1, widths=width)
+        in_channels, out_channels, *widths = map(plain, (in_channels, out_channels, *widths))
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.spatial_dims = plain_int(spatial_dims)
+        self.spatial_dims = plain(spatial_dims)
         self.strides = strides_by_level("UNet", strides, len(widths) - 1, self.spatial_dims)
         if image_size is not None:
             image_size = per_axis("UNet", "image_size", image_size, self.spatial_dims)
@@ -164,7 +164,7 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of shape (N, out_channels, H, W) for images of shape (N, in_channels, H, W)."""
-        check_map(x, "UNet", self.in_channels, self.spatial_dims)
+        check_map("UNet", x, self.in_channels, self.spatial_dims)
         # By index, not unpacked: an FX proxy can only be indexed.
         size = [x.shape[2 + axis] for axis in range(self.spatial_dims)]
         # Padded and cropped whatever the size, and not sliced, so that an exported graph holds

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from .._check import check_at_least, check_choice, check_spatial_dims
+from .._check import check_choice, check_ints, check_spatial_dims
 from .._dims import LINEAR, TRANSPOSED, Size, check_size, per_axis, shortest
 from .._init import glorot_uniform_, start_with
 from ._conv import same_conv
@@ -62,12 +62,12 @@ def transposed(kernel_size: Size | None = None, *, bias: bool = True, spatial_di
         in_channels: int, out_channels: int, *, stride: Size = 2, spatial_dims: int = spatial_dims
     ) -> nn.Module:
         check_spatial_dims(owner, spatial_dims)
-        check_at_least(owner, 1, in_channels=in_channels, out_channels=out_channels)
+        check_ints(owner, 1, in_channels=in_channels, out_channels=out_channels)
         strides = per_axis(owner, "stride", stride, spatial_dims)
         given = strides if kernel_size is None else kernel_size
         kernel = per_axis(owner, "kernel_size", given, spatial_dims)
         for size, step in zip(kernel, strides, strict=True):
-            check_at_least(owner, step, kernel_size=size)
+            check_ints(owner, step, kernel_size=size)
         cut = tuple((size - step) // 2 for size, step in zip(kernel, strides, strict=True))
         conv = TRANSPOSED[spatial_dims](
             in_channels,

@@ -37,7 +37,7 @@ class Fundus:
 
     def __post_init__(self) -> None:
         """Check types and shapes."""
-        check_image(self.image, f"Fundus {self.name}")
+        check_image(f"Fundus {self.name}", self.image)
         size = self.image.shape[:2]
         for name in ("label", "fov", "second_label"):
             mask = getattr(self, name)
@@ -53,7 +53,7 @@ class Fundus:
                 )
 
 
-def check_image(image: object, owner: str) -> None:
+def check_image(owner: str, image: object) -> None:
     """Raise unless `image` is an array of RGB values."""
     if _dtype(image) != "uint8":
         raise TypeError(
@@ -64,7 +64,7 @@ def check_image(image: object, owner: str) -> None:
         raise ValueError(f"{owner}: image must have shape (H, W, 3), got {shape}{_remedy(image)}")
 
 
-def checked_mask(mask: object, shape: tuple[int, ...], owner: str) -> NDArray[np.bool_]:
+def checked_mask(owner: str, mask: object, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """A field of view as an array of type bool: of numbers, all but 0 are True.
 
     Raises:

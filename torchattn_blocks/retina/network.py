@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, get_args
+from inspect import signature
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -17,12 +18,22 @@ from .. import (
     SpatialAttention,
     SqueezeExcite,
     UNet,
-    plain_stage,
+    backbone,
+    backbone_dropblock,
     residual_stage,
+    rsan,
+    unet,
 )
+from .._check import check_choice, make_plain
 from ..models import transposed
 from .names import AttentionName, ModelName
 
+PRESETS: Mapping[ModelName, Callable[..., UNet]] = {
+    "rsan": rsan,
+    "backbone_dropblock": backbone_dropblock,
+    "backbone": backbone,
+    "unet": unet,
+}
 ATTENTION: Mapping[AttentionName, Callable[[int], nn.Module]] = {
     "spatial": lambda channels: SpatialAttention(),
     "channel": ChannelAttention,
@@ -69,6 +80,10 @@ class Network:
     attention: AttentionName = "spatial"
     attention_after: bool = False
 
+    def __post_init__(self) -> None:
+        """Take NumPy's numbers, too."""
+        make_plain(self)
+
     def build(self) -> UNet:
         """Build the network with new random weights: 3 input channels, 1 logit per pixel.
 
@@ -78,9 +93,17 @@ class Network:
                 than two entries or one below 1, `p` lies outside [0, 1], `block_size` is below 1 or
                 `up_kernel_size` below 2.
         """
-        return UNet(3, 1, widths=self.widths, stage=self._stage, up=transposed(self.up_kernel_size))
+        check_choice("Network", PRESETS, model=self.model)
+        check_choice("Network", ATTENTION, attention=self.attention)
+        if self.attention_after and self.model == "rsan":
+            up = transposed(self.up_kernel_size)
+            return UNet(3, 1, widths=self.widths, stage=self._attending_after, up=up)
+        preset = PRESETS[self.model]
+        options: dict[str, Any] = vars(self) | {"attention": ATTENTION[self.attention]}
+        known = signature(preset).parameters.keys() & options
+        return preset(3, 1, **{name: options[name] for name in known})
 
-    def check_describes(self, model: nn.Module, owner: str) -> None:
+    def check_describes(self, owner: str, model: nn.Module) -> None:
         """Raise `ValueError` unless the weights of `model` have the names and shapes of this."""
         with torch.device("meta"):
             expected = self.build().state_dict()
@@ -95,25 +118,9 @@ class Network:
                 f"{len(wrong)} weights differ, such as {wrong[0]}"
             )
 
-    def _stage(self, in_channels: int, out_channels: int) -> nn.Module:
+    def _attending_after(self, in_channels: int, out_channels: int) -> nn.Module:
+        """A stage of `rsan` in which the attention acts on the sum."""
         drop = partial(DropBlock2d, self.p, self.block_size, gamma=self.gamma, scale=self.scale)
-        if self.attention not in tuple(ATTENTION):
-            names = ", ".join(ATTENTION)
-            raise ValueError(f"Network: attention must be one of {names}, got {self.attention!r}")
-        attention = ATTENTION[self.attention]
-        match self.model:
-            case "rsan" if self.attention_after:
-                stage = residual_stage(drop=drop)(in_channels, out_channels)
-                assert isinstance(stage, nn.Sequential)
-                return stage.insert(2, attention(out_channels))
-            case "rsan":
-                return residual_stage(drop=drop, attention=attention)(in_channels, out_channels)
-            case "backbone_dropblock":
-                return residual_stage(drop=drop)(in_channels, out_channels)
-            case "backbone":
-                return residual_stage()(in_channels, out_channels)
-            case "unet":
-                return plain_stage()(in_channels, out_channels)
-        raise ValueError(
-            f"Network: model must be one of {', '.join(get_args(ModelName))}, got {self.model!r}"
-        )
+        stage = residual_stage(drop=drop)(in_channels, out_channels)
+        assert isinstance(stage, nn.Sequential)
+        return stage.insert(2, ATTENTION[self.attention](out_channels))

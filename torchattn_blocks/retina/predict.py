@@ -6,9 +6,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from .. import DropBlock, mean_and_std, monte_carlo
+from .. import mean_and_std, monte_carlo
+from .._check import check_ints, check_numbers
+from .._modules import is_dropout, rate_of
 from .._restored import in_evaluation, own_random_numbers
-from .checks import check_counts, check_numbers
 from .data.beyond import continued
 from .data.fov import estimate_fov
 from .data.fov import fov_diameter as measured_diameter
@@ -61,9 +62,9 @@ def segment(
         >>> segment(fundus.image, load_pretrained("drive")).shape
         (160, 150)
     """
-    check_trained(trained, "segment")
+    check_trained("segment", trained)
     model, settings = trained
-    seen, inner = _seen(image, fov, fov_diameter, settings, "segment")
+    seen, inner = _seen("segment", image, fov, fov_diameter, settings)
     probability = vessel_probability(model, seen, settings.side, flips=flips)[inner]
     return resized_map(torch.from_numpy(probability)[None], image.shape[:2])[0].numpy()
 
@@ -113,12 +114,12 @@ def segment_monte_carlo(
         >>> mean.shape, std.shape
         ((160, 150), (160, 150))
     """
-    check_counts("segment_monte_carlo", 2, passes=passes)
-    check_counts("segment_monte_carlo", 0, 2**63 - 1, seed=seed)
-    check_trained(trained, "segment_monte_carlo")
+    check_ints("segment_monte_carlo", 2, passes=passes)
+    check_ints("segment_monte_carlo", 0, 2**63 - 1, seed=seed)
+    check_trained("segment_monte_carlo", trained)
     check_drops("segment_monte_carlo", trained)
     model, settings = trained
-    seen, inner = _seen(image, fov, fov_diameter, settings, "segment_monte_carlo")
+    seen, inner = _seen("segment_monte_carlo", image, fov, fov_diameter, settings)
 
     def draw() -> Tensor:
         probability = _mean_of_flips(model, seen, settings.side)[inner]
@@ -131,9 +132,9 @@ def segment_monte_carlo(
 
 
 def check_drops(owner: str, trained: Trained) -> None:
-    """Raise `ValueError` unless the network has a DropBlock that drops anything."""
-    layers = [layer for layer in trained.model.modules() if isinstance(layer, DropBlock)]
-    if not any(layer.p > 0 for layer in layers):
+    """Raise `ValueError` unless the network has a dropout layer that drops anything."""
+    layers = [layer for layer in trained.model.modules() if is_dropout(layer)]
+    if not any(rate_of(layer) > 0 for layer in layers):
         name = trained.settings.network.model
         raise ValueError(
             f"{owner}: the network must have DropBlock with p above 0, which rsan and "
@@ -142,7 +143,7 @@ def check_drops(owner: str, trained: Trained) -> None:
 
 
 def working_scale(
-    fov: NDArray[np.bool_], fov_diameter: float | None, settings: Settings, owner: str
+    owner: str, fov: NDArray[np.bool_], fov_diameter: float | None, settings: Settings
 ) -> float:
     """The factor by which an image with this field of view is resized."""
     if fov_diameter is not None:
@@ -151,19 +152,19 @@ def working_scale(
 
 
 def _seen(
+    owner: str,
     image: NDArray[np.uint8],
     fov: NDArray[np.bool_] | None,
     fov_diameter: float | None,
     settings: Settings,
-    owner: str,
 ) -> tuple[NDArray[np.uint8], tuple[slice, slice]]:
     """What the network sees, and where the image is in it.
 
     It is the image with its field of view as wide as in training, and continued where it is cut.
     """
-    check_image(image, owner)
-    fov = estimate_fov(image) if fov is None else checked_mask(fov, image.shape[:2], owner)
-    seen = resized_image(image, working_scale(fov, fov_diameter, settings, owner))
+    check_image(owner, image)
+    fov = estimate_fov(image) if fov is None else checked_mask(owner, fov, image.shape[:2])
+    seen = resized_image(image, working_scale(owner, fov, fov_diameter, settings))
     height, width = seen.shape[:2]
     if settings.side is not None:  # networks that were trained on padded images know cuts
         return seen, (slice(height), slice(width))
@@ -202,7 +203,7 @@ def vessel_probability(
         >>> vessel_probability(rsan(widths=(4, 8)), image).shape
         (30, 45)
     """
-    check_image(image, "vessel_probability")
+    check_image("vessel_probability", image)
     with in_evaluation(model):
         return _mean_of_flips(model, image, side, flips=flips).numpy()
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
 
+from .._check import check_ints
 from .data.decode import opened_image
 from .data.files import FundusFiles
 from .training.recipe import CROPS_RECIPE, Recipe
@@ -148,6 +149,7 @@ def cross_validation(split: Split, fold: int, folds: int) -> Split:
         Training, validation and scored images.
 
     Raises:
+        TypeError: If `fold` or `folds` is not an int.
         ValueError: If `fold` or `folds` is outside the bounds above, or there are too few images.
 
     Example:
@@ -158,10 +160,8 @@ def cross_validation(split: Split, fold: int, folds: int) -> Split:
         >>> [[file.name for file in part] for part in parts[1:]]
         [['19'], ['10', '15']]
     """
-    if not folds >= 2:
-        raise ValueError(f"cross_validation: folds must be at least 2, got {folds}")
-    if not 1 <= fold <= folds:
-        raise ValueError(f"cross_validation: fold must lie in 1 to {folds}, got {fold}")
+    check_ints("cross_validation", 2, folds=folds)
+    check_ints("cross_validation", 1, folds, fold=fold)
     files = sorted([*split.training, *split.validation], key=lambda file: file.name)
     patients = list(dict.fromkeys(_patient(file.name) for file in files))
     others = patients.copy()

@@ -11,6 +11,7 @@ from safetensors.torch import save
 from torch import nn
 
 from .. import UNet
+from .._check import make_plain
 from .network import Network
 from .write import write_whole
 
@@ -38,6 +39,10 @@ class Settings:
     side: int | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Take NumPy's numbers, too."""
+        make_plain(self)
+
 
 class Trained(NamedTuple):
     """A trained network.
@@ -56,7 +61,7 @@ class Trained(NamedTuple):
     settings: Settings
 
 
-def check_trained(trained: object, owner: str) -> None:
+def check_trained(owner: str, trained: object) -> None:
     """Raise `TypeError` unless `trained` is a network with its settings."""
     if isinstance(trained, Trained):
         return
@@ -94,7 +99,7 @@ def save_weights(path: str | Path, model: nn.Module, settings: Settings) -> None
         ...     path.is_file()
         True
     """
-    settings.network.check_describes(model, "save_weights")
+    settings.network.check_describes("save_weights", model)
     tensors = {name: values.contiguous() for name, values in model.state_dict().items()}
     # Not by safetensors' save_file, whose files only their owner may read.
     write_whole(Path(path), save(tensors, {"settings": json.dumps(asdict(settings))}))

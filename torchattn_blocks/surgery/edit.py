@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._check import check_kind, made_by
+from .._check import check_kind
+from .._factory import made_by
 from .._modules import Member, Where, members, picked
 from ._host import check_called, check_not_wrapped, host
 from ._insertion import CHILD, Insertion, Side, add_layer, layers_of, release

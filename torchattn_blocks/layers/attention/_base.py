@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..._check import check_at_least, check_map, check_spatial_dims, made_by, plain_int
+from ..._check import check_ints, check_map, check_spatial_dims, plain
+from ..._factory import made_by
 
 Device = torch.device | str | int | None
 
@@ -16,7 +17,7 @@ class Attention(nn.Module):
     def __init__(self, spatial_dims: int) -> None:
         super().__init__()
         check_spatial_dims(type(self).__name__, spatial_dims)
-        self.spatial_dims = plain_int(spatial_dims)
+        self.spatial_dims = plain(spatial_dims)
 
     @property
     def channels(self) -> int | None:
@@ -25,7 +26,7 @@ class Attention(nn.Module):
 
     def check(self, x: Tensor) -> None:
         """Raise unless `x` has the dimensions and channels of this layer."""
-        check_map(x, type(self).__name__, self.channels, self.spatial_dims)
+        check_map(type(self).__name__, x, self.channels, self.spatial_dims)
 
     def weigh(self, x: Tensor) -> Tensor:
         """The attention map of a checked `x`, in any dtype: what a layer defines."""
@@ -43,8 +44,8 @@ class Attention(nn.Module):
 
     def checked(self, channels: int) -> int:
         """A number of channels, as an int."""
-        check_at_least(type(self).__name__, 1, channels=channels)
-        return int(plain_int(channels))
+        check_ints(type(self).__name__, 1, channels=channels)
+        return int(plain(channels))
 
     def child(
         self, name: str, factory: Any, *args: Any, device: Device, dtype: torch.dtype | None

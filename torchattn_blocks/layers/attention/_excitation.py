@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..._check import check_at_least, options_by_name, plain_int
+from ..._check import check_ints, options_by_name, plain
 from ._base import Attention, Device
 
 
@@ -28,11 +28,11 @@ class Excitation(Attention):
     ) -> None:
         super().__init__(spatial_dims)
         owner, channels = type(self).__name__, self.checked(channels)
-        check_at_least(owner, 1, reduction=reduction)
+        check_ints(owner, 1, reduction=reduction)
         if hidden_channels is None:
             hidden_channels = max(1, channels // reduction)
-        check_at_least(owner, 1, hidden_channels=hidden_channels)
-        hidden_channels = plain_int(hidden_channels)
+        check_ints(owner, 1, hidden_channels=hidden_channels)
+        hidden_channels = plain(hidden_channels)
         self.fc1 = nn.Linear(channels, hidden_channels, bias, device, dtype)
         self.activation = self.child("activation", activation, device=device, dtype=dtype)
         self.fc2 = nn.Linear(hidden_channels, channels, bias, device, dtype)

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..._check import check_odd, options_by_name, plain_int
+from ..._check import check_odd, options_by_name, plain
 from ._base import Attention, Device
 from ._pool import mean
 
@@ -72,7 +72,7 @@ class EfficientChannelAttention(Attention):
         channels = self.checked(channels)
         kernel_size = _kernel_size(channels) if kernel_size is None else kernel_size
         check_odd("EfficientChannelAttention", kernel_size=kernel_size)
-        kernel_size = plain_int(kernel_size)
+        kernel_size = plain(kernel_size)
         self.conv = nn.Conv1d(
             1, 1, kernel_size, padding=kernel_size // 2, bias=False, device=device, dtype=dtype
         )

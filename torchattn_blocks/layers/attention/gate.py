@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
-from ..._check import check_at_least, check_map, check_spatial_dims, options_by_name, plain_int
+from ..._check import check_ints, check_map, check_spatial_dims, options_by_name, plain
 from ..._dims import CONVOLUTION, LINEAR
 from ._base import Device
 
@@ -85,13 +85,13 @@ class AttentionGate(nn.Module):
     ) -> None:
         super().__init__()
         owner = "AttentionGate"
-        check_at_least(owner, 1, gate_channels=gate_channels, skip_channels=skip_channels)
+        check_ints(owner, 1, gate_channels=gate_channels, skip_channels=skip_channels)
         if hidden_channels is None:
             hidden_channels = max(1, skip_channels // 2)
-        check_at_least(owner, 1, hidden_channels=hidden_channels)
+        check_ints(owner, 1, hidden_channels=hidden_channels)
         check_spatial_dims(owner, spatial_dims)
         gate_channels, skip_channels, hidden_channels, self.spatial_dims = map(
-            plain_int, (gate_channels, skip_channels, hidden_channels, spatial_dims)
+            plain, (gate_channels, skip_channels, hidden_channels, spatial_dims)
         )
         convolution = partial(CONVOLUTION[self.spatial_dims], device=device, dtype=dtype)
         self.gate_conv = convolution(gate_channels, hidden_channels, 1)
@@ -102,7 +102,7 @@ class AttentionGate(nn.Module):
         """A weight for each position, (N, 1, H, W); `forward` multiplies `skip` by it."""
         for name, x, conv in (("gate", gate, self.gate_conv), ("skip", skip, self.skip_conv)):
             channels = getattr(conv, "in_channels", None)  # pruning changes them
-            check_map(x, "AttentionGate", channels, self.spatial_dims, name)
+            check_map("AttentionGate", x, channels, self.spatial_dims, name)
         _check_batches(gate, skip)
         gating = resized(self.gate_conv(gate), skip)
         weights: Tensor = self.psi((gating + self.skip_conv(skip)).relu()).sigmoid()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
-from ..._check import check_map, check_odd, options_by_name, plain_int
+from ..._check import check_map, check_odd, options_by_name, plain
 from ..._dims import CONVOLUTION
 from ..._init import he_normal_, start_with
 from .._eager import has_memory
@@ -59,7 +59,7 @@ def spatial_attention(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
             "spatial_attention: weight must have shape (1, 2, k, k) with k odd, or one or three "
             f"sizes k, got {tuple(weight.shape)}"
         )
-    check_map(x, "spatial_attention", spatial_dims=len(sizes))
+    check_map("spatial_attention", x, spatial_dims=len(sizes))
     convolution = (F.conv1d, F.conv2d, F.conv3d)[len(sizes) - 1]
     logits = convolution(_summary(x), weight, bias, padding=sizes[0] // 2)
     return x * logits.sigmoid()
@@ -148,7 +148,7 @@ class SpatialAttention(Attention):
     ) -> None:
         super().__init__(spatial_dims)
         check_odd("SpatialAttention", kernel_size=kernel_size)
-        kernel_size = plain_int(kernel_size)
+        kernel_size = plain(kernel_size)
         conv = CONVOLUTION[self.spatial_dims](
             2, 1, kernel_size, padding=kernel_size // 2, bias=bias, device=device, dtype=dtype
         )

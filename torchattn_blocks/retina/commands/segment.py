@@ -120,7 +120,7 @@ class Segment:
                 said = str(error)
                 failures.append(said if said.startswith(str(path)) else f"{path}: {said}")
                 continue
-            scale = working_scale(fundus.fov, self.fov_diameter, trained.settings, "segment")
+            scale = working_scale("segment", fundus.fov, self.fov_diameter, trained.settings)
             for remark in _remarks(fundus, scale, is_estimated=path.stem not in masks):
                 tqdm.write(f"{path}: {remark}")
             if self.fov_diameter is not None and self.fov_diameter < _LEAST:

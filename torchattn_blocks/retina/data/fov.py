@@ -71,7 +71,7 @@ def estimate_fov(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
         >>> bool((estimate_fov(image) == disc).all())
         True
     """
-    check_image(image, "estimate_fov")
+    check_image("estimate_fov", image)
     brightness = image.max(axis=2)  # (H, W); the brightest channel: red, nearly everywhere
     bright, is_dark = _bright(brightness)
     is_dark = is_dark and not is_reflex(image[bright])
@@ -168,8 +168,8 @@ def fov_remark(image: NDArray[np.uint8], fov: NDArray[np.bool_]) -> str:
         >>> fov_remark(image, estimate_fov(image))
         'no retina found: the image has one colour'
     """
-    check_image(image, "fov_remark")
-    fov = checked_mask(fov, image.shape[:2], "fov_remark")
+    check_image("fov_remark", image)
+    fov = checked_mask("fov_remark", fov, image.shape[:2])
     if np.ptp(image, axis=(0, 1)).max() < _ONE_COLOUR:
         return "no retina found: the image has one colour"
     if fov.all():

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from ..._check import check_ints, plain
 from ..fundus import Fundus
 
 Floats = NDArray[np.float64]
@@ -304,12 +305,9 @@ def synthesize(seed: int, *, height: int = 584, width: int = 565) -> Fundus:
         >>> bool((fundus.label <= fundus.fov).all())
         True
     """
-    bounds = {"seed": (seed, 0), "height": (height, MIN_SIDE), "width": (width, MIN_SIDE)}
-    for name, (value, bound) in bounds.items():
-        if not isinstance(value, int | np.integer):
-            raise TypeError(f"synthesize: {name} must be an int, got {value!r}")
-        if value < bound:
-            raise ValueError(f"synthesize: {name} must be at least {bound}, got {value}")
+    check_ints("synthesize", 0, seed=seed)
+    check_ints("synthesize", MIN_SIDE, height=height, width=width)
+    seed, height, width = plain(seed), plain(height), plain(width)
     rng = np.random.default_rng(seed)
     view = _View((height, width))
     fov = view.distance(np.zeros(2)) <= 1

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..._check import check_numbers, plain
 from ..fundus import Fundus
 from .scores import Arrays, image_scores, pooled_scores
 from .tables import markdown_table
@@ -41,7 +42,8 @@ def evaluate(
           observer's vessel masks.
 
     Raises:
-        TypeError: If a label, a field of view or a second observer's mask is not of type bool.
+        TypeError: If a label, a field of view or a second observer's mask is not of type bool, or
+            `chosen_threshold` is no number.
         ValueError: If there are no images, an image has no label, a probability map is missing or
             has another shape than its image, or a probability or `chosen_threshold` lies outside
             [0, 1].
@@ -56,8 +58,9 @@ def evaluate(
     """
     if bare := [fundus.name for fundus in images if fundus.label is None]:
         raise ValueError(f"evaluate: every image must have a label; missing: {', '.join(bare)}")
-    if chosen_threshold is not None and not 0 <= chosen_threshold <= 1:
-        raise ValueError(f"evaluate: chosen_threshold must lie in [0, 1], got {chosen_threshold}")
+    if chosen_threshold is not None:
+        check_numbers("evaluate", 0, 1, chosen_threshold=chosen_threshold)
+        chosen_threshold = plain(chosen_threshold)
     labels = [fundus.label for fundus in images if fundus.label is not None]
     seconds = [fundus.second_label for fundus in images if fundus.second_label is not None]
     fovs = [fundus.fov for fundus in images]

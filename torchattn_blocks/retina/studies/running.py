@@ -13,6 +13,7 @@ from time import monotonic
 
 from tqdm import tqdm
 
+from ..._check import check_ints
 from ..training.checkpoint import is_finished, progress
 from .run import EVALUATIONS, Run
 
@@ -42,10 +43,10 @@ def run_study(
         A message for each run that failed, with the path of its log.
 
     Raises:
+        TypeError: If `jobs` is not an int.
         ValueError: If `jobs` is below 1.
     """
-    if jobs < 1:
-        raise ValueError(f"run_study: jobs must be at least 1, got {jobs}")
+    check_ints("run_study", 1, jobs=jobs)
     if not runs:
         return []
     study = _Study(data, out, jobs, math.inf if max_time is None else monotonic() + max_time)

@@ -16,7 +16,7 @@ from monai.transforms import (
 )
 from torch import Tensor
 
-from ..checks import check_numbers, check_type
+from ..._check import check_kind, check_numbers, make_plain
 from ..fundus import Fundus
 
 _MASKS = ("label", "fov", "second_label")
@@ -55,7 +55,8 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         """Check the arguments: factors and powers must stay positive."""
-        check_type("Augmentation", bool, flip=self.flip, rotate=self.rotate)
+        make_plain(self)
+        check_kind("Augmentation", bool, flip=self.flip, rotate=self.rotate)
         check_numbers("Augmentation", 0, 1, ends="[)", brightness=self.brightness, gamma=self.gamma)
 
     def __call__(self, fundus: Fundus, seed: int) -> Fundus:

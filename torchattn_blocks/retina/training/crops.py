@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..checks import check_counts, check_numbers
+from ..._check import check_ints, check_numbers, make_plain
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class Crops:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        check_counts("Crops", 1, side=self.side)
+        make_plain(self)
+        check_ints("Crops", 1, side=self.side)
         check_numbers("Crops", 0, 1, free=self.free)
         check_numbers("Crops", 1, zoom=self.zoom)
         deviations = ("stretch", "gain", "channel_gain", "gamma", "offset")

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from ..._check import check_ints, check_kind
 from ..._restored import modes_restored, own_random_numbers
-from ..checks import check_counts, check_type
 from ..data.fov import fov_diameter
 from ..fundus import Fundus
 from ..network import Network
@@ -120,13 +120,13 @@ def train(
         >>> [entry.step for entry in log]
         [2, 4]
     """
-    check_type("train", nn.Module, model=model)
-    check_type("train", Recipe, recipe=recipe)
-    check_type("train", (Network, type(None)), network=network)
-    check_type("train", str, dataset=dataset)
-    check_counts("train", 0, workers=workers)
+    check_kind("train", nn.Module, model=model)
+    check_kind("train", Recipe, recipe=recipe)
+    check_kind("train", Network, None, network=network)
+    check_kind("train", str, dataset=dataset)
+    check_ints("train", 0, workers=workers)
     if network is not None:
-        network.check_describes(model, "train")
+        network.check_describes("train", model)
     limit = TimeLimit(max_time)
     folder = Path(folder)
     training, validation = list(training), list(validation)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 
-from ..checks import check_counts, check_numbers, check_type
+from ..._check import check_choice, check_ints, check_kind, check_numbers, make_plain
 from ..data.tensors import ALIKE
 from .augment import Augmentation
 from .crops import Crops
@@ -98,13 +98,14 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Check types and bounds."""
+        make_plain(self)
         counts = ("epochs", "steps", "batch_size", "side", "validate_every")
         optional = ("steps", "side", "validate_every", "max_norm")
         given = {k: v for k, v in vars(self).items() if v is not None or k not in optional}
-        check_counts("Recipe", 1, **{name: given[name] for name in counts if name in given})
+        check_ints("Recipe", 1, **{name: given[name] for name in counts if name in given})
         if self.cl_dice_iterations is not None:
-            check_counts("Recipe", 0, cl_dice_iterations=self.cl_dice_iterations)
-        check_counts("Recipe", 0, 2**32 - 1, seed=self.seed)
+            check_ints("Recipe", 0, cl_dice_iterations=self.cl_dice_iterations)
+        check_ints("Recipe", 0, 2**32 - 1, seed=self.seed)
         above = ("learning_rate", "input_scale", "max_norm")
         check_numbers("Recipe", 0, ends="(]", **{n: given[n] for n in above if n in given})
         least = ("weight_decay", "dice", "cl_dice")
@@ -112,14 +113,11 @@ class Recipe:
         fractions = ("first_part", "warm_up", "auxiliary", "ramp")
         check_numbers("Recipe", 0, 1, **{name: given[name] for name in fractions})
         check_numbers("Recipe", 0, 1, ends="[)", average=self.average)
-        check_type("Recipe", (Crops, type(None)), crops=self.crops)
-        check_type("Recipe", Augmentation, augmentation=self.augmentation)
-        check_type("Recipe", bool, calibrate=self.calibrate)
-        for name, choices in (("schedule", ("step", "cosine")), ("precision", _PRECISIONS)):
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"Recipe: {name} must be one of {choices}, got {getattr(self, name)!r}"
-                )
+        check_kind("Recipe", Crops, None, crops=self.crops)
+        check_kind("Recipe", Augmentation, augmentation=self.augmentation)
+        check_kind("Recipe", bool, calibrate=self.calibrate)
+        check_choice("Recipe", ("step", "cosine"), schedule=self.schedule)
+        check_choice("Recipe", _PRECISIONS, precision=self.precision)
         if 0 < abs(self.input_scale - 1) < ALIKE:
             raise ValueError(
                 f"Recipe: input_scale must be 1 or differ from it by {ALIKE} or more, got "

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
 
-from ..checks import check_numbers
+from ..._check import check_numbers
 
 
 class TimeLimit:
