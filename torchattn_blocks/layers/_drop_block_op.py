@@ -8,6 +8,22 @@ kept for them, and the mask is painted again from it.
 Eager code runs an `autograd.Function`. Compiled code, exported programs and tensors without data
 (meta, fake) see a custom operator. Torch lets one have the reverse mode and vmap alone, so in the
 transforms of `torch.func` and in forward mode it makes a mask, and torch's own product applies it.
+
+Who calls whom, in which mode. `drop_block2d` and its kin draw the seed and call `drop_blocks`,
+which looks at what runs:
+
+- eager, without gradients: `_dropped`, which writes by `_write`;
+- eager, with gradients: `_DropBlock`. Its forward calls `_dropped`; its backward calls
+  `drop_blocks` again, since the gradient may be compiled, transformed or to be differentiated;
+- eager, while somebody watches operators (a dispatch mode): `_dropped` calls
+  `drop_block_operator` in place of `_write`, so that the operator is seen;
+- compiled, exported, fake or meta: `drop_block_operator` is recorded. Run later, it calls `_write`;
+  its shape is that of its fake; its derivative, `_operator_backward`, is the operator itself;
+- forward mode and `torch.func`: `drop_block_operator` on ones makes the mask. Under `vmap` its rule
+  runs it once for each sample.
+
+`_write` alone paints, from the seed: by `_paint_triton` on CUDA where Triton is installed, else by
+`_paint_cpu`.
 """
 
 import importlib

@@ -60,7 +60,7 @@ class Augmentation:
         check_numbers("Augmentation", 0, 1, ends="[)", brightness=self.brightness, gamma=self.gamma)
 
     def __call__(self, fundus: Fundus, seed: int) -> Fundus:
-        """Change an image.
+        """Change an image, to look at what a training sees: it changes tensors by the same rules.
 
         Args:
             fundus: The image.
