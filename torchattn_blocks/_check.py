@@ -156,8 +156,8 @@ def is_number(value: object) -> bool:
 
 
 def plain(number: Any) -> Any:
-    """A NumPy number or bool as Python's, for graphs and files. All else stays as it is."""
-    return number.item() if isinstance(number, np.number | np.bool_) else number
+    """A scalar of NumPy as Python's, for graphs and files. All else stays as it is."""
+    return number.item() if isinstance(number, np.generic) else number
 
 
 def make_plain(record: Any) -> None:
