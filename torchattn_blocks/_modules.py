@@ -17,6 +17,7 @@ Predicate = Callable[[str, nn.Module], bool]
 Where = type[nn.Module] | str | Predicate | Sequence["Where | None"]
 
 HOST = "host"  # a part of the keys of state dicts
+_COMPILED = "_orig_mod"  # torch.compile's name for the module in its wrapper
 
 
 class StandsForHost(nn.Module):
@@ -30,7 +31,8 @@ class Member(NamedTuple):
 
     Attributes:
         module: The module.
-        names: Its names without any layer inserted: several if it is used in several places.
+        names: Its names without any layer inserted, before any module was compiled: several if it
+            is used in several places.
         paths: Its names in ``model.named_modules()``, and in all places where it is used.
         parents: The modules that it is a child of.
     """
@@ -44,7 +46,7 @@ class Member(NamedTuple):
 def members(model: nn.Module, *, inserted: bool) -> dict[int, Member]:
     """All modules of a network, each once, by `id`, the network first.
 
-    What stands for a host is none of them. Layers inserted at a host are, if so asked.
+    What stands for another is none of them. Layers inserted at a host are, if so asked.
     """
     found: dict[int, Member] = {}
     for module, name, path, parent in _walk(model, "", "", None, inserted):
@@ -60,16 +62,20 @@ def _walk(
     module: nn.Module, name: str, path: str, parent: nn.Module | None, inserted: bool
 ) -> Iterator[tuple[nn.Module, str, str, nn.Module | None]]:
     """Each place of a module: the module, its name and path, and its parent."""
-    if isinstance(module, StandsForHost):
-        for key, child in module._modules.items():
-            if child is not None and (inserted or key == HOST):
-                own = name if key == HOST else _joined(name, key)
-                yield from _walk(child, own, _joined(path, key), module, inserted)
-        return
-    yield module, name, path, parent
+    other = _stands_for(module)
+    if not other:
+        yield module, name, path, parent
     for key, child in module._modules.items():
-        if child is not None:
-            yield from _walk(child, _joined(name, key), _joined(path, key), module, inserted)
+        if child is not None and (inserted or other in ("", key)):
+            own = name if key == other else _joined(name, key)
+            yield from _walk(child, own, _joined(path, key), module, inserted)
+
+
+def _stands_for(module: nn.Module) -> str:
+    """The child whose name a module bears: a host, or what is in torch.compile's wrapper."""
+    if isinstance(module, StandsForHost):
+        return HOST
+    return _COMPILED if _COMPILED in module._modules else ""
 
 
 def _joined(name: str, child: str) -> str:
@@ -84,7 +90,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
     while True:
         if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
             model = model.module
-        elif isinstance(compiled := model._modules.get("_orig_mod"), nn.Module):
+        elif isinstance(compiled := model._modules.get(_COMPILED), nn.Module):
             model = compiled
         else:
             return model
@@ -151,7 +157,7 @@ def picked(
     found: dict[int, Member] = {}
     for one, picks in wanted:
         by_it = {id(m.module): m for m in among if any(picks(n, m) for n in _names(m, one))}
-        if not by_it and (isinstance(one, str) or len(wanted) == 1):
+        if not by_it and isinstance(one, str):
             raise _nothing(owner, model, among, [one], kind)
         found |= by_it
     if not found:
@@ -170,7 +176,7 @@ def _flat(where: Any) -> Iterator[Any]:
 
 def _names(member: Member, where: object) -> list[str]:
     """The names of a module that count: a pattern may say `host`, as ``named_modules`` does."""
-    by_path = isinstance(where, str) and HOST in _parts(where)
+    by_path = isinstance(where, str) and not {HOST, _COMPILED}.isdisjoint(_parts(where))
     return member.names + member.paths if by_path else member.names
 
 

@@ -219,6 +219,25 @@ def test_names_are_those_from_before_the_model_was_wrapped(names, one_process_gr
                 assert [n for n, m in net.named_modules() if m.training] == [where]
 
 
+def test_a_module_with_several_names_is_picked_by_each():
+    layer = nn.Dropout(0.5)
+    net = nn.ModuleDict({"one": nn.Sequential(layer), "two": nn.Sequential(layer)}).eval()
+    for name in ("one.0", "two.0", lambda name, module: name == "two.0", ["one.0", "two.0"]):
+        assert by_monte_carlo(net, name) == ["one.0"]
+        assert by_report(net, name) == ["one.0"]
+        assert by_schedule(net, name) == ["one.0"]
+        layer.p = 0.5
+
+
+def test_names_are_those_from_before_a_part_was_compiled():
+    net = Net().eval()
+    net.decoder = torch.compile(net.decoder, backend="eager")
+    assert by_monte_carlo(net, "decoder.[1-2]") == ["decoder._orig_mod.1", "decoder._orig_mod.2"]
+    assert by_schedule(net, "decoder.2") == ["decoder._orig_mod.2"]
+    assert by_report(net, "decoder") == ["decoder._orig_mod"]
+    assert by_report(net, "decoder._orig_mod.2") == ["decoder._orig_mod.2"]
+
+
 class DropPath(nn.Module):
     """As in timm: a dropout layer with a rate of another name."""
 
@@ -247,8 +266,13 @@ class DropConnect(nn.Linear):  # none: it has weights
     p = 0.1
 
 
+class DropWhole(nn.Module):  # none: it has no rate
+    pass
+
+
 def test_one_rule_for_what_a_dropout_layer_is():
     net = nn.Sequential(DropPath(0.3), StochasticDepth(0.2), DropConnect(2, 2), nn.Dropout(0.1))
+    net.append(DropWhole())
     layers = ["0", "1", "3"]
     assert by_report(net, None) == layers
     assert by_monte_carlo(net.eval(), None) == layers
