@@ -26,12 +26,11 @@ EXAMPLES = [
     )
     if example.examples
 ]
+PACKAGES = json.loads(Path(__file__).with_name("public_names.json").read_text())
 PUBLIC = {
-    f"{module}.{name}": getattr(importlib.import_module(module), name)
-    for module, names in json.loads(
-        Path(__file__).with_name("public_names.json").read_text()
-    ).items()
-    for name in names
+    f"{package}.{name}": getattr(importlib.import_module(package), name)
+    for package in PACKAGES
+    for name in importlib.import_module(package).__all__
 }
 EXPLAINED = {name: value for name, value in PUBLIC.items() if callable(value)}
 THOSE_OF = re.compile("The arguments are those of `(rsan|drop_block2d|DropBlock2d|insert_after)`")

@@ -84,7 +84,7 @@ def _check_floating(owner: str, x: object, name: str = "x") -> Tensor:
 def check_ints(owner: str, least: int, most: int | None = None, /, **numbers: Any) -> None:
     """Raise unless each number is from `least` to `most`, and an int, a NumPy or a symbolic int."""
     for name, number in numbers.items():
-        if not isinstance(number, int | np.integer | torch.SymInt) or isinstance(number, bool):
+        if not (isinstance(number, torch.SymInt) or _is_int(number)):
             raise TypeError(f"{owner}: {name} must be an int, got {number!r}")
         if number < least:
             raise ValueError(f"{owner}: {name} must be at least {least}, got {number}")
@@ -130,7 +130,7 @@ def check_odd(owner: str, **numbers: int) -> None:
 def check_choice(owner: str, choices: Iterable[str], **values: str) -> None:
     """Raise unless each value is one of `choices`."""
     for name, value in values.items():
-        if value not in tuple(choices):  # compared, not hashed: it may be a list
+        if not isinstance(value, str) or value not in tuple(choices):
             raise ValueError(f"{owner}: {name} must be one of {tuple(choices)}, got {value!r}")
 
 
@@ -151,20 +151,39 @@ def _a(kind: Any) -> str:
 
 def is_number(value: object) -> bool:
     """Whether it is an int or a float, of Python or of NumPy."""
-    known = isinstance(value, int | float | np.integer | np.floating)
-    return known and not isinstance(value, bool)
+    return isinstance(value, (float, np.floating)) or _is_int(value)
+
+
+def _is_int(value: object) -> bool:
+    # A bool is an int for Python, and a span of time for NumPy.
+    known = isinstance(value, (int, np.integer))
+    return known and not isinstance(value, (bool, np.timedelta64))
 
 
 def plain(number: Any) -> Any:
-    """A scalar of NumPy as Python's, for graphs and files. All else stays as it is."""
-    return number.item() if isinstance(number, np.generic) else number
+    """A number or bool of NumPy as Python's, for graphs and files. All else stays as it is."""
+    if isinstance(number, np.floating):
+        return float(number)
+    is_known = isinstance(number, np.bool_) or (isinstance(number, np.integer) and _is_int(number))
+    return number.item() if is_known else number
 
 
 def make_plain(record: Any) -> None:
-    """Make the NumPy numbers of a new frozen dataclass plain, also those in a tuple."""
+    """Make the numbers of NumPy in a new frozen dataclass plain. A list becomes a tuple."""
     for name, value in vars(record).items():
-        made = tuple(map(plain, value)) if isinstance(value, tuple | list) else plain(value)
-        object.__setattr__(record, name, made)
+        made = _plain_within(value)
+        object.__setattr__(record, name, tuple(made) if isinstance(made, list) else made)
+
+
+def _plain_within(value: Any) -> Any:
+    """The same for all in a list, a tuple, a dictionary or an array of numbers."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {key: _plain_within(part) for key, part in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_plain_within, value))
+    return plain(value)
 
 
 def check_rate(owner: str, p: Any, name: str = "p") -> float:

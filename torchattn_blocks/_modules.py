@@ -4,17 +4,19 @@ Everything that takes a model asks here, so that one question has one answer.
 """
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from ._check import is_number
 from ._factory import takes
 
-Predicate = Callable[[str, nn.Module], bool]
-Where = type[nn.Module] | str | Predicate | Sequence["Where | None"]
+# Of the module's type nothing is said: a function may want one with a certain attribute.
+Where = type | str | Callable[[str, Any], object] | Sequence["Where | None"]
 
 HOST = "host"  # a part of the keys of state dicts
 _COMPILED = "_orig_mod"  # torch.compile's name for the module in its wrapper
@@ -59,16 +61,24 @@ def members(model: nn.Module, *, inserted: bool) -> dict[int, Member]:
 
 
 def _walk(
-    module: nn.Module, name: str, path: str, parent: nn.Module | None, inserted: bool
+    module: nn.Module,
+    name: str,
+    path: str,
+    parent: nn.Module | None,
+    inserted: bool,
+    above: tuple[nn.Module, ...] = (),
 ) -> Iterator[tuple[nn.Module, str, str, nn.Module | None]]:
     """Each place of a module: the module, its name and path, and its parent."""
+    if any(module is one for one in above):  # it contains itself: it has its names already
+        return
     other = _stands_for(module)
     if not other:
         yield module, name, path, parent
     for key, child in module._modules.items():
         if child is not None and (inserted or other in ("", key)):
             own = name if key == other else _joined(name, key)
-            yield from _walk(child, own, _joined(path, key), module, inserted)
+            rest = module, inserted, (*above, module)
+            yield from _walk(child, own, _joined(path, key), *rest)
 
 
 def _stands_for(module: nn.Module) -> str:
@@ -88,9 +98,10 @@ def unwrapped(model: nn.Module) -> nn.Module:
     The names of its modules are those that the network had before.
     """
     while True:
-        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            model = model.module
-        elif isinstance(compiled := model._modules.get(_COMPILED), nn.Module):
+        # Of these types alone: a subclass may have layers of its own.
+        if type(model) in (nn.DataParallel, nn.parallel.DistributedDataParallel):
+            model = model.module  # type: ignore[assignment]
+        elif isinstance(compiled := getattr(model, _COMPILED, None), nn.Module):
             model = compiled
         else:
             return model
@@ -110,18 +121,23 @@ def is_dropout(module: nn.Module) -> bool:
     return named_so and bool(rate_name(module)) and not list(module.parameters())
 
 
-def is_random(module: nn.Module) -> bool:
-    """Whether it drops something in training mode: a dropout layer, or a module that does so too.
+# They drop something, too. (The last one has dropout layers, and skips them without gradients
+# unless it is in training mode.)
+_BY_THEMSELVES = (nn.MultiheadAttention, nn.RNNBase, nn.TransformerEncoderLayer)
 
-    A TransformerEncoderLayer without gradients skips its dropout layers in evaluation mode.
-    """
-    by_themselves = (nn.MultiheadAttention, nn.RNNBase, nn.TransformerEncoderLayer)
-    return isinstance(module, by_themselves) or is_dropout(module)
+
+def is_random(module: nn.Module) -> bool:
+    """Whether it drops something in training mode: a dropout layer, or what does so too."""
+    return isinstance(module, _BY_THEMSELVES) or is_dropout(module)
 
 
 def rate_name(module: nn.Module) -> str:
     """The attribute with the probability of dropping: torch's name, timm's, or empty for none."""
-    return next((name for name in ("p", "drop_prob") if hasattr(module, name)), "")
+    for name in ("p", "drop_prob"):
+        rate = getattr(module, name, module)
+        if rate is None or is_number(rate) or (isinstance(rate, Tensor) and rate.dim() == 0):
+            return name
+    return ""
 
 
 def rate_of(module: nn.Module) -> float:
@@ -151,9 +167,10 @@ def picked(
         TypeError: If `where` is of another kind.
         ValueError: If it picks nothing.
     """
-    wanted = [(one, _picker(owner, one, where, usual)) for one in _flat(where)]
-    if not wanted:
-        raise _wrong(owner, where, usual)
+    try:
+        wanted = [(one, _picker(owner, one, where, usual)) for one in _flat(where)]
+    except RecursionError:  # a list that contains itself
+        raise _wrong(owner, where, usual) from None
     found: dict[int, Member] = {}
     for one, picks in wanted:
         by_it = {id(m.module): m for m in among if any(picks(n, m) for n in _names(m, one))}
@@ -166,8 +183,8 @@ def picked(
 
 
 def _flat(where: Any) -> Iterator[Any]:
-    """The parts of a sequence, also of one in another."""
-    if isinstance(where, Sequence) and not isinstance(where, str):
+    """The parts of a sequence, also of one in another. An empty one is a part itself."""
+    if isinstance(where, Sequence) and not isinstance(where, str) and len(where):
         for one in where:
             yield from _flat(one)
     else:
@@ -183,16 +200,42 @@ def _names(member: Member, where: object) -> list[str]:
 def _picker(
     owner: str, one: Any, where: Where, usual: Callable[[nn.Module], bool] | None
 ) -> Callable[[str, Member], bool]:
-    if isinstance(one, type):
-        return lambda name, member: isinstance(member.module, one)
     if isinstance(one, str):
         pattern = _parts(one)
         return lambda name, member: _matches(_parts(name), pattern)
-    if one is None and usual is not None and where is not None:
+    if one is None and usual is not None:
         return lambda name, member: usual(member.module)
-    if isinstance(one, nn.Module) or not callable(one) or not takes(one, "", nn.Identity()):
+    if isinstance(one, type) and _has_instances(one):
+        return lambda name, member: isinstance(member.module, one)
+    if not _is_function(one):
         raise _wrong(owner, where, usual)
-    return lambda name, member: bool(one(name, member.module))
+
+    def is_true(name: str, member: Member) -> bool:
+        try:
+            return bool(one(name, member.module))
+        except Exception as error:
+            error.add_note(f"{owner}: raised by the function in where, called with {name!r}")
+            raise
+
+    return is_true
+
+
+def _has_instances(kind: type) -> bool:
+    """Whether objects can be asked if they are of a type: not of some in `typing`."""
+    try:
+        isinstance(None, kind)
+    except TypeError:
+        return False
+    return True
+
+
+def _is_function(one: Any) -> bool:
+    """Whether it is a function of name and module whose result is true or false."""
+    of_typing = isinstance(one, type) or type(one).__module__ in ("types", "typing")
+    late = inspect.iscoroutinefunction(one) or inspect.isgeneratorfunction(one)
+    if isinstance(one, nn.Module) or of_typing or late or not callable(one):
+        return False
+    return takes(one, "", nn.Identity())
 
 
 def _wrong(owner: str, where: Where, usual: object) -> TypeError:

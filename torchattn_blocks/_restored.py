@@ -10,11 +10,14 @@ from torch import nn
 
 
 @contextmanager
-def modes_restored(model: nn.Module) -> Iterator[None]:
-    """Give each module its own mode, training or evaluation, back after the block."""
+def modes_restored(model: nn.Module) -> Iterator[list[nn.Module]]:
+    """Give each module its own mode, training or evaluation, back after the block.
+
+    The block gets the modules.
+    """
     modes = [(module, module.training) for module in model.modules()]
     try:
-        yield
+        yield [module for module, _ in modes]
     finally:
         for module, training in modes:
             module.training = training
@@ -26,8 +29,8 @@ def in_evaluation(model: nn.Module) -> Iterator[None]:
 
     `train` and `eval` are not called: what overrides them may merge weights, say.
     """
-    with modes_restored(model):
-        for module in model.modules():
+    with modes_restored(model) as modules:
+        for module in modules:
             module.training = False
         yield
 

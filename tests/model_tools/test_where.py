@@ -1,6 +1,10 @@
 """`where`: one form and one error in all that take a model. One rule for what is dropout."""
 
+import copy
+import re
+from collections import UserString
 from contextlib import ExitStack
+from typing import Any, NewType, Protocol
 
 import pytest
 import torch
@@ -148,7 +152,25 @@ def test_one_error_for_what_picks_nothing(names, where, said):
     assert all(module.training and not module._forward_hooks for module in net.modules())
 
 
-NO_WHERE = [3, [], [3], nn.ReLU(), lambda name: True, {"decoder.2"}, ["decoder.2", [None, 3]]]
+async def later(name, module):
+    return True
+
+
+def one_by_one(name, module):
+    yield True
+
+
+class Odd(Protocol):
+    """Of this type nobody may ask for instances."""
+
+
+CIRCLE: list = ["decoder.2"]
+CIRCLE.append(CIRCLE)
+NO_WHERE = [
+    *[3, [], [3], nn.ReLU(), lambda name: True, {"decoder.2"}, ["decoder.2", [None, 3]]],
+    *[["decoder.2", []], later, one_by_one, Odd, Any, list[int], CIRCLE],
+    *[UserString("decoder.2"), b"decoder.2", range(2), NewType("New", int), type | None],
+]
 
 
 @every
@@ -157,6 +179,27 @@ def test_one_error_for_what_is_no_where(names, where):
     message = f"^{OWNERS[names]}: where must be a type, a name pattern, a function of name and mod"
     with pytest.raises(TypeError, match=message):
         names(Net(), where)
+
+
+@every
+def test_an_error_of_a_function_says_whose_it_is(names):
+    def where(name, module):
+        return torch.ones(2)  # neither true nor false
+
+    net = Net()
+    with pytest.raises(RuntimeError, match="ambiguous") as caught:
+        names(net, where)
+    [note] = caught.value.__notes__
+    assert note.startswith(f"{OWNERS[names]}: raised by the function in where, called with '")
+    assert all(module.training and not module._forward_hooks for module in net.modules())
+
+
+def test_what_a_function_returns_is_true_or_false():
+    def where(name, module):
+        return re.search(r"coder\.[12]$", name)
+
+    expected = ["encoder.1", "encoder.2", "decoder.1", "decoder.2"]
+    assert by_monte_carlo(Net().eval(), where) == expected
 
 
 def test_the_nearest_names_are_those_that_it_can_work_on():
@@ -187,6 +230,8 @@ def test_a_module_at_which_a_layer_is_inserted_keeps_its_name():
     assert by_monte_carlo(net, "decoder.1") == ["decoder.1.host"]
     assert by_schedule(net, "decoder.1") == ["decoder.1.host"]
     assert by_report(net, "decoder.[1-2]") == ["decoder.1.host", "decoder.2"]
+    with pytest.raises(ValueError, match="where must pick a module of Net"):
+        by_monte_carlo(net, "decoder.1.h*")  # in the original network there is nothing in it
     inserted = ["decoder.1.inserted_after.0"]
     assert by_monte_carlo(net, "**.inserted_*.*") == inserted
     assert by_schedule(net, lambda name, module: "inserted" in name) == inserted
@@ -290,6 +335,56 @@ def test_one_rule_for_what_a_dropout_layer_is():
         assert 0 < net[0](x).sum() < 64
 
 
+class Rate(nn.Module):
+    """As some library may have it: a rate that is no number."""
+
+    def __init__(self, p):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x):
+        return x
+
+
+def test_a_layer_whose_rate_is_no_number_is_no_dropout_layer():
+    kind = type("DropRate", (Rate,), {})
+    found = [torch.tensor(0.3), None, 0.2, 1]
+    others = ["a", [0.1], torch.tensor([0.1, 0.2]), len, kind]
+    net = nn.Sequential(*map(kind, [*found, *others]))
+    with report(net) as used:
+        net(torch.ones(2))
+    assert [round(use.p, 3) for use in used.layers] == [0.3, 0, 0.2, 1]
+    schedule = DropSchedule(net, 0.5, None, 1, where=kind)
+    schedule.step()
+    assert schedule.get_last_p() == pytest.approx([0.3, 0, 0.2, 1])
+
+
+def test_a_rate_that_is_read_only_is_said():
+    kind = type("DropFixed", (nn.Module,), {"p": property(lambda self: 0.5)})
+    message = "DropSchedule: where picks DropFixed, whose p is read-only"
+    with pytest.raises(TypeError, match=message):
+        DropSchedule(nn.Sequential(kind()), 0.0, None, 1, where=kind)
+
+
+@pytest.mark.parametrize("copied", [lambda net: net, copy.deepcopy])
+def test_a_second_schedule_ends_where_the_first_was_to_end(copied):
+    net, where = nn.Sequential(nn.Dropout(0.5), DropBlock2d(0.4), DropPath(0.3)), "*"
+    for steps in (0, 3, 20):
+        net = copied(net)
+        schedule = DropSchedule(net, 0.0, None, 10, where=where)
+        for _ in range(steps):
+            schedule.step()
+    DropSchedule(net, 0.2, 0.7, 1, where=where).step()  # no rates of their own
+    schedule = DropSchedule(net, 0.0, None, 1, where=where)
+    schedule.step()
+    assert schedule.get_last_p() == [0.5, 0.4, 0.3]
+    DropSchedule(net, 0.0, None, 10, where=where)
+    net[0].p, net[1].p, net[2].drop_prob = 0.1, 0.2, 0.25  # what is set last is a layer's own
+    schedule = DropSchedule(net, 0.0, None, 1, where=where)
+    schedule.step()
+    assert schedule.get_last_p() == [0.1, 0.2, 0.25]
+
+
 def test_a_schedule_of_torchs_dropout_changes_what_it_drops():
     net = nn.Sequential(nn.Dropout(0.5))
     schedule = DropSchedule(net, 0.0, 1.0, 2, where=nn.Dropout)
@@ -326,3 +421,48 @@ def test_report_counts_the_calls_of_any_module():
     assert kinds["encoder.0"] == ("other", 1)
     assert kinds["decoder.2"] == ("dropout", 1)
     assert kinds["gate.spatial.conv"] == ("other", 1)
+
+
+def test_a_module_that_contains_itself_ends_the_search():
+    net = nn.Sequential(nn.Dropout(0.5))
+    net[0].owner = net
+    assert by_schedule(net, "0") == ["0"]
+    assert by_report(net, nn.Dropout) == ["0"]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace.*:DeprecationWarning")
+def test_scripted_models_are_taken():
+    scripted = torch.jit.trace(nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU()), image())
+    with report(scripted) as used:
+        scripted(image())
+    assert used.layers == []
+    with pytest.raises(ValueError, match="attention_maps: model must call a layer that has"):
+        attention_maps(scripted, image())
+    with pytest.raises(ValueError, match="DropSchedule: model must have a DropBlock layer, got"):
+        DropSchedule(scripted, 0.0, None, 1)
+    with monte_carlo(scripted, where=lambda name, module: name == "0"):
+        assert [name for name, module in scripted.named_modules() if module.training] == ["0"]
+
+
+class Wrapper(nn.DataParallel):
+    """With a layer of its own."""
+
+    def __init__(self, module):
+        super().__init__(module)
+        self.head = SpatialAttention()
+
+    def forward(self, x):
+        return self.head(self.module(x))
+
+
+def test_a_wrapper_of_ones_own_is_a_part_of_the_network():
+    net = Wrapper(Net())
+    assert by_maps(net, None)[-1] == "head"
+    assert by_report(net, "module.attention") == ["module.attention"]
+
+
+def test_the_model_that_is_given_is_called():
+    net, calls = nn.DataParallel(Net()), []
+    net.register_forward_hook(lambda *args: calls.append(1))
+    assert by_maps(net, "attention") == ["attention"]
+    assert calls == [1]

@@ -319,8 +319,8 @@ def test_segment_writes_the_same_uncertainty_each_time(command, images, trained,
 def test_uncertainty_needs_a_network_that_drops(command, images, tmp_path, network, got):
     save_weights(tmp_path / "w.safetensors", network.build(), Settings(network, 60))
     given = ["segment", images / "images", "--weights", tmp_path / "w.safetensors"]
-    message = "--uncertainty: the network must have DropBlock with p above 0, which rsan and "
-    message += f"backbone_dropblock can have, got {got}"
+    message = "--uncertainty: the network must have DropBlock (or other dropout) with p above 0, "
+    message += f"which rsan and backbone_dropblock can have, got {got}"
     with pytest.raises(SystemExit) as stop:
         command(*given, "--out", tmp_path / "out", "--uncertainty", 2)
     assert stop.value.code == f"error: {message}"

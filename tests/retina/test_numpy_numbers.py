@@ -66,7 +66,9 @@ def test_records_hold_plain_numbers(record):
     json.dumps(asdict(made))
 
 
-@pytest.mark.parametrize("wrong", [np.float64(2.0), np.bool_(True), np.array([2])])
+@pytest.mark.parametrize(
+    "wrong", [np.float64(2.0), np.bool_(True), np.array([2]), np.timedelta64(2)], ids=repr
+)
 def test_what_is_no_int_is_refused(wrong):
     for make in (
         lambda: Recipe(batch_size=wrong),
@@ -76,6 +78,33 @@ def test_what_is_no_int_is_refused(wrong):
     ):
         with pytest.raises(TypeError, match="must be an int, got"):
             make()
+
+
+def test_all_floats_of_numpy_are_plain_also_in_what_is_told_of_weights(tmp_path):
+    rate = Recipe(learning_rate=np.longdouble(0.001)).learning_rate
+    assert (type(rate), rate) == (float, 0.001)
+    about = {"auc": np.float32(0.5), "each": [np.int64(3), (np.bool_(True),)], "map": np.ones(2)}
+    network = Network(widths=np.array([4, 8]), p=np.float16(0.5))
+    assert network == Network(widths=[4, 8], p=0.5) == Network(widths=(4, 8), p=0.5)
+    settings = Settings(network, np.longdouble(60), about=about)
+    save_weights(tmp_path / "w.safetensors", network.build(), settings)
+    known = load_weights(tmp_path / "w.safetensors").settings
+    assert known.about == {"auc": 0.5, "each": [3, [True]], "map": [1.0, 1.0]}
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"network": 3}, TypeError, "network must be a Network, got int"),
+        ({"fov_diameter": "a"}, TypeError, "fov_diameter must be a number, got 'a'"),
+        ({"fov_diameter": 0}, ValueError, "fov_diameter must be above 0 and finite, got 0"),
+        ({"side": 0}, ValueError, "side must be at least 1, got 0"),
+        ({"side": 5.0}, TypeError, "side must be an int, got 5.0"),
+    ],
+)
+def test_settings_are_checked(options, error, message):
+    with pytest.raises(error, match=f"^Settings: {message}"):
+        Settings(**{"network": Network(), "fov_diameter": 540, **options})
 
 
 def test_a_network_of_numpys_numbers_is_trained_saved_and_loaded(tmp_path):

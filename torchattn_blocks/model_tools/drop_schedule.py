@@ -46,7 +46,7 @@ class DropSchedule:
             know the copies of its model.
         start: The drop rate until the first step.
         stop: The drop rate at the end of the ramp. If None, each layer ends at its own rate: the
-            `p` that it was made with, or that you set last. What another schedule has made of it
+            rate that it was made with, or that you set last. What another schedule has made of it
             does not count, so that a second schedule ends where the first was to end.
         steps: Number of steps from `start` to `stop`.
         shape: How the rate moves. ``"linear"``; ``"cosine"``: half a cosine, slow at both ends; or
@@ -59,7 +59,7 @@ class DropSchedule:
 
     Raises:
         TypeError: If `model` is not a module, `start` or `stop` is not a number, `steps` is not an
-            int, or `where` is of another kind.
+            int, `where` is of another kind, or the rate of a layer that it picks is read-only.
         ValueError: If `model` has no DropBlock layer, or `where` picks no dropout layer, `start`,
             `stop` or a rate on the way lies outside [0, 1], `steps` is below 1, or `shape` is
             neither a function nor one of the strings above.
@@ -183,14 +183,27 @@ def _is_drop_block(module: nn.Module) -> bool:
     return isinstance(module, DropBlock)
 
 
+# What a layer that is no DropBlock remembers: its own rate, and the one that a schedule set last.
+_MARK = "_drop_schedule_rates"
+
+
 def _own_rate(layer: nn.Module) -> float:
-    """The rate at which a layer ends: what other schedules made of it counts where it is known."""
-    return layer.own_p if isinstance(layer, DropBlock) else rate_of(layer)
+    """The rate that the layer was made with or that was set last, but for what schedules set."""
+    if isinstance(layer, DropBlock):
+        return layer.own_p
+    rate = rate_of(layer)
+    own, scheduled = getattr(layer, _MARK, (rate, rate))
+    return own if rate == scheduled else rate
 
 
 def _set_rate(layer: nn.Module, rate: float) -> None:
     if isinstance(layer, DropBlock):
         layer.schedule_p(rate)
-    else:
-        name = rate_name(layer)
-        setattr(layer, name, check_rate(type(layer).__name__, rate, name))
+        return
+    name, own, kind = rate_name(layer), _own_rate(layer), type(layer).__name__
+    rate = check_rate(kind, rate, name)
+    try:
+        setattr(layer, name, rate)
+    except AttributeError as error:
+        raise TypeError(f"DropSchedule: where picks {kind}, whose {name} is read-only") from error
+    setattr(layer, _MARK, (own, rate))

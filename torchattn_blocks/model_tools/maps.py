@@ -53,8 +53,7 @@ def attention_maps(
         ['decoders.0.1.attention']
     """
     check_kind("attention_maps", nn.Module, model=model)
-    model = unwrapped(model)
-    layers = _layers(model, where)
+    layers = _layers(unwrapped(model), where)
     found = _Found()
     hooks = [
         layer.register_forward_pre_hook(partial(found.note, name), with_kwargs=True)
@@ -69,7 +68,7 @@ def attention_maps(
     if not found.maps:
         raise ValueError(
             f"attention_maps: model must call a layer that has attention maps, got "
-            f"{type(model).__name__} with {len(layers)} such layers"
+            f"{type(unwrapped(model)).__name__} with {len(layers)} such layers"
         )
     return found.maps
 

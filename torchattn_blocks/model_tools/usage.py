@@ -36,8 +36,8 @@ def report(model: nn.Module, *, where: Where | None = None) -> Iterator["Report"
     the hooks are gone, and layers cost what they cost before.
 
     Dropout layers are those of torch and of this library, and layers of other libraries without
-    parameters whose class has a name that begins with "Drop" or is "StochasticDepth", and whose
-    rate is called ``p`` or ``drop_prob``. Attention layers are those with a method
+    parameters whose class has a name that begins with "Drop" or "StochasticDepth", and whose rate
+    is called ``p`` or ``drop_prob``. Attention layers are those whose class has a method
     `attention_map`. Whatever else `insert_after`, `insert_before` and `replace` put into the
     network is listed too: an inserted layer never runs where the network does not call the module
     that it was inserted at.

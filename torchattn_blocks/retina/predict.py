@@ -137,8 +137,8 @@ def check_drops(owner: str, trained: Trained) -> None:
     if not any(rate_of(layer) > 0 for layer in layers):
         name = trained.settings.network.model
         raise ValueError(
-            f"{owner}: the network must have DropBlock with p above 0, which rsan and "
-            f"backbone_dropblock can have, got {name}{' with p = 0' if layers else ''}"
+            f"{owner}: the network must have DropBlock (or other dropout) with p above 0, which "
+            f"rsan and backbone_dropblock can have, got {name}{' with p = 0' if layers else ''}"
         )
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import nn
 
 from .. import UNet
-from .._check import make_plain
+from .._check import check_ints, check_kind, check_numbers, make_plain
 from .network import Network
 from .write import write_whole
 
@@ -29,6 +29,10 @@ class Settings:
         side: Images are padded with zeros to squares of `side` x `side` pixels. None: no padding.
         about: Where the weights come from, for information: data set, recipe, seed, epoch.
 
+    Raises:
+        TypeError: If `network` is no `Network`, `fov_diameter` no number or `side` not an int.
+        ValueError: If `fov_diameter` is not above 0 and finite, or `side` below 1.
+
     Example:
         >>> from torchattn_blocks.retina import Network, Settings
         >>> settings = Settings(Network("rsan"), fov_diameter=535, side=592)
@@ -40,8 +44,12 @@ class Settings:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Take NumPy's numbers, too."""
+        """Check types and bounds."""
         make_plain(self)
+        check_kind("Settings", Network, network=self.network)
+        check_numbers("Settings", 0, ends="(]", fov_diameter=self.fov_diameter)
+        if self.side is not None:
+            check_ints("Settings", 1, side=self.side)
 
 
 class Trained(NamedTuple):
