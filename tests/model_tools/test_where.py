@@ -205,7 +205,8 @@ def test_what_a_function_returns_is_true_or_false():
 def test_the_nearest_names_are_those_that_it_can_work_on():
     with pytest.raises(ValueError, match=r"nearest names are: decoder\.2, decoder\.1, encoder\.2$"):
         by_schedule(Net(), "decoder.0")
-    with pytest.raises(ValueError, match=r"nearest names are: attention, gate\.spatial, gate\.cha"):
+    message = r"an attention layer of Net, .* nearest names are: attention, gate\.spatial, gate\.ch"
+    with pytest.raises(ValueError, match=message):
         by_maps(Net(), "decoder.atention")
 
 
@@ -238,6 +239,8 @@ def test_a_module_at_which_a_layer_is_inserted_keeps_its_name():
     assert by_report(net, "decoder.1.host") == ["decoder.1.host"]
     net = insert_after(net, "encoder", lambda m: SpatialAttention())
     assert by_maps(net, "**.inserted_after.*") == ["encoder.2.inserted_after.0"]
+    net = insert_after(net, "attention", lambda m: nn.Identity())
+    assert by_maps(net, "attention") == ["attention.host"]
     assert isinstance(undo(net).decoder[1], nn.Dropout2d)
 
 
