@@ -35,7 +35,7 @@ def monte_carlo(model: nn.Module, *, where: Where | None = None) -> Iterator[Non
         where: Which modules to put into training mode in place of those above, each without its
             children: a type, a name pattern, a function of name and module, or a list of these, as
             in `insert_after`. None in a list stands for all of those above: ``[None, nn.RReLU]``
-            adds to them what calls itself random in training mode only. So do modules that call
+            adds a layer that is random in training mode only. So are modules that call
             `torch.nn.functional.dropout` with their own mode.
 
     Returns:
