@@ -24,15 +24,15 @@ def modes_restored(model: nn.Module) -> Iterator[list[nn.Module]]:
 
 
 @contextmanager
-def in_evaluation(model: nn.Module) -> Iterator[None]:
-    """Have all modules in evaluation mode in the block.
+def in_evaluation(model: nn.Module) -> Iterator[list[nn.Module]]:
+    """Have all modules in evaluation mode in the block, which gets them.
 
     `train` and `eval` are not called: what overrides them may merge weights, say.
     """
     with modes_restored(model) as modules:
         for module in modules:
             module.training = False
-        yield
+        yield modules
 
 
 def own_random_numbers(device: torch.device) -> AbstractContextManager[None]:

@@ -132,6 +132,13 @@ def test_where_picks_single_modules_by_name_and_by_type():
     assert not any(modes(net))
 
 
+def test_where_sees_the_modes_from_before():
+    net = model().eval()
+    net[2].train()
+    with monte_carlo(net, where=lambda name, module: module.training):
+        assert modes(net) == [False, False, False, True, False, False]
+
+
 class OwnDropout(nn.Module):
     def forward(self, x):
         return nn.functional.dropout(x, 0.5, self.training)

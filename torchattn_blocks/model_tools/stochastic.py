@@ -67,23 +67,26 @@ def monte_carlo(model: nn.Module, *, where: Where | None = None) -> Iterator[Non
         [False, False]
     """
     check_kind("monte_carlo", nn.Module, model=model)
-    random = _random(model, where)
-    with in_evaluation(model):
-        for module in random:
+    random = None if where is None else _picked(model, where)  # it may look at the modes
+    with in_evaluation(model) as modules:
+        for module in _usual(model, modules) if random is None else random:
             module.training = True
         yield
 
 
-def _random(model: nn.Module, where: Where | None) -> list[nn.Module]:
-    """The modules to put into training mode."""
-    if where is None:
-        random = [module for module in model.modules() if is_random(module)]
-        if not random:
-            raise ValueError(
-                f"monte_carlo: model must have a dropout layer, got {type(model).__name__}, in "
-                "which nothing would be random"
-            )
-        return random
+def _usual(model: nn.Module, modules: list[nn.Module]) -> list[nn.Module]:
+    """The modules to put into training mode without `where`."""
+    random = [module for module in modules if is_random(module)]
+    if not random:
+        raise ValueError(
+            f"monte_carlo: model must have a dropout layer, got {type(model).__name__}, in which "
+            "nothing would be random"
+        )
+    return random
+
+
+def _picked(model: nn.Module, where: Where) -> list[nn.Module]:
+    """The modules that `where` picks."""
     model = unwrapped(model)
     among = [*members(model, inserted=True).values()]
     found = picked("monte_carlo", model, among, where, is_random)
