@@ -217,6 +217,7 @@ def test_none_in_a_list_stands_for_the_rule():
     assert by_monte_carlo(net, [None, "encoder.1"]) == ["encoder.1", *usual]
     assert by_schedule(net, None) == ["encoder.2", "decoder.2"]
     assert by_schedule(Net(), (None, nn.Dropout2d)) == usual
+    assert by_schedule(Net(), [None, "decoder.2"]) == ["encoder.2", "decoder.2"]
     layers = [*usual, *by_maps(net, None)]
     assert by_report(net, None) == layers
     assert by_report(net, [None, "encoder.1"]) == ["encoder.1", *layers]

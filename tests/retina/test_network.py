@@ -82,6 +82,12 @@ def test_attention_by_name(name, kind, after):
         assert repr(preset) == repr(model)
 
 
+@pytest.mark.parametrize("model", ["unet", "backbone", "backbone_dropblock"])
+def test_options_of_rsan_alone_are_ignored_elsewhere(model):
+    other = Network(model, widths=(4, 8), attention="se", attention_after=True)
+    assert repr(other.build()) == repr(Network(model, widths=(4, 8)).build())
+
+
 def test_an_unknown_attention_is_refused():
     with pytest.raises(ValueError, match=r"attention must be one of \('spatial', .*, got 'none'"):
         Network(attention="none").build()
