@@ -9,6 +9,7 @@ from typing import Any, NewType, Protocol
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 
 from torchattn_blocks import (
     CBAM,
@@ -400,6 +401,19 @@ def test_a_schedule_of_torchs_dropout_changes_what_it_drops():
         schedule.step()
     assert (kept[0], kept[2]) == (1, 0)
     assert kept[1] == pytest.approx(0.5, abs=0.08)
+
+
+def test_compiled_code_holds_the_rates_of_others_as_constants():
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    net = nn.Sequential(nn.Dropout(0.5), DropBlock2d(0.4, 3))
+    run = torch.compile(net, backend=counter, fullgraph=True)
+    for where, compiled in ((DropBlock, 1), (nn.Dropout, 4)):
+        schedule = DropSchedule(net, 0.0, 0.3, 3, where=where)
+        for _ in range(3):
+            schedule.step()
+            run(torch.ones(1, 2, 9, 9))
+        assert counter.frame_count == compiled
 
 
 def test_batch_normalisation_is_not_put_into_training_mode():
