@@ -162,7 +162,10 @@ def one_by_one(name, module):
 
 
 class Odd(Protocol):
-    """Of this type nobody may ask for instances."""
+    """Of this type nobody may ask for instances, nor call it."""
+
+    def __init__(self, name, module):
+        pass
 
 
 CIRCLE: list = ["decoder.2"]
