@@ -162,7 +162,16 @@ def one_by_one(name, module):
 
 
 class Odd(Protocol):
-    """Of this type nobody may ask for instances, nor call it."""
+    """Of this type nobody may ask for instances."""
+
+
+class Refusing(type):
+    def __instancecheck__(cls, instance):
+        raise TypeError("no instances")
+
+
+class Refused(metaclass=Refusing):
+    """Nor of this one, which takes as many arguments as a function of name and module."""
 
     def __init__(self, name, module):
         pass
@@ -172,7 +181,7 @@ CIRCLE: list = ["decoder.2"]
 CIRCLE.append(CIRCLE)
 NO_WHERE = [
     *[3, [], [3], nn.ReLU(), lambda name: True, {"decoder.2"}, ["decoder.2", [None, 3]]],
-    *[["decoder.2", []], later, one_by_one, Odd, Any, list[int], CIRCLE],
+    *[["decoder.2", []], later, one_by_one, Odd, Refused, Any, list[int], CIRCLE],
     *[UserString("decoder.2"), b"decoder.2", range(2), NewType("New", int), type | None],
 ]
 
