@@ -9,7 +9,7 @@ import torch._dynamo.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchattn_blocks import DropBlock1d, DropBlock2d, DropBlock3d
+from torchattn_blocks import DropBlock, DropBlock1d, DropBlock2d, DropBlock3d
 from torchattn_blocks.functional import drop_block1d, drop_block2d, drop_block3d
 from torchattn_blocks.layers._drop_block_op import drop_block_operator
 
@@ -271,6 +271,7 @@ def test_compiles_whole_and_not_again_for_a_new_rate(inplace):
         (ValueError, {"gamma": "papers"}, r"gamma must be one of \('exact', 'paper'\)"),
         (ValueError, {"scale": None}, "scale must be one of"),
         (ValueError, {"scale": ["batch"]}, r"scale must be one of .*, got \['batch'\]"),
+        (ValueError, {"gamma": np.array(["paper", "exact"])}, "gamma must be one of .*, got array"),
     ],
 )
 def test_bad_arguments(error, arguments, message):
@@ -278,6 +279,12 @@ def test_bad_arguments(error, arguments, message):
         DropBlock2d(**arguments)
     with pytest.raises(error, match=f"drop_block2d: {message}"):
         drop_block2d(torch.ones(1, 1, 4, 4), **arguments)
+
+
+def test_the_base_is_for_isinstance_alone():
+    assert all(isinstance(kind(), DropBlock) for kind in (DropBlock1d, DropBlock2d, DropBlock3d))
+    with pytest.raises(TypeError, match="^DropBlock: call DropBlock1d, DropBlock2d or"):
+        DropBlock(0.1)
 
 
 @pytest.mark.parametrize(

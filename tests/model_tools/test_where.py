@@ -379,8 +379,10 @@ def test_a_layer_whose_rate_is_no_number_is_no_dropout_layer():
 def test_a_rate_that_is_read_only_is_said():
     kind = type("DropFixed", (nn.Module,), {"p": property(lambda self: 0.5)})
     message = "DropSchedule: where picks DropFixed, whose p is read-only"
+    net = nn.Sequential(nn.Dropout(0.3), DropBlock2d(0.2), kind())
     with pytest.raises(TypeError, match=message):
-        DropSchedule(nn.Sequential(kind()), 0.0, None, 1, where=kind)
+        DropSchedule(net, 0.0, None, 1, where="*")
+    assert (net[0].p, net[1].p, net[1].own_p) == (0.3, 0.2, 0.2)
 
 
 @pytest.mark.parametrize("copied", [lambda net: net, copy.deepcopy])

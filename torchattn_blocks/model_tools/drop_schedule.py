@@ -170,7 +170,10 @@ def _layers(model: nn.Module, where: Where | None) -> list[nn.Module]:
     if where is not None:
         among = [m for m in members(model, inserted=True).values() if is_dropout(m.module)]
         found = picked("DropSchedule", model, among, where, _is_drop_block, "dropout layer")
-        return [member.module for member in found]
+        layers = [member.module for member in found]
+        for layer in layers:
+            _set_rate(layer, rate_of(layer))  # a rate that is read-only raises before others change
+        return layers
     layers = [module for module in model.modules() if _is_drop_block(module)]
     if not layers:
         got = type(model).__name__
