@@ -283,7 +283,7 @@ def test_bad_arguments(error, arguments, message):
 
 def test_the_base_is_for_isinstance_alone():
     assert all(isinstance(kind(), DropBlock) for kind in (DropBlock1d, DropBlock2d, DropBlock3d))
-    with pytest.raises(TypeError, match="^DropBlock: call DropBlock1d, DropBlock2d or"):
+    with pytest.raises(TypeError, match=r"^DropBlock: call DropBlock1d, DropBlock2d or"):
         DropBlock(0.1)
 
 
