@@ -1,11 +1,12 @@
 """The scores that documents tell of are those of the committed reports."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from torchattn_blocks.retina import Evaluation, Spread, SystemScores, ViewScores
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -38,8 +39,8 @@ def told_otherwise(document: Path) -> list[str]:
     """Each score of a document that is not its report's, rounded."""
     found = []
     for link, view, cells in rows(document):
-        report = json.loads((document.parent / link).read_text(encoding="utf-8"))
-        scores = report[view]["pooled"] | {"clDice": report[view]["per_image"]["clDice"]["mean"]}
+        scored = Evaluation.load(document.parent / link).network.views()[view]
+        scores = {**scored.pooled, "clDice": scored.per_image["clDice"].mean}
         for name, told in cells.items():
             if told != f"{scores[name]:.4f}".removeprefix("0"):
                 found.append(f"{document.name}, {link}, {name}: {told}, not {scores[name]:.4f}")
@@ -53,8 +54,8 @@ def test_documents_tell_what_reports_say(document: Path) -> None:
 
 
 def test_a_wrong_score_is_seen(tmp_path: Path) -> None:
-    report = {"whole": {"pooled": {"F1": 0.81234}, "per_image": {"clDice": {"mean": 0.8}}}}
-    (tmp_path / "report.json").write_text(json.dumps(report))
+    view = ViewScores({"F1": 0.81234}, {"clDice": Spread(0.8, 0.0)})
+    Evaluation(("01",), SystemScores(0.5, view, view)).save(tmp_path / "report.json")
     table = "| whole image | F1 | clDice |\n|---|---|---|\n| [ours](report.json) | {} | .8000 |"
     document = tmp_path / "page.md"
     document.write_text(table.format(".8123"))

@@ -1,8 +1,12 @@
-"""Reports of evaluations: the chosen threshold, what a report holds, its tables and its file."""
+"""Evaluations: the chosen threshold, what an evaluation holds, its tables and its file."""
 
+import gc
 import json
 import math
+import re
+import weakref
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,17 +15,22 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from torchattn_blocks.retina import (
+    Evaluation,
     Fundus,
+    best_threshold,
+    evaluate,
+    evaluation_rows,
+    evaluation_tables,
     image_scores,
     list_drive,
     markdown_table,
     pooled_scores,
+    save_report,
     synthesize,
 )
-from torchattn_blocks.retina.evaluation.report import evaluate, evaluation_tables, save_report
-from torchattn_blocks.retina.evaluation.threshold import best_threshold
 
 GRID = [percent / 100 for percent in range(1, 100)]
+REPORTS = sorted((Path(__file__).parents[2] / "docs" / "results").rglob("report.json"))
 
 
 @given(
@@ -39,10 +48,7 @@ def test_best_threshold_is_that_of_99_passes(seed, levels, kind, masked):
     for label, mask in zip(labels, masks, strict=True):
         label[0, 0] = mask[0, 0] = True
     where = {"masks": masks if masked else None}
-    with pytest.MonkeyPatch.context() as patch:  # areas take most of the time, F1 alone counts
-        for area in ("binary_auroc", "binary_average_precision"):
-            patch.setattr(f"torchattn_blocks.retina.evaluation.scores.{area}", lambda *_: math.nan)
-        f1 = [pooled_scores(maps, labels, threshold=t, **where)["F1"] for t in GRID]
+    f1 = [pooled_scores(maps, labels, threshold=t, **where)["F1"] for t in GRID]
     tied = [t for t, score in zip(GRID, f1, strict=True) if score == max(f1)]
     expected = min(tied, key=lambda t: (round(abs(t - 0.5), 2), t))
     assert best_threshold(maps, labels, **where) == expected
@@ -97,65 +103,111 @@ def maps(images):
     return [0.4 * fundus.label + 0.55 * rng.random(fundus.label.shape) for fundus in images]
 
 
-def test_report_has_each_view_of_the_scores(images, maps):
-    report = evaluate(images, maps, chosen_threshold=0.6)
-    assert list(report) == [
-        "images",
-        "threshold",
-        "whole",
-        "fov",
-        "chosen",
-        "second_observer",
-    ]
-    assert report["images"] == [fundus.name for fundus in images]
-    assert report["threshold"] == 0.5
-    assert report["chosen"]["threshold"] == 0.6
+@pytest.fixture
+def evaluation(images, maps):
+    return evaluate(images, maps, chosen_threshold=0.37)
+
+
+def expected_views(maps, labels, fovs, threshold):
+    """The scores that stand in a report, by the functions that score one view alone."""
+    return {
+        view: {
+            "pooled": pooled_scores(maps, labels, threshold=threshold, masks=masks),
+            "per_image": image_scores(maps, labels, threshold=threshold, masks=masks),
+        }
+        for view, masks in (("whole", None), ("fov", fovs))
+    }
+
+
+def test_it_has_each_view_of_the_scores(images, maps, evaluation):
     labels, seconds, fovs = (
         [getattr(fundus, kind) for fundus in images] for kind in ("label", "second_label", "fov")
     )
-    for part, given_maps, threshold in (
-        (report, maps, 0.5),
-        (report["chosen"], maps, 0.6),
-        (report["second_observer"], seconds, 0.5),
+    assert evaluation.images == tuple(fundus.name for fundus in images)
+    for system, scored, threshold in (
+        (evaluation.network, maps, 0.5),
+        (evaluation.chosen, maps, 0.37),
+        (evaluation.second_observer, seconds, 0.5),
     ):
-        for view, masks in (("whole", None), ("fov", fovs)):
-            how = {"threshold": threshold, "masks": masks}
-            expected = {
-                "pooled": pooled_scores(given_maps, labels, **how),
-                "per_image": image_scores(given_maps, labels, **how),
-            }
-            assert repr(part[view]) == repr(expected)  # NaN does not equal NaN
-    assert report["whole"]["pooled"]["SPE"] != report["fov"]["pooled"]["SPE"]
-    assert math.isnan(report["second_observer"]["fov"]["pooled"]["AUC"])
+        assert system.threshold == threshold
+        expected = expected_views(scored, labels, fovs, threshold)
+        assert repr(system.as_data()) == repr(expected)  # NaN does not equal NaN
+    assert evaluation.threshold == 0.5
+    assert (evaluation.whole, evaluation.fov) == (evaluation.network.whole, evaluation.network.fov)
+    assert evaluation.whole.pooled["SPE"] != evaluation.fov.pooled["SPE"]
+    assert math.isnan(evaluation.second_observer.fov.pooled["AUC"])
 
 
-def test_report_leaves_out_what_was_not_given(images, maps):
-    report = evaluate([replace(images[0], second_label=None), *images[1:]], maps)
-    assert list(report) == ["images", "threshold", "whole", "fov"]
+def test_vessels_outside_the_field_of_view_count_on_the_whole_image_alone(images, maps):
+    """Then the two views have different skeletons."""
+    for i, fundus in enumerate(images):
+        label, second = fundus.label.copy(), fundus.second_label.copy()
+        label[:3] = second[1:5] = True
+        maps = [*maps[:i], np.where(fundus.fov, maps[i], 0.9), *maps[i + 1 :]]
+        images = [*images[:i], replace(fundus, label=label, second_label=second), *images[i + 1 :]]
+    labels, seconds, fovs = (
+        [getattr(fundus, kind) for fundus in images] for kind in ("label", "second_label", "fov")
+    )
+    evaluation = evaluate(images, maps)
+    for system, scored in ((evaluation.network, maps), (evaluation.second_observer, seconds)):
+        assert repr(system.as_data()) == repr(expected_views(scored, labels, fovs, 0.5))
+        assert system.whole.per_image["clDice"] != system.fov.per_image["clDice"]
 
 
-def test_report_names_the_images_without_labels(images, maps):
-    bare = [replace(fundus, name=name) for fundus, name in zip(images, "abc", strict=True)]
-    bare[0], bare[2] = (replace(fundus, label=None) for fundus in (bare[0], bare[2]))
-    with pytest.raises(
-        ValueError, match=r"evaluate: every image must have a label; missing: a, c$"
-    ):
-        evaluate(bare, maps)
+def test_it_leaves_out_what_was_not_given(images, maps):
+    bare = replace(images[1], second_label=None)
+    evaluation = evaluate([images[0], bare, images[2]], maps)
+    assert (evaluation.chosen, evaluation.second_observer) == (None, None)
+    assert list(evaluation.as_data()) == ["images", "threshold", "whole", "fov"]
+
+
+def test_images_are_let_go_one_after_the_other(images, maps, evaluation):
+    alive: list[weakref.ref] = []
+    most = []
+
+    def one_by_one(values):
+        for value in values:
+            new = replace(value) if isinstance(value, Fundus) else value.copy()
+            alive.append(weakref.ref(new))
+            yield new
+            del new
+            gc.collect()
+            most.append(sum(ref() is not None for ref in alive))
+
+    again = evaluate(one_by_one(2 * images), one_by_one(2 * maps), chosen_threshold=0.37)
+    assert again.whole.pooled == pytest.approx(evaluation.whole.pooled)
+    assert len(alive) == 12
+    assert max(most) <= 4  # an image and its map, and the next ones
 
 
 def test_refuses_what_does_not_fit(images, maps):
-    with pytest.raises(ValueError, match="got 2 probabilities, 3 labels"):
-        evaluate(images, maps[:2])
-    with pytest.raises(ValueError, match="got 0 probabilities"):
-        evaluate([], [])
+    label = images[0].label
+    for bad, message in (
+        ({"images": images, "probabilities": maps[:2]}, "probabilities has only 2$"),
+        ({"images": images[:1], "probabilities": maps}, "images has only 1$"),
+        ({"images": [], "probabilities": []}, "images must hold at least 1 image, got none$"),
+        (
+            {"images": [images[0], replace(images[1], name="b", label=None)]},
+            r"every image must have a label; missing: b$",
+        ),
+        (
+            {"images": [replace(images[0], name="dark", fov=label & ~label)]},
+            "image dark must have a field of view, got none$",
+        ),
+        ({"probabilities": [maps[0], maps[1] * 2]}, r"must lie in \[0, 1\], .* in entry 1$"),
+        ({"probabilities": [maps[0][1:]]}, r"one shape \(H, W\) .* in entry 0"),
+    ):
+        with pytest.raises(ValueError, match=f"^evaluate: .*{message}"):
+            evaluate(**{"images": images, "probabilities": maps} | bad)
+    with pytest.raises(TypeError, match="evaluate: probabilities must be NumPy arrays, got list"):
+        evaluate(images, [m.tolist() for m in maps])
     for threshold in (-0.1, 1.1, math.nan):
         with pytest.raises(ValueError, match=rf"chosen_threshold must lie .* got {threshold}"):
             evaluate(images, maps, chosen_threshold=threshold)
 
 
-def test_tables_have_a_row_for_network_and_observer(images, maps):
-    report = evaluate(images, maps, chosen_threshold=0.37)
-    sections = evaluation_tables(report).split("### ")[1:]
+def test_tables_have_a_row_for_network_and_observer(evaluation):
+    sections = evaluation.tables().split("### ")[1:]
     headings = [section.splitlines()[0] for section in sections]
     assert headings == [
         "Whole images, all pixels pooled",
@@ -163,10 +215,11 @@ def test_tables_have_a_row_for_network_and_observer(images, maps):
         "Within the field of view, all pixels pooled",
         "Within the field of view, mean and standard deviation over images",
     ]
+    data = evaluation.as_data()
     systems = {
-        "network at .5": report,
-        "network at the chosen .37": report["chosen"],
-        "second observer": report["second_observer"],
+        "network at .5": data,
+        "network at the chosen .37": data["chosen"],
+        "second observer": data["second_observer"],
     }
     for view, (pooled, each) in (("whole", sections[:2]), ("fov", sections[2:])):
         rows = {title: system[view]["pooled"] for title, system in systems.items()}
@@ -181,56 +234,142 @@ def test_tables_have_a_row_for_network_and_observer(images, maps):
 
 
 def test_tables_of_a_threshold_chosen_at_a_half_keep_both_rows(images, maps):
-    tables = evaluation_tables(evaluate(images, maps, chosen_threshold=0.5))
+    tables = evaluate(images, maps, chosen_threshold=0.5).tables()
     assert tables.count("\n| network at .5 ") == 4
     assert tables.count("\n| network at the chosen .5 ") == 4
 
 
-def test_file_gives_the_same_tables(images, maps, tmp_path):
-    report = evaluate(images, maps, chosen_threshold=0.6)
-    save_report(tmp_path / "report.json", report)
-    read = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert read["second_observer"]["whole"]["pooled"]["AUC"] is None
-    assert read["whole"]["pooled"]["AUC"] == pytest.approx(report["whole"]["pooled"]["AUC"], 1e-5)
-    assert evaluation_tables(read) == evaluation_tables(report)
+def test_rows_hold_every_score(evaluation):
+    data, rows = evaluation.as_data(), evaluation.rows()
+    assert len(rows) == 2 * 3 * 3  # views, systems, statistics
+    second = data["second_observer"]["fov"]["per_image"]
+    [row] = [
+        row
+        for row in rows
+        if (row["view"], row["system"], row["statistic"]) == ("fov", "second observer", "std")
+    ]
+    assert list(row)[:3] == ["view", "system", "statistic"]
+    for name, score in second.items():
+        assert row[name] == (None if math.isnan(score["std"]) else score["std"])
+    assert rows[0]["clDice"] is None  # pooled
 
 
-def test_file_is_strict_json_of_six_digits(tmp_path):
+def test_a_file_gives_the_evaluation_again(evaluation, tmp_path):
+    evaluation = replace(evaluation, about={"dataset": "mine", "flips": False, "chosen_on": ["a"]})
     path = tmp_path / "report.json"
-    report = {
-        "threshold": 0.5,
+    evaluation.save(path)
+    read = json.loads(path.read_text(encoding="utf-8"))
+    assert list(read)[:5] == ["dataset", "flips", "chosen_on", "images", "threshold"]
+    assert read["second_observer"]["whole"]["pooled"]["AUC"] is None
+    assert read["whole"]["pooled"]["AUC"] == pytest.approx(evaluation.whole.pooled["AUC"], 1e-5)
+    again = Evaluation.load(path)
+    assert again.tables() == evaluation.tables()
+    assert again.about == evaluation.about
+    assert again.chosen.threshold == 0.37
+    assert math.isnan(again.second_observer.fov.per_image["AUC"].mean)
+
+
+@pytest.mark.parametrize("path", REPORTS, ids=lambda path: "/".join(path.parts[-4:-1]))
+def test_the_committed_reports_are_read_and_written_byte_for_byte(path, tmp_path):
+    assert len(REPORTS) > 10
+    evaluation = Evaluation.load(path)
+    evaluation.save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
+    assert evaluation.tables().count("\n| network at .5 ") == 4
+
+
+def test_a_file_is_strict_json_of_six_digits(evaluation, tmp_path):
+    path = tmp_path / "report.json"
+    about = {
         "rows": [math.nan, (1 / 3, 2 / 3e5)],
         "counts": {"epoch": 12345678, "flips": True, "none": None, "name": "01L"},
     }
-    save_report(path, report)
+    evaluation = replace(evaluation, about=about)
+    evaluation.save(path)
     text = path.read_text(encoding="utf-8")
     assert "NaN" not in text
-    assert text.startswith('{\n  "threshold": 0.5,\n')
+    assert text.startswith('{\n  "rows": [\n    null,')
     assert text.endswith("}\n")
-    assert json.loads(text) == {
-        "threshold": 0.5,
-        "rows": [None, [0.333333, 6.66667e-06]],
-        "counts": {"epoch": 12345678, "flips": True, "none": None, "name": "01L"},
-    }
-    assert math.isnan(report["rows"][0])  # the caller's report is as it was
+    read = json.loads(text)
+    assert read["rows"] == [None, [0.333333, 6.66667e-06]]
+    assert read["counts"] == {"epoch": 12345678, "flips": True, "none": None, "name": "01L"}
+    assert math.isnan(about["rows"][0])  # the caller's dictionary is as it was
 
 
-def test_what_cannot_be_written_leaves_the_file_that_was_there(tmp_path):
+def test_what_cannot_be_written_leaves_the_file_that_was_there(evaluation, tmp_path):
     path = tmp_path / "report.json"
-    save_report(path, {"F1": 0.5})
+    evaluation.save(path)
+    before = path.read_bytes()
     with pytest.raises(ValueError, match="not JSON compliant"):
-        save_report(path, {"F1": math.inf})
+        replace(evaluation, about={"F1": math.inf}).save(path)
     with pytest.raises(TypeError, match="not JSON serializable"):
-        save_report(path, {"F1": {0.5}})
-    assert json.loads(path.read_text(encoding="utf-8")) == {"F1": 0.5}
+        replace(evaluation, about={"F1": {0.5}}).save(path)
+    assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match=r"/folder'$"):  # it names the file, no other
+        evaluation.save(tmp_path / "folder")
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("{", "line 1"),
+        ("[]", "list"),
+        ("{}", "it has no 'images'"),
+        ('{"images": ["a"], "threshold": 0.5, "whole": {}}', "it has no 'per_image'"),
+        ('{"images": ["a"], "threshold": 0.5, "whole": 3}', "int"),
+        ('{"images": ["a"], "threshold": null}', "NoneType"),
+        ("\udcff", "utf-8"),
+    ],
+)
+def test_what_is_no_report_is_named(content, fault, tmp_path):
+    path = tmp_path / "report.json"
+    path.write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(path))}: not the report of .*{fault}"):
+        Evaluation.load(path)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        Evaluation.load(tmp_path / "nowhere.json")
+
+
+def test_the_functions_of_before_do_the_same_with_a_warning(evaluation, tmp_path):
+    data = evaluation.as_data()
+    evaluation.save(tmp_path / "new.json")
+    for report in (evaluation, data, json.loads((tmp_path / "new.json").read_text())):
+        with pytest.warns(DeprecationWarning, match="evaluation_tables is deprecated"):
+            assert evaluation_tables(report) == evaluation.tables()
+        with pytest.warns(DeprecationWarning, match="evaluation_rows is deprecated"):
+            assert [row["system"] for row in evaluation_rows(report)] == [
+                row["system"] for row in evaluation.rows()
+            ]
+        with pytest.warns(DeprecationWarning, match="save_report is deprecated") as said:
+            save_report(tmp_path / "old.json", report)
+        assert said[0].filename == __file__
+        assert (tmp_path / "old.json").read_bytes() == (tmp_path / "new.json").read_bytes()
+    with pytest.warns(DeprecationWarning, match="of the Evaluation that evaluate returns"):
+        save_report(tmp_path / "any.json", {"F1": 0.82221379, "AUC": math.nan})
+    assert json.loads((tmp_path / "any.json").read_text()) == {"F1": 0.822214, "AUC": None}
+
+
+def test_an_evaluation_is_read_by_keys_with_a_warning(evaluation):
+    with pytest.warns(DeprecationWarning, match="use its attributes, or as_data") as said:
+        assert evaluation["fov"]["pooled"]["F1"] == evaluation.fov.pooled["F1"]
+    assert said[0].filename == __file__
+    with pytest.warns(DeprecationWarning, match="no dictionary any more"):
+        assert "chosen" in evaluation
+    with pytest.warns(DeprecationWarning, match="no dictionary any more"):
+        assert list(evaluation) == list(evaluation.as_data())
+    with pytest.warns(DeprecationWarning, match="no dictionary any more"):
+        assert list({"dataset": "mine"} | evaluation)[:2] == ["dataset", "images"]
+    with pytest.warns(DeprecationWarning, match="no dictionary any more"):
+        assert repr(dict(evaluation)) == repr(evaluation.as_data())
+    assert evaluation  # without a warning
 
 
 def test_second_observer_of_drive(real_data):
     images = [file.read() for file in list_drive(real_data / "DRIVE", "test")]
-    report = evaluate(images, [fundus.second_label for fundus in images])
-    second = report["second_observer"]
-    assert second["whole"]["pooled"]["F1"] == pytest.approx(0.7889, abs=5e-5)
-    assert second["whole"]["per_image"]["clDice"]["mean"] == pytest.approx(0.763, abs=5e-4)
+    second = evaluate(images, [fundus.second_label for fundus in images]).second_observer
+    assert second.whole.pooled["F1"] == pytest.approx(0.7889, abs=5e-5)
+    assert second.whole.per_image["clDice"].mean == pytest.approx(0.763, abs=5e-4)
     # Inside the field of view there is less of easy background.
-    assert second["fov"]["pooled"]["ACC"] == pytest.approx(0.9473, abs=5e-5)
+    assert second.fov.pooled["ACC"] == pytest.approx(0.9473, abs=5e-5)

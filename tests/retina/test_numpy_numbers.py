@@ -146,6 +146,6 @@ def test_functions_take_them():
     padded = [vessel_probability(model, image.image, side) for side in (72, np.int64(72))]
     assert np.array_equal(*padded)
     report = evaluate([image], [image.label * 0.8 + 0.1], chosen_threshold=np.float32(0.25))
-    assert json.loads(json.dumps(report))["chosen"]["threshold"] == 0.25
+    assert json.loads(json.dumps(report.as_data()))["chosen"]["threshold"] == 0.25
     with pytest.raises(TypeError, match="evaluate: chosen_threshold must be a number, got"):
         evaluate([image], [image.label * 0.8 + 0.1], chosen_threshold="0.5")

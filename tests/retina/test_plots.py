@@ -12,8 +12,14 @@ from skimage.segmentation import find_boundaries
 from sklearn import metrics
 from small_runs import drawn as drawn_eye
 
-from torchattn_blocks.retina import LogEntry, error_map, save_sheet, synthesize
-from torchattn_blocks.retina.evaluation.plots import save_score_curves, save_training_curves
+from torchattn_blocks.retina import (
+    LogEntry,
+    error_map,
+    save_score_curves,
+    save_sheet,
+    save_training_curves,
+    synthesize,
+)
 
 
 def test_each_kind_of_pixel_has_its_colour():
@@ -108,14 +114,14 @@ def test_refuses_another_shape(tmp_path):
 
 
 @pytest.fixture
-def drawn(monkeypatch):
+def drawn(monkeypatch, tmp_path):
     """What a function draws: for each panel, the points of each line by its label."""
 
     def draw(function, *arguments, **options):
         figures = []
         with monkeypatch.context() as patch:
-            patch.setattr(Figure, "savefig", lambda figure, path: figures.append(figure))
-            function("unused.png", *arguments, **options)
+            patch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+            function(tmp_path / "unused.png", *arguments, **options)
         [figure] = figures
         return [
             {line.get_label(): line.get_xydata() for line in axes.lines} for axes in figure.axes

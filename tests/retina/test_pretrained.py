@@ -1,7 +1,6 @@
 """The weights that come with the library."""
 
-import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +9,12 @@ from torchattn_blocks import DropBlock2d
 from torchattn_blocks.retina import (
     CHASE_DB1_PROTOCOL,
     DRIVE_PROTOCOL,
+    Evaluation,
     list_chase_db1,
     list_drive,
     load_pretrained,
     on_crops,
     pooled_scores,
-    save_report,
     segment,
     segment_monte_carlo,
     synthesize,
@@ -71,17 +70,18 @@ def test_each_is_small_and_has_a_card(name):
 def test_scores_of_the_report_again(name, on, flips, real_data, tmp_path):
     trained = load_pretrained(name)
     folder = REPORTS / name / f"on-{on}{'-flips' if flips else ''}"
-    report = json.loads((folder / "report.json").read_text())
-    save_report(tmp_path / "settings.json", asdict(trained.settings))  # with six digits
-    assert report["weights"] == json.loads((tmp_path / "settings.json").read_text())
+    report = Evaluation.load(folder / "report.json")
+    own = replace(report, about={"weights": asdict(trained.settings)})
+    own.save(tmp_path / "own.json")  # with six digits
+    assert report.about["weights"] == Evaluation.load(tmp_path / "own.json").about["weights"]
     test = images_to_score(on, real_data)
-    assert [fundus.name for fundus in test] == report["images"]
+    assert tuple(fundus.name for fundus in test) == report.images
     maps = [segment(fundus.image, trained, fov=fundus.fov, flips=flips) for fundus in test]
     labels = [fundus.label for fundus in test]
     scores = pooled_scores(maps, labels)
-    assert scores == pytest.approx(report["whole"]["pooled"], abs=5e-5)
+    assert scores == pytest.approx(report.whole.pooled, abs=5e-5)
     scores = pooled_scores(maps, labels, masks=[fundus.fov for fundus in test])
-    assert scores == pytest.approx(report["fov"]["pooled"], abs=5e-5)
+    assert scores == pytest.approx(report.fov.pooled, abs=5e-5)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from torchattn_blocks.retina import Evaluation, Spread, SystemScores, ViewScores
 from torchattn_blocks.retina.studies import running
 from torchattn_blocks.retina.studies.grid import read_grid
 from torchattn_blocks.retina.studies.results import SCORES
@@ -191,10 +192,10 @@ assert "torch" not in sys.modules
 def write_report(path, f1=0.8, **scores):
     """A report in which all scores are alike but those given."""
     scores = dict.fromkeys(SCORES, f1) | scores
-    cl_dice = scores.pop("clDice")
-    view = {"pooled": scores, "per_image": {"clDice": {"mean": cl_dice}}}
+    pooled = {name: score for name, score in scores.items() if name != "clDice"}
+    view = ViewScores(pooled, {"clDice": Spread(scores["clDice"], 0.0)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"whole": view, "fov": view}))
+    Evaluation(("01",), SystemScores(0.5, view, view)).save(path)
 
 
 def finish(out, one, **scores):
@@ -718,13 +719,13 @@ def test_a_damaged_report_is_named(command, grid, tmp_path):
     finish(tmp_path, one)
     for content in ("{", "{}", "[]"):
         one.report(tmp_path, "best").write_text(content)
-        with pytest.raises(SystemExit, match=r"seed-0/best/report\.json: this report is damaged"):
+        with pytest.raises(SystemExit, match=r"seed-0/best/report\.json: not the report of"):
             command("study", grid(TWO), "--out", tmp_path)
 
 
 def test_the_figure_shows_every_seed_the_mean_and_the_paper(tables, monkeypatch):
     figures = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
     scored = [
         (run("drive", "backbone", seed=n), {"f1": f, "AUC": f + 0.1})
         for n, f in ((0, 0.7), (2, 0.72))

@@ -18,21 +18,24 @@ if TYPE_CHECKING:
     from .data.stare_files import list_stare as list_stare
     from .data.synthetic import synthesize as synthesize
     from .evaluation.connectivity import cl_dice as cl_dice
+    from .evaluation.deprecated import evaluation_rows as evaluation_rows
+    from .evaluation.deprecated import evaluation_tables as evaluation_tables
+    from .evaluation.deprecated import save_report as save_report
     from .evaluation.plots import save_score_curves as save_score_curves
-    from .evaluation.plots import save_training_curves as save_training_curves
-    from .evaluation.report import evaluate as evaluate
-    from .evaluation.report import evaluation_rows as evaluation_rows
-    from .evaluation.report import evaluation_tables as evaluation_tables
-    from .evaluation.report import save_report as save_report
+    from .evaluation.report import Evaluation as Evaluation
+    from .evaluation.report import SystemScores as SystemScores
+    from .evaluation.report import ViewScores as ViewScores
+    from .evaluation.scores import Spread as Spread
     from .evaluation.scores import image_scores as image_scores
     from .evaluation.scores import pooled_scores as pooled_scores
-    from .evaluation.sheet import error_map as error_map
-    from .evaluation.sheet import overlay as overlay
+    from .evaluation.scoring import evaluate as evaluate
     from .evaluation.sheet import save_sheet as save_sheet
     from .evaluation.tables import markdown_table as markdown_table
     from .evaluation.threshold import best_threshold as best_threshold
     from .fundus import Fundus as Fundus
     from .network import Network as Network
+    from .overlays import error_map as error_map
+    from .overlays import overlay as overlay
     from .predict import segment as segment
     from .predict import segment_monte_carlo as segment_monte_carlo
     from .predict import vessel_probability as vessel_probability
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
     from .training.augment import Augmentation as Augmentation
     from .training.checkpoint import LogEntry as LogEntry
     from .training.crops import Crops as Crops
+    from .training.curves import save_training_curves as save_training_curves
     from .training.loop import train as train
     from .training.recipe import CROPS_RECIPE as CROPS_RECIPE
     from .training.recipe import Recipe as Recipe
@@ -76,21 +80,24 @@ else:
             "list_stare": ".data.stare_files",
             "synthesize": ".data.synthetic",
             "cl_dice": ".evaluation.connectivity",
-            "error_map": ".evaluation.sheet",
-            "overlay": ".evaluation.sheet",
+            "evaluation_rows": ".evaluation.deprecated",
+            "evaluation_tables": ".evaluation.deprecated",
+            "save_report": ".evaluation.deprecated",
             "save_score_curves": ".evaluation.plots",
-            "save_sheet": ".evaluation.sheet",
-            "save_training_curves": ".evaluation.plots",
-            "evaluate": ".evaluation.report",
-            "evaluation_rows": ".evaluation.report",
-            "evaluation_tables": ".evaluation.report",
-            "save_report": ".evaluation.report",
+            "Evaluation": ".evaluation.report",
+            "SystemScores": ".evaluation.report",
+            "ViewScores": ".evaluation.report",
+            "Spread": ".evaluation.scores",
             "image_scores": ".evaluation.scores",
             "pooled_scores": ".evaluation.scores",
+            "evaluate": ".evaluation.scoring",
+            "save_sheet": ".evaluation.sheet",
             "markdown_table": ".evaluation.tables",
             "best_threshold": ".evaluation.threshold",
             "Fundus": ".fundus",
             "Network": ".network",
+            "error_map": ".overlays",
+            "overlay": ".overlays",
             "segment": ".predict",
             "segment_monte_carlo": ".predict",
             "vessel_probability": ".predict",
@@ -104,6 +111,7 @@ else:
             "Augmentation": ".training.augment",
             "LogEntry": ".training.checkpoint",
             "Crops": ".training.crops",
+            "save_training_curves": ".training.curves",
             "train": ".training.loop",
             "CROPS_RECIPE": ".training.recipe",
             "Recipe": ".training.recipe",

@@ -1,7 +1,18 @@
 """Files that appear only when they are complete."""
 
+import csv
+import io
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -30,3 +41,45 @@ def write_whole(path: Path, content: bytes) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         partial.unlink(missing_ok=True)  # also after Ctrl-C
+
+
+def write_png(path: Path, pixels: NDArray[Any], **options: Any) -> None:
+    """Write an image as PNG, and create its folder. A mask is white where it is True.
+
+    Args:
+        path: The file.
+        pixels: Values of type uint8 or uint16, or a mask, of shape (H, W) or (H, W, 3).
+        options: What Pillow's ``Image.save`` takes.
+    """
+    values = pixels.astype(np.uint8) * 255 if pixels.dtype == np.bool_ else pixels
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, "PNG", **options)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, buffer.getvalue())
+
+
+def write_figure(path: str | Path, figure: "Figure", **options: Any) -> None:
+    """Write a figure of matplotlib; the ending of the file chooses the format, as in matplotlib.
+
+    Args:
+        path: The file.
+        figure: The figure.
+        options: What ``Figure.savefig`` takes.
+    """
+    path = Path(path)
+    kind = path.suffix[1:].lower()
+    if not kind:
+        kind = figure.canvas.get_default_filetype()
+        path = path.with_name(f"{path.name.rstrip('.')}.{kind}")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, **options)
+    write_whole(path, buffer.getvalue())
+
+
+def csv_text(head: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
+    """A table as CSV."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(head)
+    writer.writerows(rows)
+    return text.getvalue()

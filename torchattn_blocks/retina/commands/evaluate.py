@@ -1,8 +1,9 @@
 """The command ``evaluate``."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..names import DatasetName
 from ._diameter import check_diameter
@@ -11,15 +12,30 @@ from ._folder import check_folder
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from tqdm import tqdm
 
+    from ..data.files import FundusFiles
+    from ..evaluation.scoring import Scoring
     from ..fundus import Fundus
     from ..protocol import Split
     from ..weights import Trained
 
-    Probability = NDArray[np.float32]
-
 # Layouts that are data sets: of a folder nobody knows what is in it.
 _DATA_SETS = ("drive", "chase_db1", "stare", "hrf")
+
+
+class _Maps(NamedTuple):
+    """Where the probability maps come from.
+
+    Attributes:
+        of: Gives the map of an image.
+        about: What the report says about them.
+        has_validation: Whether there are maps of the validation images.
+    """
+
+    of: "Callable[[Fundus], NDArray[np.float32]]"
+    about: dict[str, Any]
+    has_validation: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,20 +80,37 @@ class Evaluate:
 
     def __call__(self) -> None:
         """Run the command."""
-        import csv
-        import math
+        from tqdm import tqdm
 
-        from ..data.predictions import save_prediction
-        from ..evaluation.plots import save_score_curves
-        from ..evaluation.report import (
-            evaluate,
-            evaluation_rows,
-            evaluation_tables,
-            save_report,
-        )
-        from ..evaluation.sheet import save_sheet
-        from ..evaluation.threshold import best_threshold
+        from ..evaluation.scoring import Scoring
 
+        self._check()
+        trained = None if self.predictions else self._weights()
+        part, leak = self._part(trained)
+        split = self._split(part)
+        if leak:
+            print(f"--part all: {leak}")
+        maps = self._predictions(split) if trained is None else self._segmentations(trained)
+        watched = split.validation if maps.has_validation else []
+        with tqdm(total=len(watched) + len(split.test), unit="image") as bar:
+            scoring = Scoring(self._threshold(watched, maps, bar))
+            # A folder with a report is complete, so an older one must not stand beside new figures.
+            (self.out / "report.json").unlink(missing_ok=True)
+            for files in split.test:
+                self._score(files, maps, scoring)
+                bar.update()
+        about = {
+            **maps.about,
+            "dataset": self.dataset,
+            "part": part,
+            "leak": leak,
+            "fold": self.fold,
+            "chosen_on": [files.name for files in watched],
+        }
+        self._write(scoring, about)
+
+    def _check(self) -> None:
+        """Check the options that do not depend on the data."""
         check_diameter(self.fov_diameter)
         if self.predictions and (self.weights or self.flips or self.fov_diameter):
             raise ValueError(
@@ -88,55 +121,54 @@ class Evaluate:
         for option, folder in (("--out", self.out), ("--maps", self.maps)):
             if folder is not None:
                 check_folder(option, folder)
-        trained = None if self.predictions else self._weights()
-        part, leak = self._part(trained)
-        split = self._split(part)
-        if leak:
-            print(f"--part all: {leak}")
-        validation, test = ([files.read() for files in some] for some in split[1:])
-        if trained is None:
-            header, watched, probabilities = self._predictions(split, validation, test)
-        else:
-            header, watched, probabilities = self._segmentations(trained, validation, test)
-        labels = [fundus.label for fundus in validation if fundus.label is not None]
-        threshold = best_threshold(watched, labels) if watched else None
-        report = evaluate(test, probabilities, chosen_threshold=threshold)
-        tables, rows = evaluation_tables(report), evaluation_rows(report)
+
+    def _threshold(
+        self, watched: "list[FundusFiles]", maps: _Maps, bar: "tqdm[None]"
+    ) -> float | None:
+        """The threshold with the best F1 on the validation images."""
+        from ..evaluation.counts import Counts, Pool
+        from ..evaluation.threshold import best_threshold_of
+
+        pool = Pool()
+        for files in watched:
+            fundus = files.read()
+            if fundus.label is None:
+                raise ValueError(f"{files.image}: this validation image must have a vessel mask")
+            pool.add(Counts.of(maps.of(fundus), fundus.label))
+            bar.update()
+        return best_threshold_of("evaluate", pool.total()) if watched else None
+
+    def _score(self, files: "FundusFiles", maps: _Maps, scoring: "Scoring") -> None:
+        """Score a test image, and draw what is asked for. Nothing of it is kept."""
+        from ..data.predictions import save_prediction
+
+        fundus = files.read()
+        probability = maps.of(fundus)
+        scores = scoring.add(fundus, probability)
+        # A name may contain folders.
+        if self.pictures:
+            from ..evaluation.sheet import draw_sheet
+
+            draw_sheet(self.out / f"{fundus.name}.png", fundus, probability, scores)
+        if self.maps is not None:
+            save_prediction(self.maps / f"{fundus.name}.png", probability)
+
+    def _write(self, scoring: "Scoring", about: dict[str, Any]) -> None:
+        """Write tables, curves and, when all else is there, the report."""
+        from ..evaluation.plots import draw_score_curves
+        from ..write import csv_text, write_whole
+
+        evaluation = scoring.evaluation(about)
+        tables, rows = evaluation.tables(), evaluation.rows()
         self.out.mkdir(parents=True, exist_ok=True)
-        (self.out / "tables.md").write_text(tables + "\n", encoding="utf-8")
-        with (self.out / "tables.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
-        seconds = [fundus.second_label for fundus in test if fundus.second_label is not None]
-        if math.isnan(report["whole"]["pooled"]["AUC"]):
-            print("No curves: all probabilities are 0 or 1.")
+        write_whole(self.out / "tables.md", f"{tables}\n".encode())
+        text = csv_text([*rows[0]], (row.values() for row in rows))
+        write_whole(self.out / "tables.csv", text.encode())
+        if scoring.counts().has_curve:
+            draw_score_curves(self.out / "curves.png", scoring.counts(), scoring.second_observer())
         else:
-            save_score_curves(
-                self.out / "curves.png",
-                probabilities,
-                [fundus.label for fundus in test if fundus.label is not None],
-                seconds=seconds if len(seconds) == len(test) else None,
-            )
-        for fundus, probability in zip(test, probabilities, strict=True):
-            # A name may contain folders.
-            if self.pictures:
-                path = self.out / f"{fundus.name}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                save_sheet(path, fundus, probability)
-            if self.maps is not None:
-                path = self.maps / f"{fundus.name}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                save_prediction(path, probability)
-        header |= {
-            "dataset": self.dataset,
-            "part": part,
-            "leak": leak,
-            "fold": self.fold,
-            "chosen_on": [fundus.name for fundus in validation] if watched else [],
-        }
-        # Last, so that a folder with a report is complete.
-        save_report(self.out / "report.json", header | report)
+            print("No curves: all probabilities are 0 or 1.")
+        evaluation.save(self.out / "report.json")
         print(tables)
         print(f"Saved report, tables and figures in {self.out}")
 
@@ -180,30 +212,26 @@ class Evaluate:
 
         return to_accelerator(named_weights(self.weights or "drive"))
 
-    def _segmentations(
-        self, trained: "Trained", validation: "list[Fundus]", test: "list[Fundus]"
-    ) -> "tuple[dict[str, Any], list[Probability], list[Probability]]":
-        """A header of the report, and the network's maps of validation and test images."""
-        from tqdm import tqdm
-
+    def _segmentations(self, trained: "Trained") -> _Maps:
+        """The maps that a network computes."""
         from ..predict import segment
 
-        bar = tqdm([*validation, *test], unit="image")
         how: dict[str, Any] = {"flips": self.flips, "fov_diameter": self.fov_diameter}
-        every = [segment(fundus.image, trained, fov=fundus.fov, **how) for fundus in bar]
-        header = {"weights": asdict(trained.settings)} | how
-        return header, every[: len(validation)], every[len(validation) :]
+        return _Maps(
+            lambda fundus: segment(fundus.image, trained, fov=fundus.fov, **how),
+            {"weights": asdict(trained.settings)} | how,
+        )
 
-    def _predictions(
-        self, split: "Split", validation: "list[Fundus]", test: "list[Fundus]"
-    ) -> "tuple[dict[str, Any], list[Probability], list[Probability]]":
-        """The same with maps from a folder, which need not hold those of the validation images."""
-        from ..data.predictions import find_predictions, read_prediction
+    def _predictions(self, split: "Split") -> _Maps:
+        """The maps in a folder, which need not hold those of the validation images."""
+        from ..data.predictions import find_predictions, prediction_of, read_prediction
 
         folder = self.predictions or Path()
         found = find_predictions(folder, (files for part in split for files in part))
-        probabilities = [read_prediction(folder, found, fundus) for fundus in test]
-        watched = []
-        if all(fundus.name in found for fundus in validation):
-            watched = [read_prediction(folder, found, fundus) for fundus in validation]
-        return {"predictions": folder.name}, watched, probabilities
+        for files in split.test:
+            prediction_of(files.name, folder, found)  # raises an error if there is none
+        return _Maps(
+            lambda fundus: read_prediction(folder, found, fundus),
+            {"predictions": folder.name},
+            all(files.name in found for files in split.validation),
+        )

@@ -141,11 +141,11 @@ class Segment:
         scale: float,
     ) -> None:
         import numpy as np
-        from PIL import Image
 
         from ..data.predictions import save_prediction
-        from ..evaluation.sheet import overlay
+        from ..overlays import overlay
         from ..specks import without_specks
+        from ..write import write_png
 
         def file(kind: str) -> Path:
             return self.out / f"{fundus.name}-{kind}.png"
@@ -157,8 +157,8 @@ class Segment:
             save_prediction(file("uncertainty"), shown, "Twice the deviation of the probability")
         vessels = without_specks(probability > self.threshold, self.min_size / scale**2)
         for kind, mask in (("vessels", vessels), ("fov", fundus.fov)):
-            Image.fromarray(mask.astype(np.uint8) * 255).save(file(kind))
-        Image.fromarray(overlay(fundus.image, vessels, fundus.fov)).save(file("overlay"))
+            write_png(file(kind), mask)
+        write_png(file("overlay"), overlay(fundus.image, vessels, fundus.fov))
 
 
 def _remarks(fundus: "Fundus", scale: float, *, is_estimated: bool) -> Iterator[str]:

@@ -94,10 +94,10 @@ class Train:
         from accelerate import PartialState
 
         from ..allocator import keep_freed_memory
-        from ..evaluation.plots import save_training_curves
         from ..network import Network
         from ..protocol import on_crops
         from ..training.checkpoint import is_finished, progress
+        from ..training.curves import save_training_curves
         from ..training.loop import train
         from ._dataset import open_dataset
         from ._time import seconds_left

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ..fundus import Fundus
+from ..write import write_png
 from .files import FundusFiles
 from .roles import IMAGE, NAMES, Folders, find_roles, plain, sibling_folders
 from .search import Remedies, find_files, first_listed, listing, match_files, require_files
@@ -135,8 +135,7 @@ def save_folder(root: str | Path, images: Iterable[Fundus]) -> None:
                     f"{path}: this file exists. Remove it, or write to another folder."
                 )
         for path, array in pictures.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(array).save(path)
+            write_png(path, array)
 
 
 def _list_below(root: Path) -> list[FundusFiles]:

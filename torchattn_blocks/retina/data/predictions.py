@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ..fundus import Fundus
+from ..write import write_png
 from .decode import RefusedError, corrected, opened_image
 from .files import FundusFiles
 from .search import EXTENSION
@@ -55,17 +55,22 @@ def _fits(stem: str, owner: str) -> bool:
     return stem == owner or (stem.startswith(owner) and stem[len(owner)] in "_.-")
 
 
+def prediction_of(name: str, folder: Path, found: Mapping[str, list[Path]]) -> Path:
+    """The file of the probability map of an image, of those that `find_predictions` found."""
+    paths = found.get(name, [])
+    if len(paths) != 1:
+        raise FileNotFoundError(
+            f"{folder}: must hold 1 probability map of image {name}, with its name and "
+            f"perhaps a suffix, got {', '.join(path.name for path in paths) or 'none'}"
+        )
+    return paths[0]
+
+
 def read_prediction(
     folder: Path, found: Mapping[str, list[Path]], fundus: Fundus
 ) -> NDArray[np.float32]:
     """The probability map of an image, values between 0 and 1."""
-    paths = found.get(fundus.name, [])
-    if len(paths) != 1:
-        raise FileNotFoundError(
-            f"{folder}: must hold 1 probability map of image {fundus.name}, with its name and "
-            f"perhaps a suffix, got {', '.join(path.name for path in paths) or 'none'}"
-        )
-    [path] = paths
+    path = prediction_of(fundus.name, folder, found)
     probability = (_npy(path) if path.suffix.lower() == ".npy" else _image(path)).squeeze()
     if probability.shape != fundus.fov.shape:
         raise ValueError(
@@ -120,4 +125,4 @@ def save_prediction(
     said = PngInfo()
     reading = 'np.asarray(Image.open(path)) / 65535, not convert("L"), which clips 16 bits'
     said.add_text("Description", f"{meaning}. In Python: {reading}.")
-    Image.fromarray(np.rint(probability * 65535).astype(np.uint16)).save(path, pnginfo=said)
+    write_png(path, np.rint(probability * 65535).astype(np.uint16), pnginfo=said)

@@ -1,6 +1,7 @@
 """clDice: whether vessels are connected as they should be."""
 
 import math
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,12 +43,34 @@ def cl_dice(vessels: NDArray[np.bool_], label: NDArray[np.bool_]) -> float:
     if vessels.shape != label.shape or vessels.ndim != 2:
         shapes = f"{vessels.shape} and {label.shape}"
         raise ValueError(f"cl_dice: vessels and label must have one shape (H, W), got {shapes}")
-    lines, true_lines = skeletonize(vessels), skeletonize(label)
-    right = int((lines & label).sum())
-    found = int((true_lines & vessels).sum())
-    total, true_total = int(lines.sum()), int(true_lines.sum())
-    if total == 0 or true_total == 0:
-        return math.nan if total == true_total else 0.0
-    if right == 0 or found == 0:
-        return 0.0
-    return 2 / (total / right + true_total / found)  # the harmonic mean of the two fractions
+    return VesselMask(vessels).cl_dice(VesselMask(label))
+
+
+class VesselMask:
+    """A vessel mask (H, W), whose skeleton is computed once and only if it is needed."""
+
+    def __init__(self, pixels: NDArray[np.bool_]) -> None:
+        self.pixels = pixels
+
+    @cached_property
+    def skeleton(self) -> NDArray[np.bool_]:
+        """The centre lines, shape (H, W)."""
+        lines: NDArray[np.bool_] = skeletonize(self.pixels)
+        return lines
+
+    def inside(self, mask: NDArray[np.bool_]) -> "VesselMask":
+        """What lies in a mask: this very vessel mask, if all of it does."""
+        cut = self.pixels & mask
+        whole = np.count_nonzero(cut) == np.count_nonzero(self.pixels)
+        return self if whole else VesselMask(cut)
+
+    def cl_dice(self, label: "VesselMask") -> float:
+        """See the function `cl_dice`."""
+        right = int(np.count_nonzero(self.skeleton & label.pixels))
+        found = int(np.count_nonzero(label.skeleton & self.pixels))
+        total, true_total = (int(np.count_nonzero(m.skeleton)) for m in (self, label))
+        if total == 0 or true_total == 0:
+            return math.nan if total == true_total else 0.0
+        if right == 0 or found == 0:
+            return 0.0
+        return 2 / (total / right + true_total / found)  # the harmonic mean of the two fractions

@@ -1,19 +1,21 @@
-"""Figures of scores and losses."""
+"""The figure of ROC and precision-recall curves."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from ..colours import BLUE, GREY, ORANGE
-from ..training.checkpoint import LogEntry
-from .scores import Arrays, check_scored, pooled_pixels, pooled_scores
+from ..write import write_figure
+from .confusion import Confusion
+from .counts import Counts, above
+from .scores import Arrays, check_scored, pooled_counts, scored_pixels
 
 _POINTS = 2000  # of a drawn curve: more than the figure has pixels
+_MARKED = 0.5  # the threshold of the point on each curve
 
 
 def save_score_curves(
@@ -53,21 +55,34 @@ def save_score_curves(
         ...     path.is_file()
         True
     """
-    scores = pooled_scores(probabilities, labels, masks=masks)
-    if np.isnan(scores["AUC"]):
+    check_scored("save_score_curves", probabilities, labels, masks)
+    counts = pooled_counts(probabilities, labels, masks)
+    second = None
+    if seconds is not None:
+        if other := [str(mask.dtype) for mask in seconds if mask.dtype != np.bool_]:
+            raise TypeError(f"save_score_curves: seconds must be of type bool, got {other}")
+        check_scored("save_score_curves", seconds, labels, masks, scored="seconds")
+        each = [Confusion.of(*pair) for pair in scored_pixels(seconds, labels, masks)]
+        second = functools.reduce(Confusion.plus, each)
+    if not counts.has_curve:
         raise ValueError(
             "save_score_curves: labels must hold vessel and background pixels, and probabilities "
             "at least one value between 0 and 1"
         )
-    probability, truth = (pooled_pixels(maps, masks).numpy() for maps in (probabilities, labels))
-    curve = _curve(probability, truth)
-    points = [("threshold 0.5", "o", BLUE, _point(probability > 0.5, truth))]
-    if seconds is not None:
-        if other := [str(second.dtype) for second in seconds if second.dtype != np.bool_]:
-            raise TypeError(f"save_score_curves: seconds must be of type bool, got {other}")
-        check_scored("save_score_curves", seconds, labels, masks, scored="seconds")
-        second = pooled_pixels(seconds, masks).numpy()
-        points.append(("second observer", "D", ORANGE, _point(second, truth)))
+    draw_score_curves(path, counts, second)
+
+
+def draw_score_curves(path: str | Path, counts: Counts, second: Confusion | None) -> None:
+    """The same from counts of pixels, and the second observer's confusion matrix."""
+    true, false = counts.found()
+    everything = int(true[-1]), int(false[-1])
+    curve = _thinned(_rates(true, false, *everything))
+    marked = len(counts.values) - above(counts, np.array([_MARKED]))
+    points = [("threshold 0.5", "o", BLUE, _rates(true[marked], false[marked], *everything))]
+    if second is not None:
+        found = np.array([second.tp]), np.array([second.fp])
+        points.append(("second observer", "D", ORANGE, _rates(*found, *everything)))
+    auc, ap = counts.areas()
     figure = Figure(figsize=(10, 5.2), layout="constrained", dpi=150)
     roc, recall = figure.subplots(1, 2)
     roc.set(title="ROC", xlabel="false positive rate (1 − specificity)", ylabel="sensitivity")
@@ -75,90 +90,34 @@ def save_score_curves(
     # A curve or point has three rows: false positive rate, sensitivity, precision. A panel shows
     # two of them.
     for axes, area, two, corner in (
-        (roc, "AUC", slice(0, 2), "lower right"),
-        (recall, "AP", slice(1, 3), "lower left"),
+        (roc, f"AUC {auc:.4f}", slice(0, 2), "lower right"),
+        (recall, f"AP {ap:.4f}", slice(1, 3), "lower left"),
     ):
-        axes.plot(*curve[two], color=BLUE, label=f"network, {area} {scores[area]:.4f}")
+        axes.plot(*curve[two], color=BLUE, label=f"network, {area}")
         for label, marker, colour, point in points:
             axes.plot(*point[two], marker, color=colour, markeredgecolor="black", label=label)
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
         axes.grid(color=GREY, linewidth=0.5)
         axes.legend(loc=corner)
-    figure.savefig(path)
+    write_figure(path, figure)
 
 
-def save_training_curves(path: str | Path, log: Sequence[LogEntry]) -> None:
-    """Save a figure of the losses by step, with the lowest validation loss marked.
-
-    Args:
-        path: The file; its ending chooses the format, as in matplotlib.
-        log: The result of `train`.
-
-    Raises:
-        ValueError: If `log` is empty.
-
-    Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> from torchattn_blocks.retina import LogEntry
-        >>> from torchattn_blocks.retina import save_training_curves
-        >>> log = [LogEntry(1, 0.3, 0.35), LogEntry(2, 0.2, 0.25), LogEntry(3, 0.1, 0.28)]
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = Path(folder, "losses.png")
-        ...     save_training_curves(path, log)
-        ...     path.is_file()
-        True
-    """
-    if not log:
-        raise ValueError("save_training_curves: log must hold at least 1 entry, got 0")
-    steps, training, validation = zip(*log, strict=True)
-    best = min(log, key=lambda entry: entry.validation_loss)
-    figure = Figure(figsize=(8, 4.5), layout="constrained", dpi=150)
-    axes = figure.subplots()
-    axes.plot(steps, training, ".-", color=BLUE, markersize=3, label="training")
-    axes.plot(steps, validation, ".-", color=ORANGE, markersize=3, label="validation")
-    axes.plot(
-        best.step,
-        best.validation_loss,
-        "o",
-        color=ORANGE,
-        markeredgecolor="black",
-        label=f"lowest: {best.validation_loss:.4g}, step {best.step}",
-    )
-    axes.set(xlabel="step", ylabel="loss", yscale="log", xlim=(0, steps[-1] * 1.02))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    # Losses rarely span a power of ten: ticks between them, without exponents.
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.grid(color=GREY, linewidth=0.5)
-    axes.legend()
-    figure.savefig(path)
-
-
-def _curve(probability: NDArray[np.floating], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The rates at every threshold, thinned to at most 2000 points: shape (3, points)."""
-    order = np.argsort(probability)[::-1]
-    # Pixels of equal probability become vessel at the same threshold.
-    last = np.flatnonzero(np.diff(probability[order], append=-1))
-    true = np.cumsum(truth[order])[last]
-    rates = _rates(np.append(0, true), np.append(0, last + 1 - true), truth)
-    # Evenly along the ROC curve: at even thresholds, most points would lie in one corner.
-    way = rates[0] + rates[1]
-    return rates[:, np.unique(np.searchsorted(way, np.linspace(0, 2, _POINTS)))]
-
-
-def _point(vessels: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The rates of a vessel mask, shape (3,)."""
-    return _rates((vessels & truth).sum(), (vessels & ~truth).sum(), truth)
-
-
-def _rates(true: Any, false: Any, truth: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """False positive rate, sensitivity and precision, from true and false positives.
+def _rates(
+    true: NDArray[np.int64], false: NDArray[np.int64], positives: int, negatives: int
+) -> NDArray[np.float64]:
+    """False positive rate, sensitivity and precision at each threshold, shape (3, thresholds).
 
     Without any positive, precision is 1: there the curve begins.
     """
-    positives = truth.sum()
     found = true + false
     precision = np.where(found > 0, true / np.maximum(found, 1), 1)
-    return np.stack([false / (truth.size - positives), true / positives, precision])
+    return np.stack([false / negatives, true / positives, precision])
+
+
+def _thinned(rates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """At most 2000 of the thresholds, evenly along the ROC curve.
+
+    At even thresholds, most points would lie in one corner.
+    """
+    way = rates[0] + rates[1]
+    return rates[:, np.unique(np.searchsorted(way, np.linspace(0, 2, _POINTS)))]

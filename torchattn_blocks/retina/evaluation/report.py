@@ -2,212 +2,295 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..._check import check_numbers, plain
-from ..fundus import Fundus
-from .scores import Arrays, image_scores, pooled_scores
+from ..write import write_whole
+from .by_key import ReadByKey
+from .scores import Spread
 from .tables import markdown_table
 
-_THRESHOLD = 0.5  # as in most papers
-_VIEWS = {"whole": "Whole images", "fov": "Within the field of view"}
+VIEWS = {"whole": "Whole images", "fov": "Within the field of view"}
 
 
-def evaluate(
-    images: Sequence[Fundus],
-    probabilities: Arrays,
-    *,
-    chosen_threshold: float | None = None,
-) -> dict[str, Any]:
-    """Score probability maps on whole images and within the field of view, pooled and per image.
+@dataclass(frozen=True)
+class ViewScores:
+    """Scores of whole images, or within the field of view.
 
-    Args:
-        images: Images with labels.
-        probabilities: A probability map for each image, values between 0 and 1.
-        chosen_threshold: A second threshold beside 0.5, chosen on other images by
-            :func:`best_threshold`.
-
-    Returns:
-        A dictionary for :func:`save_report` and :func:`evaluation_tables`:
-
-        - ``"images"``: their names.
-        - ``"threshold"``: 0.5.
-        - ``"whole"`` and ``"fov"``: scores at 0.5 on whole images and within the field of view,
-          each with ``"pooled"`` (`pooled_scores`) and ``"per_image"`` (`image_scores`).
-        - ``"chosen"``, with `chosen_threshold`: this ``"threshold"``, and ``"whole"`` and ``"fov"``
-          at it.
-        - ``"second_observer"``, if all images have one: ``"whole"`` and ``"fov"`` of the second
-          observer's vessel masks.
-
-    Raises:
-        TypeError: If a label, a field of view or a second observer's mask is not of type bool, or
-            `chosen_threshold` is no number.
-        ValueError: If there are no images, an image has no label, a probability map is missing or
-            has another shape than its image, or a probability or `chosen_threshold` lies outside
-            [0, 1].
+    Attributes:
+        pooled: Scores of all pixels of all images together, by name, as of `pooled_scores`.
+        per_image: Mean and standard deviation over images of the same scores and of ``clDice``.
 
     Example:
-        >>> from torchattn_blocks.retina import synthesize
-        >>> from torchattn_blocks.retina import evaluate
-        >>> fundus = synthesize(0, height=64, width=64)
-        >>> report = evaluate([fundus], [fundus.label * 0.8 + 0.1])
-        >>> report["threshold"], report["fov"]["pooled"]["F1"]
-        (0.5, 1.0)
+        >>> from torchattn_blocks.retina import Spread, ViewScores
+        >>> scores = ViewScores({"F1": 0.82}, {"F1": Spread(mean=0.81, std=0.02)})
+        >>> scores.per_image["F1"].std
+        0.02
     """
-    if bare := [fundus.name for fundus in images if fundus.label is None]:
-        raise ValueError(f"evaluate: every image must have a label; missing: {', '.join(bare)}")
-    if chosen_threshold is not None:
-        check_numbers("evaluate", 0, 1, chosen_threshold=chosen_threshold)
-        chosen_threshold = plain(chosen_threshold)
-    labels = [fundus.label for fundus in images if fundus.label is not None]
-    seconds = [fundus.second_label for fundus in images if fundus.second_label is not None]
-    fovs = [fundus.fov for fundus in images]
 
-    def views(scored: Arrays, threshold: float) -> dict[str, Any]:
+    pooled: Mapping[str, float]
+    per_image: Mapping[str, Spread]
+
+    def statistics(self) -> dict[str, dict[str, float]]:
+        """The scores of all images by statistic: ``"pooled"``, ``"mean"`` and ``"std"``."""
         return {
-            view: {
-                "pooled": pooled_scores(scored, labels, threshold=threshold, masks=masks),
-                "per_image": image_scores(scored, labels, threshold=threshold, masks=masks),
-            }
-            for view, masks in zip(_VIEWS, (None, fovs), strict=True)
+            "pooled": dict(self.pooled),
+            "mean": {name: score.mean for name, score in self.per_image.items()},
+            "std": {name: score.std for name, score in self.per_image.items()},
         }
 
-    report: dict[str, Any] = {
-        "images": [fundus.name for fundus in images],
-        "threshold": _THRESHOLD,
-        **views(probabilities, _THRESHOLD),
-    }
-    if chosen_threshold is not None:
-        report["chosen"] = {
-            "threshold": chosen_threshold,
-            **views(probabilities, chosen_threshold),
+    def as_data(self) -> dict[str, Any]:
+        """The scores as they stand in a report file."""
+        each = {name: score._asdict() for name, score in self.per_image.items()}
+        return {"pooled": dict(self.pooled), "per_image": each}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> "ViewScores":
+        """The scores of a report file, in which an undefined score is None."""
+        each = {
+            n: Spread(_score(s["mean"]), _score(s["std"])) for n, s in data["per_image"].items()
         }
-    if len(seconds) == len(images):
-        report["second_observer"] = views(seconds, _THRESHOLD)
-    return report
+        return cls({name: _score(score) for name, score in data["pooled"].items()}, each)
 
 
-def evaluation_tables(report: dict[str, Any]) -> str:
-    """Format a report as Markdown tables, with rows for the network and the second observer.
+@dataclass(frozen=True)
+class SystemScores:
+    """Scores of the network at one threshold, or of the second observer.
 
-    Args:
-        report: The result of :func:`evaluate`, or the content of a file by :func:`save_report`.
-
-    Returns:
-        Four tables with headings: whole images and field of view, each pooled and per image. The
-        tables per image have a row of means and below it a row of sample standard deviations.
+    Attributes:
+        threshold: A pixel with a probability above it counts as vessel.
+        whole: Scores of whole images.
+        fov: Scores within the field of view.
 
     Example:
-        >>> from torchattn_blocks.retina import synthesize
-        >>> from torchattn_blocks.retina import evaluate, evaluation_tables
+        >>> from torchattn_blocks.retina import SystemScores, evaluate, synthesize
         >>> fundus = synthesize(0, height=64, width=64)
-        >>> report = evaluate([fundus], [fundus.label * 0.8 + 0.1])
-        >>> for line in evaluation_tables(report).splitlines()[2:6]:
-        ...     print(line)
-        |                 |    SEN |    SPE |     F1 |    ACC |    AUC |     AP |    MCC |
-        |-----------------|-------:|-------:|-------:|-------:|-------:|-------:|-------:|
-        | network at .5   | 1.0000 | 1.0000 | 1.0000 | 1.0000 | 1.0000 | 1.0000 | 1.0000 |
-        | second observer |  .9415 |  .9982 |  .9499 |  .9958 |      – |      – |  .9477 |
+        >>> evaluation = evaluate([fundus], [fundus.label * 0.8 + 0.1], chosen_threshold=0.4)
+        >>> isinstance(evaluation.chosen, SystemScores), evaluation.chosen.fov.pooled["F1"]
+        (True, 1.0)
     """
-    tables = []
-    for view, where in _VIEWS.items():
-        pooled, each = {}, {}
-        for title, system in _systems(report).items():
-            pooled[title] = as_numbers(system[view]["pooled"])
-            scores = system[view]["per_image"]
-            each[title] = as_numbers({name: score["mean"] for name, score in scores.items()})
-            each[f"± of {title}"] = as_numbers(
-                {name: score["std"] for name, score in scores.items()}
-            )
-        tables += [
-            f"### {where}, all pixels pooled\n\n{markdown_table(pooled)}",
-            f"### {where}, mean and standard deviation over images\n\n{markdown_table(each)}",
-        ]
-    return "\n\n".join(tables)
+
+    threshold: float
+    whole: ViewScores
+    fov: ViewScores
+
+    def views(self) -> dict[str, ViewScores]:
+        """The scores by view: ``"whole"`` and ``"fov"``."""
+        return {"whole": self.whole, "fov": self.fov}
+
+    def as_data(self) -> dict[str, Any]:
+        """The views as they stand in a report file."""
+        return {view: scores.as_data() for view, scores in self.views().items()}
+
+    @classmethod
+    def from_data(cls, threshold: Any, data: Mapping[str, Any]) -> "SystemScores":
+        """The scores of a report file."""
+        return cls(float(threshold), *(ViewScores.from_data(data[view]) for view in VIEWS))
 
 
-def evaluation_rows(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """Format a report as rows, for a CSV file or a data frame.
+@dataclass(frozen=True)
+class Evaluation(ReadByKey):
+    """Scores by each of the protocols that papers use, as `evaluate` returns them.
 
-    Args:
-        report: The result of :func:`evaluate`, or the content of a file by :func:`save_report`.
-
-    Returns:
-        A dictionary for each view (``"whole"`` or ``"fov"``), system (network at a threshold, or
-        second observer) and statistic (``"pooled"``, ``"mean"`` or ``"std"`` over images), with
-        these three and the scores. Undefined scores are None.
+    Attributes:
+        images: The names of the images.
+        network: The scores at the threshold 0.5.
+        chosen: The scores at a threshold chosen on other images, or None.
+        second_observer: The scores of the second observer's vessel masks; None unless all images
+            have one.
+        about: What else stands in the report file: data set, weights and so on.
 
     Example:
-        >>> from torchattn_blocks.retina import evaluate, evaluation_rows, synthesize
+        >>> from torchattn_blocks.retina import Evaluation, evaluate, synthesize
         >>> fundus = synthesize(0, height=64, width=64)
-        >>> rows = evaluation_rows(evaluate([fundus], [fundus.label * 0.8 + 0.1]))
-        >>> rows[0]["view"], rows[0]["system"], rows[0]["statistic"], rows[0]["F1"]
-        ('whole', 'network at .5', 'pooled', 1.0)
+        >>> evaluation: Evaluation = evaluate([fundus], [fundus.label * 0.8 + 0.1])
+        >>> evaluation.fov.pooled["F1"], evaluation.second_observer.fov.pooled["F1"] < 1
+        (1.0, True)
     """
-    rows = []
-    for view in _VIEWS:
-        for title, system in _systems(report).items():
-            each = system[view]["per_image"]
-            statistics = {"pooled": system[view]["pooled"]} | {
-                statistic: {name: score[statistic] for name, score in each.items()}
-                for statistic in ("mean", "std")
-            }
-            rows += [
-                {"view": view, "system": title, "statistic": statistic}
-                | {name: _defined(scores.get(name)) for name in each}
-                for statistic, scores in statistics.items()
+
+    images: tuple[str, ...]
+    network: SystemScores
+    chosen: SystemScores | None = None
+    second_observer: SystemScores | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def threshold(self) -> float:
+        """The threshold of `network`, 0.5."""
+        return self.network.threshold
+
+    @property
+    def whole(self) -> ViewScores:
+        """The scores of whole images at the threshold 0.5."""
+        return self.network.whole
+
+    @property
+    def fov(self) -> ViewScores:
+        """The scores within the field of view at the threshold 0.5."""
+        return self.network.fov
+
+    def systems(self) -> dict[str, SystemScores]:
+        """All that was scored, by the titles of the rows of the tables.
+
+        Example:
+            >>> from torchattn_blocks.retina import evaluate, synthesize
+            >>> fundus = synthesize(0, height=64, width=64)
+            >>> list(evaluate([fundus], [fundus.label * 0.8 + 0.1]).systems())
+            ['network at .5', 'second observer']
+        """
+        systems = {f"network at {_short(self.threshold)}": self.network}
+        if self.chosen is not None:
+            systems[f"network at the chosen {_short(self.chosen.threshold)}"] = self.chosen
+        if self.second_observer is not None:
+            systems["second observer"] = self.second_observer
+        return systems
+
+    def tables(self) -> str:
+        """Format the scores as Markdown tables, with rows for the network and the second observer.
+
+        Returns:
+            Four tables with headings: whole images and field of view, each pooled and per image.
+            The tables per image have a row of means and below it a row of sample standard
+            deviations.
+
+        Example:
+            >>> from torchattn_blocks.retina import evaluate, synthesize
+            >>> fundus = synthesize(0, height=64, width=64)
+            >>> evaluation = evaluate([fundus], [fundus.label * 0.8 + 0.1])
+            >>> for line in evaluation.tables().splitlines()[2:6]:
+            ...     print(line)
+            |                 |    SEN |    SPE |     F1 |    ACC |    AUC |     AP |    MCC |
+            |-----------------|-------:|-------:|-------:|-------:|-------:|-------:|-------:|
+            | network at .5   | 1.0000 | 1.0000 | 1.0000 | 1.0000 | 1.0000 | 1.0000 | 1.0000 |
+            | second observer |  .9415 |  .9982 |  .9499 |  .9958 |      – |      – |  .9477 |
+        """
+        tables = []
+        for view, where in VIEWS.items():
+            pooled, each = {}, {}
+            for title, system in self.systems().items():
+                statistics = system.views()[view].statistics()
+                pooled[title] = statistics["pooled"]
+                each[title], each[f"± of {title}"] = statistics["mean"], statistics["std"]
+            tables += [
+                f"### {where}, all pixels pooled\n\n{markdown_table(pooled)}",
+                f"### {where}, mean and standard deviation over images\n\n{markdown_table(each)}",
             ]
-    return rows
+        return "\n\n".join(tables)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Format the scores as rows, for a CSV file or a data frame.
+
+        Returns:
+            A dictionary for each view (``"whole"`` or ``"fov"``), system (network at a threshold,
+            or second observer) and statistic (``"pooled"``, ``"mean"`` or ``"std"`` over images),
+            with these three and the scores. Undefined scores are None.
+
+        Example:
+            >>> from torchattn_blocks.retina import evaluate, synthesize
+            >>> fundus = synthesize(0, height=64, width=64)
+            >>> rows = evaluate([fundus], [fundus.label * 0.8 + 0.1]).rows()
+            >>> rows[0]["view"], rows[0]["system"], rows[0]["statistic"], rows[0]["F1"]
+            ('whole', 'network at .5', 'pooled', 1.0)
+        """
+        return [*self._rows()]
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        for view in VIEWS:
+            for title, system in self.systems().items():
+                scored = system.views()[view]
+                for statistic, scores in scored.statistics().items():
+                    row = {"view": view, "system": title, "statistic": statistic}
+                    yield row | {name: _defined(scores.get(name)) for name in scored.per_image}
+
+    def save(self, path: str | Path) -> None:
+        """Write the scores to a JSON file, with six significant digits and ``null`` for NaN.
+
+        Args:
+            path: The file. It appears when it is complete, so an interrupted call never leaves half
+                a file.
+
+        Raises:
+            OSError: If the file cannot be written.
+            TypeError: If JSON cannot hold a value of `about`.
+            ValueError: If a number is infinite.
+
+        Example:
+            >>> import tempfile
+            >>> from pathlib import Path
+            >>> from torchattn_blocks.retina import Evaluation, evaluate, synthesize
+            >>> fundus = synthesize(0, height=64, width=64)
+            >>> evaluation = evaluate([fundus], [fundus.label * 0.8 + 0.1])
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     evaluation.save(Path(folder, "report.json"))
+            ...     again = Evaluation.load(Path(folder, "report.json"))
+            >>> again.fov.pooled["F1"]
+            1.0
+        """
+        write_json(Path(path), self.as_data())
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Evaluation":
+        """Read a file that `save` or the command ``evaluate`` wrote.
+
+        Args:
+            path: The file.
+
+        Raises:
+            OSError: If there is no such file, or it cannot be read.
+            ValueError: If it is no such file; the message names it.
+        """
+        try:
+            return cls.from_data(json.loads(Path(path).read_text(encoding="utf-8")))
+        except KeyError as error:
+            raise ValueError(
+                f"{path}: not the report of an evaluation: it has no {error}"
+            ) from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path}: not the report of an evaluation ({error})") from error
+
+    def as_data(self) -> dict[str, Any]:
+        """Everything as dictionaries and lists, as it stands in the report file.
+
+        Returns:
+            What `about` holds, and then ``"images"``, ``"threshold"``, ``"whole"`` and ``"fov"``,
+            and perhaps ``"chosen"`` (with a ``"threshold"`` of its own) and ``"second_observer"``.
+            Undefined scores are NaN.
+        """
+        data = {**self.about, "images": [*self.images], "threshold": self.threshold}
+        data |= self.network.as_data()
+        if self.chosen is not None:
+            data["chosen"] = {"threshold": self.chosen.threshold, **self.chosen.as_data()}
+        if self.second_observer is not None:
+            data["second_observer"] = self.second_observer.as_data()
+        return data
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> "Evaluation":
+        """The scores that `as_data` returned, or that stand in a report file.
+
+        Args:
+            data: The dictionary. Undefined scores may be None.
+
+        Raises:
+            KeyError: If it lacks a part.
+        """
+        known = ("images", "threshold", "whole", "fov", "chosen", "second_observer")
+        chosen, second = data.get("chosen"), data.get("second_observer")
+        return cls(
+            tuple(data["images"]),
+            SystemScores.from_data(data["threshold"], data),
+            None if chosen is None else SystemScores.from_data(chosen["threshold"], chosen),
+            None if second is None else SystemScores.from_data(data["threshold"], second),
+            {name: value for name, value in data.items() if name not in known},
+        )
 
 
-def _systems(report: dict[str, Any]) -> dict[str, Any]:
-    """What a report has scores of, by title."""
-    systems = {f"network at {_short(report['threshold'])}": report}
-    if "chosen" in report:
-        chosen = report["chosen"]
-        systems[f"network at the chosen {_short(chosen['threshold'])}"] = chosen
-    if "second_observer" in report:
-        systems["second observer"] = report["second_observer"]
-    return systems
-
-
-def _defined(score: float | None) -> float | None:
-    return None if score is None or math.isnan(score) else score
-
-
-def save_report(path: str | Path, report: dict[str, Any]) -> None:
-    """Write a report to a JSON file, with six significant digits and ``null`` for NaN.
-
-    Args:
-        path: The file. It appears when it is complete, so an interrupted call never leaves half a
-            file.
-        report: The result of :func:`evaluate`, or any dictionary that JSON can hold.
-
-    Raises:
-        TypeError: If JSON cannot hold a value.
-        ValueError: If a number is infinite.
-
-    Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> from torchattn_blocks.retina import save_report
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = Path(folder, "report.json")
-        ...     save_report(path, {"F1": 0.82221379, "AUC": float("nan")})
-        ...     print(path.read_text())
-        {
-          "F1": 0.822214,
-          "AUC": null
-        }
-        <BLANKLINE>
-    """
-    path = Path(path)
-    text = json.dumps(_plain(report), indent=2, allow_nan=False) + "\n"
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+def write_json(path: Path, data: Any) -> None:
+    """Write strict JSON with six significant digits."""
+    text = json.dumps(_plain(data), indent=2, allow_nan=False) + "\n"
+    write_whole(path, text.encode())
 
 
 def _plain(value: Any) -> Any:
@@ -221,9 +304,13 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def as_numbers(scores: dict[str, float | None]) -> dict[str, float]:
-    """Scores that may come from a file, where NaN is null."""
-    return {name: math.nan if score is None else score for name, score in scores.items()}
+def _score(score: float | None) -> float:
+    """A score that may come from a file, where NaN is null."""
+    return math.nan if score is None else float(score)
+
+
+def _defined(score: float | None) -> float | None:
+    return None if score is None or math.isnan(score) else score
 
 
 def _short(threshold: float) -> str:

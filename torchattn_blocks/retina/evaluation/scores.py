@@ -1,22 +1,44 @@
 """Scores of probability maps or vessel masks, pooled over images or per image."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torchmetrics.functional.classification import (
-    binary_auroc,
-    binary_average_precision,
-    binary_stat_scores,
-)
 
-from .connectivity import cl_dice
+from .confusion import Confusion
+from .connectivity import VesselMask
+from .counts import Counts, Pool
 
 Arrays = Sequence[NDArray[Any]]  # one of shape (H, W) for each image
+
+
+class Spread(NamedTuple):
+    """Mean and sample standard deviation of a score over images; NaN where it is undefined.
+
+    Attributes:
+        mean: The mean of the images on which the score is defined.
+        std: Their sample standard deviation.
+
+    Example:
+        >>> from torchattn_blocks.retina import Spread
+        >>> Spread(mean=0.75, std=0.05).mean
+        0.75
+    """
+
+    mean: float
+    std: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """Mean and standard deviation of the values that are not NaN."""
+        defined = [value for value in values if not math.isnan(value)]
+        return cls(
+            fmean(defined) if defined else math.nan,
+            stdev(defined) if len(defined) > 1 else math.nan,
+        )
 
 
 def pooled_scores(
@@ -36,17 +58,15 @@ def pooled_scores(
         masks: The pixels to score, such as the field of view of each image; by default all.
 
     Returns:
-        Sensitivity ``SEN``, specificity ``SPE``, ``F1`` (Dice), accuracy ``ACC``, the exact area
-        under the ROC curve ``AUC``, average precision ``AP``, and Matthews correlation coefficient
-        ``MCC``. An undefined score is NaN: sensitivity without any vessel, for example, or an area
-        if all probabilities are 0 or 1.
+        Sensitivity ``SEN``, specificity ``SPE``, ``F1`` (Dice), accuracy ``ACC``, the area under
+        the ROC curve ``AUC``, average precision ``AP``, and Matthews correlation coefficient
+        ``MCC``. The areas are exact, unless there are more than eight million different
+        probabilities: then to 1e-6. An undefined score is NaN: sensitivity without any vessel, for
+        example, or an area if all probabilities are 0 or 1.
 
     Raises:
         TypeError: If an entry of `labels` or `masks` is not of type bool.
         ValueError: If there are no images, shapes differ, or a probability lies outside [0, 1].
-
-    Note:
-        Torchmetrics, in contrast, reports 0 for undefined scores, and an area for zeros and ones.
 
     Example:
         >>> import numpy as np
@@ -57,20 +77,12 @@ def pooled_scores(
         {'SEN': 0.5, 'SPE': 0.5, 'F1': 0.5, 'ACC': 0.5, 'AUC': 0.75, 'AP': 0.833, 'MCC': 0.0}
     """
     check_scored("pooled_scores", probabilities, labels, masks)
-    score, truth = pooled_pixels(probabilities, masks), pooled_pixels(labels, masks)
-    if score.numel() == 0:
+    confusion = Confusion(0, 0, 0, 0)
+    for score, truth in scored_pixels(probabilities, labels, masks):
+        confusion = confusion.plus(Confusion.of(score > threshold, truth))
+    if sum(confusion) == 0:
         raise ValueError("pooled_scores: masks must leave a pixel to score, got none")
-    tp, fp, tn, fn, _ = binary_stat_scores(score > threshold, truth).tolist()
-    is_curve = bool(((score > 0) & (score < 1)).any()) and tp + fn > 0 and tn + fp > 0
-    return {
-        "SEN": _ratio(tp, tp + fn),
-        "SPE": _ratio(tn, tn + fp),
-        "F1": _ratio(2 * tp, 2 * tp + fp + fn),
-        "ACC": _ratio(tp + tn, tp + fp + tn + fn),
-        "AUC": float(binary_auroc(score, truth)) if is_curve else math.nan,
-        "AP": float(binary_average_precision(score, truth.long())) if is_curve else math.nan,
-        "MCC": _ratio(tp * tn - fp * fn, math.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))),
-    }
+    return confusion.scores(pooled_counts(probabilities, labels, masks).areas())
 
 
 def image_scores(
@@ -106,14 +118,21 @@ def image_scores(
     check_scored("image_scores", probabilities, labels, masks)
     rows = []
     for i, (probability, label) in enumerate(zip(probabilities, labels, strict=True)):
-        mask = None if masks is None else masks[i]
-        row = pooled_scores(
-            [probability], [label], threshold=threshold, masks=None if mask is None else [mask]
-        )
-        inside = np.ones(label.shape, bool) if mask is None else mask
-        row["clDice"] = cl_dice((probability > threshold) & inside, label & inside)
-        rows.append(row)
-    return {name: mean_and_std([row[name] for row in rows]) for name in rows[0]}
+        mask = np.ones(label.shape, bool) if masks is None else masks[i]
+        if not mask.any():
+            raise ValueError(
+                f"image_scores: masks must leave a pixel to score, got none in entry {i}"
+            )
+        vessels, truth = VesselMask((probability > threshold) & mask), VesselMask(label & mask)
+        areas = Counts.of(probability[mask], label[mask]).areas()
+        confusion = Confusion.of(vessels.pixels, truth.pixels, int(np.count_nonzero(mask)))
+        rows.append(confusion.scores(areas) | {"clDice": vessels.cl_dice(truth)})
+    return {name: spread._asdict() for name, spread in spreads(rows).items()}
+
+
+def spreads(rows: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
+    """Mean and standard deviation of each score over images."""
+    return {name: Spread.of([row[name] for row in rows]) for name in rows[0]}
 
 
 def check_scored(
@@ -132,44 +151,54 @@ def check_scored(
             f"{owner}: {scored}, labels and masks must have one entry per image, at least 1; "
             f"got {counts[0]} {scored}, {counts[1]} labels, {counts[2]} masks"
         )
-    given = {scored: probabilities, "labels": labels, "masks": masks}
-    for name, arrays in given.items():
-        for array in arrays:
-            if not isinstance(array, np.ndarray):
-                raise TypeError(f"{owner}: {name} must be NumPy arrays, got {type(array).__name__}")
-    for i, (probability, *binary) in enumerate(zip(probabilities, labels, masks, strict=True)):
-        if any(array.dtype != np.bool_ for array in binary):
-            raise TypeError(
-                f"{owner}: labels and masks must be of type bool, got "
-                f"{[str(array.dtype) for array in binary]}"
-            )
-        if not ((probability >= 0) & (probability <= 1)).all():  # false for NaN too
-            raise ValueError(
-                f"{owner}: {scored} must lie in [0, 1], got values from {probability.min()} "
-                f"to {probability.max()} in entry {i}"
-            )
-        shapes = [array.shape for array in (probability, *binary)]
-        if len(set(shapes)) > 1 or probability.ndim != 2:
-            raise ValueError(
-                f"{owner}: {scored}, labels and masks must have one shape (H, W) for each "
-                f"image, got {shapes} in entry {i}. Pass a list of arrays, also for one image."
-            )
+    for i, arrays in enumerate(zip(probabilities, labels, masks, strict=True)):
+        check_entry(owner, i, *arrays, scored=scored)
 
 
-def pooled_pixels(arrays: Arrays, masks: Arrays | None) -> torch.Tensor:
-    """The pixels of all images that are scored."""
-    pixels = [array.ravel() if masks is None else array[masks[i]] for i, array in enumerate(arrays)]
-    return torch.from_numpy(np.concatenate(pixels))
+def check_entry(
+    owner: str,
+    i: int,
+    probability: NDArray[Any],
+    label: NDArray[Any],
+    mask: NDArray[Any],
+    *,
+    scored: str = "probabilities",
+) -> None:
+    """Raise an error unless the image in this entry can be scored."""
+    for name, array in {scored: probability, "labels": label, "masks": mask}.items():
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"{owner}: {name} must be NumPy arrays, got {type(array).__name__}")
+    binary = (label, mask)
+    if any(array.dtype != np.bool_ for array in binary):
+        raise TypeError(
+            f"{owner}: labels and masks must be of type bool, got "
+            f"{[str(array.dtype) for array in binary]}"
+        )
+    if not ((probability >= 0) & (probability <= 1)).all():  # false for NaN too
+        raise ValueError(
+            f"{owner}: {scored} must lie in [0, 1], got values from {probability.min()} "
+            f"to {probability.max()} in entry {i}"
+        )
+    shapes = [array.shape for array in (probability, *binary)]
+    if len(set(shapes)) > 1 or probability.ndim != 2:
+        raise ValueError(
+            f"{owner}: {scored}, labels and masks must have one shape (H, W) for each "
+            f"image, got {shapes} in entry {i}. Pass a list of arrays, also for one image."
+        )
 
 
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else math.nan
+def pooled_counts(probabilities: Arrays, labels: Arrays, masks: Arrays | None) -> Counts:
+    """The pixels of all images that are scored, by their probability."""
+    pool = Pool()
+    for score, truth in scored_pixels(probabilities, labels, masks):
+        pool.add(Counts.of(score, truth))
+    return pool.total()
 
 
-def mean_and_std(values: Sequence[float]) -> dict[str, float]:
-    """Mean and sample standard deviation of the values that are not NaN."""
-    defined = [value for value in values if not math.isnan(value)]
-    return {
-        "mean": fmean(defined) if defined else math.nan,
-        "std": stdev(defined) if len(defined) > 1 else math.nan,
-    }
+def scored_pixels(
+    probabilities: Arrays, labels: Arrays, masks: Arrays | None
+) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
+    """Of each image the values and labels of the pixels that are scored."""
+    for i, (probability, label) in enumerate(zip(probabilities, labels, strict=True)):
+        mask = ... if masks is None else masks[i]
+        yield probability[mask].ravel(), label[mask].ravel()

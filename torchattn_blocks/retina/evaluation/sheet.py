@@ -1,5 +1,6 @@
 """Figures of one image: its vessels, its errors, and a sheet of all that is known of it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,76 +10,17 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import binary_erosion
 from skimage.segmentation import find_boundaries
 
-from ..colours import BLUE, ORANGE, SKY_BLUE
 from ..fundus import Fundus
+from ..overlays import FALSE, FOUND, MARK, MISSED, error_map
+from ..write import write_figure
 from .scores import image_scores
 from .tables import short
 
-_MARK, _OUTLINE = (np.rint(np.array(c) * 255).astype(np.uint8) for c in (SKY_BLUE, ORANGE))
-_FOUND, _FALSE, _MISSED = (1.0, 1.0, 1.0), ORANGE, BLUE
 _WIDEST = 2400  # pixels of a sheet; larger images are shrunk by a whole number
 _GAP, _ABOVE, _BELOW, _COLUMN = 10, 26, 74, 200  # pixels: margins, and the least width of a panel
 _SCORES = ("SEN", "SPE", "F1", "ACC", "AUC", "clDice")
-
-
-def error_map(
-    probability: NDArray[np.floating], label: NDArray[np.bool_], threshold: float = 0.5
-) -> NDArray[np.float64]:
-    """Colour each pixel by whether it was segmented correctly.
-
-    True positives are white, false positives orange, false negatives blue, true negatives black.
-
-    Args:
-        probability: Probability map, shape (H, W).
-        label: Vessel mask, shape (H, W).
-        threshold: A pixel above it counts as vessel.
-
-    Returns:
-        RGB values of shape (H, W, 3), 0 to 1.
-
-    Example:
-        >>> import numpy as np
-        >>> from torchattn_blocks.retina import error_map
-        >>> error_map(np.array([[0.9, 0.1]]), np.array([[True, False]]))[0].tolist()
-        [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
-    """
-    vessel = probability > threshold
-    colours = np.zeros((*label.shape, 3))
-    colours[vessel & label] = _FOUND
-    colours[vessel & ~label] = _FALSE
-    colours[~vessel & label] = _MISSED
-    return colours
-
-
-def overlay(
-    image: NDArray[np.uint8], vessels: NDArray[np.bool_], fov: NDArray[np.bool_] | None = None
-) -> NDArray[np.uint8]:
-    """Mark vessels in an image in sky blue, and the outline of its field of view in orange.
-
-    Args:
-        image: RGB values of shape (H, W, 3), 0 to 255.
-        vessels: Vessel mask, shape (H, W).
-        fov: Field of view, shape (H, W), or None to draw no outline. It is about a 400th of the
-            image wide. Where the field of view meets the frame, there is none.
-
-    Returns:
-        RGB values of shape (H, W, 3), 0 to 255.
-
-    Example:
-        >>> import numpy as np
-        >>> from torchattn_blocks.retina import overlay
-        >>> overlay(np.zeros((1, 2, 3), np.uint8), np.array([[True, False]]))[0].tolist()
-        [[86, 180, 233], [0, 0, 0]]
-    """
-    marked = np.where(vessels[..., None], _MARK, image)
-    if fov is not None:
-        width = max(1, max(fov.shape) // 400)
-        inner = binary_erosion(fov, iterations=width, border_value=1)  # the frame is no border
-        marked[fov & ~inner] = _OUTLINE
-    return marked
 
 
 def save_sheet(
@@ -119,6 +61,22 @@ def save_sheet(
             f"save_sheet: probability must have the image's shape {fundus.fov.shape}, "
             f"got {probability.shape}"
         )
+    scores = None
+    if fundus.label is not None:
+        each = image_scores([probability], [fundus.label], threshold=threshold)
+        scores = {name: score["mean"] for name, score in each.items()}
+    draw_sheet(path, fundus, probability, scores, threshold=threshold)
+
+
+def draw_sheet(
+    path: str | Path,
+    fundus: Fundus,
+    probability: NDArray[np.floating],
+    scores: Mapping[str, float] | None,
+    *,
+    threshold: float = 0.5,
+) -> None:
+    """The same with scores that are known; None without a label."""
     panels: dict[str, NDArray[Any]] = {
         f"image {fundus.name}": fundus.image,
         "probability of vessel": probability,
@@ -130,7 +88,7 @@ def save_sheet(
     shrink = -(-fundus.fov.shape[1] // room)
     drawn = {title: _shrunk(panel, shrink) for title, panel in panels.items()}
     outline = find_boundaries(_shrunk(fundus.fov, shrink)[..., 0] > 127, mode="inner")
-    drawn["probability of vessel"][outline] = _MARK
+    drawn["probability of vessel"][outline] = MARK
 
     height, width = outline.shape
     column = max(width, _COLUMN)
@@ -146,15 +104,14 @@ def save_sheet(
     bar.imshow(np.linspace(0, 1, 256)[None], cmap="gray", aspect="auto", extent=(0, 1, 0, 1))
     bar.set(yticks=[], xticks=[0, 0.5, 1])
     bar.tick_params(labelsize=7)
-    if fundus.label is not None:
-        scores = image_scores([probability], [fundus.label], threshold=threshold)
-        text = "  ".join(f"{name} {short(scores[name]['mean'])}" for name in _SCORES)
+    if scores is not None:
+        text = "  ".join(f"{name} {short(scores[name])}" for name in _SCORES)
         figure.text(_GAP / size[0], 8 / size[1], f"whole image: {text}", fontsize=8)
-        colours = {"true positive": _FOUND, "false positive": _FALSE, "false negative": _MISSED}
+        colours = {"true positive": FOUND, "false positive": FALSE, "false negative": MISSED}
         patches = [Patch(facecolor=c, edgecolor="black", label=k) for k, c in colours.items()]
         figure.legend(handles=patches, loc="lower right", ncols=3, fontsize=8, frameon=False)
     with rc_context({"savefig.bbox": None}):  # whatever the style of the user
-        figure.savefig(path, dpi=100)
+        write_figure(path, figure, dpi=100)
 
 
 def _shrunk(panel: NDArray[Any], times: int) -> NDArray[np.uint8]:

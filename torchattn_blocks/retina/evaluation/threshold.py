@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .scores import Arrays, check_scored, pooled_pixels
+from .counts import THRESHOLDS, Counts, above
+from .scores import Arrays, check_scored, pooled_counts
 
 
 def best_threshold(
@@ -40,20 +41,15 @@ def best_threshold(
         0.39
     """
     check_scored("best_threshold", probabilities, labels, masks)
-    score, truth = (pooled_pixels(maps, masks).numpy() for maps in (probabilities, labels))
-    if not truth.any():
-        raise ValueError(
-            "best_threshold: labels must hold a vessel pixel (inside the masks), got 0"
-        )
-    # In the precision of the probabilities, in which `>` compares them: float32's 0.3 is not above
-    # 0.3.
-    grid = (np.arange(1, 100) / 100).astype(np.result_type(score, np.float16))
-    passed = np.searchsorted(grid, score)  # the number of thresholds below a pixel
-    # Above each threshold: pixels, and pixels of vessel.
-    found, true = (
-        np.bincount(counts, minlength=100)[:0:-1].cumsum()[::-1]
-        for counts in (passed, passed[truth])
-    )
-    f1 = 2 * true / (found + truth.sum())  # 2 tp / (2 tp + fp + fn)
+    return best_threshold_of("best_threshold", pooled_counts(probabilities, labels, masks))
+
+
+def best_threshold_of(owner: str, counts: Counts) -> float:
+    """The same from counts of pixels."""
+    if not counts.vessel.any():
+        raise ValueError(f"{owner}: labels must hold a vessel pixel (inside the masks), got 0")
+    many = len(counts.values) - above(counts, THRESHOLDS)  # values above each threshold
+    true, false = (found[many] for found in counts.found())
+    f1 = 2 * true / (true + false + counts.vessel.sum())  # 2 tp / (2 tp + fp + fn)
     best = np.flatnonzero(f1 == f1.max()) + 1
     return int(min(best, key=lambda percent: abs(percent - 50))) / 100

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..colours import BLUE, GREY, ORANGE
+from ..write import write_figure
 from .paper import PAPER
 from .results import Row
 
@@ -46,7 +47,7 @@ def save_study_figure(path: Path, title: str, rows: Sequence[Row]) -> None:
             axes.grid(axis="x", color=GREY, linewidth=0.5)
     marks = {str(line.get_label()): line for axes in figure.axes for line in axes.lines}
     figure.legend(marks.values(), [*marks], loc="outside lower center", ncols=len(marks))
-    figure.savefig(path)
+    write_figure(path, figure)
 
 
 def _labels(group: Sequence[Row]) -> tuple[list[str], list[str]]:

@@ -1,6 +1,5 @@
 """The scores of a study, from the reports in its folder."""
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
@@ -8,7 +7,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Literal, NamedTuple
 
-from ..evaluation.report import as_numbers
+from ..evaluation.report import Evaluation
 from .paper import PAPER
 from .run import EVALUATIONS, Run, System
 
@@ -131,14 +130,9 @@ def _paper_rows(dataset: str, systems: Iterable[System]) -> Iterator[Row]:
 def _read(path: Path) -> dict[str, Scores]:
     """The scores in a report, by view."""
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-        return {
-            view: as_numbers(
-                report[view]["pooled"] | {"clDice": report[view]["per_image"]["clDice"]["mean"]}
-            )
-            for view in VIEWS
-        }
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path}: this report is damaged ({error!r}). Without it, study scores again."
-        ) from error
+        views = Evaluation.load(path).network.views()
+    except ValueError as error:
+        raise ValueError(f"{error}. Without this file, study scores again.") from error
+    return {
+        view: {**one.pooled, "clDice": one.per_image["clDice"].mean} for view, one in views.items()
+    }

@@ -1,12 +1,11 @@
 """The tables of a study, as Markdown and as CSV."""
 
-import csv
-import io
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from ..evaluation.tables import aligned, short
+from ..write import csv_text
 from .grid import Grid
 from .paper import NOTES, PAPER
 from .results import COMPARED, SCORES, VIEWS, Row
@@ -43,17 +42,16 @@ def markdown(grid: Grid, rows: Sequence[Row]) -> str:
 
 def comma_separated(rows: Sequence[Row]) -> str:
     """Format the rows of a study as CSV: means and standard deviations in full."""
-    file = io.StringIO(newline="")
-    writer = csv.writer(file)
     names = [column for name in SCORES for column in (name, f"{name} std")]
     head = "data set,images,view,kind,model,recipe,options,evaluation,n,of"
-    writer.writerow([*head.split(","), *names])
-    for row in rows:
-        numbers = [n for name in SCORES for n in (row.mean(name), row.std(name))]
-        cells = ["" if math.isnan(number) else f"{number:.6g}" for number in numbers]
-        counts = [len(row.each), len(row.runs)] if row.runs else ["", ""]
-        writer.writerow([*row[:4], *row.system, row.evaluation, *counts, *cells])
-    return file.getvalue()
+    return csv_text([*head.split(","), *names], map(_cells, rows))
+
+
+def _cells(row: Row) -> list[Any]:
+    numbers = [n for name in SCORES for n in (row.mean(name), row.std(name))]
+    cells = ["" if math.isnan(number) else f"{number:.6g}" for number in numbers]
+    counts = [len(row.each), len(row.runs)] if row.runs else ["", ""]
+    return [*row[:4], *row.system, row.evaluation, *counts, *cells]
 
 
 def _table(rows: Sequence[Row], names: Sequence[str], sign: Literal["", "+"] = "") -> str:

@@ -2,22 +2,17 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from monai.transforms import (
-    Compose,
-    RandAdjustContrastd,
-    RandFlipd,
-    RandRotate90d,
-    RandScaleIntensityd,
-    Transform,
-)
 from torch import Tensor
 
 from ..._check import check_kind, check_numbers, make_plain
 from ..fundus import Fundus
+
+if TYPE_CHECKING:
+    from monai.transforms import Compose, Transform
 
 _MASKS = ("label", "fov", "second_label")
 
@@ -89,7 +84,15 @@ class Augmentation:
         plain = {name: moved[name].as_subclass(Tensor) for name in sample}  # not MONAI's
         return plain | {"image": plain["image"].clamp(0, 1)}
 
-    def _transform(self) -> Compose:
+    def _transform(self) -> "Compose":
+        from monai.transforms import (  # here: it takes as long to load as torch
+            Compose,
+            RandAdjustContrastd,
+            RandFlipd,
+            RandRotate90d,
+            RandScaleIntensityd,
+        )
+
         everything: tuple[Hashable, ...] = ("image", *_MASKS)
         steps: list[Transform] = []
         if self.flip:

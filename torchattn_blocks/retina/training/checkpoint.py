@@ -1,6 +1,5 @@
 """The folder of a training: its record, log, checkpoints and weights."""
 
-import csv
 import io
 import json
 import zipfile
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..write import write_whole
+from ..write import csv_text, write_whole
 from .record import differences
 
 _LOG = "log.csv"
@@ -94,11 +93,7 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], log: Sequence[LogEnt
 
 def save_log(folder: Path, log: Sequence[LogEntry]) -> None:
     """Write the log."""
-    rows = io.StringIO(newline="")
-    writer = csv.writer(rows)
-    writer.writerow(LogEntry._fields)
-    writer.writerows(log)
-    write_whole(folder / _LOG, rows.getvalue().encode())
+    write_whole(folder / _LOG, csv_text(LogEntry._fields, log).encode())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
