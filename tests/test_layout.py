@@ -268,6 +268,58 @@ def test_no_name_stands_for_a_module_and_something_else(package: str) -> None:
     assert [name for name in modules if not inspect.ismodule(getattr(imported, name))] == []
 
 
+def test_evaluation_knows_nothing_of_training() -> None:
+    folder = Path(torchattn_blocks.__file__).parent / "retina" / "evaluation"
+    sources = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.py")}
+    assert of_training(sources) == []
+    assert of_training({"a.py": "def f():\n    from ..training.loop import train"}) == ["a.py:2"]
+    assert of_training({"a.py": "from .. import training"}) == ["a.py:1"]
+
+
+def of_training(sources: dict[str, str]) -> list[str]:
+    """Where files of `retina/evaluation` import anything of `retina/training`."""
+    return [
+        f"{name}:{line}"
+        for name, source in sources.items()
+        for line, imported in imports(f"torchattn_blocks/retina/evaluation/{name}", source)
+        if f"{imported}.".startswith("torchattn_blocks.retina.training.")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "unused"),
+    [
+        ("segment", {"matplotlib", "monai", "torchmetrics", "accelerate", "tifffile"}),
+        ("evaluate", {"monai", "torchmetrics", "accelerate", "tifffile"}),
+    ],
+)
+def test_a_command_loads_what_it_needs(command: str, unused: set[str], tmp_path: Path) -> None:
+    """In a whole run, from reading images to writing results."""
+    code = f"""
+import sys
+from pathlib import Path
+from torchattn_blocks.retina import Network, Settings, save_folder, save_weights, synthesize
+from torchattn_blocks.retina.__main__ import main
+network = Network("rsan", (4, 8))
+save_weights("w.safetensors", network.build(), Settings(network, fov_diameter=60))
+save_folder("data", [synthesize(seed, height=72, width=64) for seed in range(5)])
+data = {{"segment": ["data/images"], "evaluate": ["--data", "data", "--dataset", "folder"]}}
+sys.argv = ["retina", "{command}", *data["{command}"], "--weights", "w.safetensors", "--out", "out"]
+sys.argv += ["--no-pictures"] * ({command!r} == "evaluate")
+sys.stdout = Path("said").open("w")
+main()
+sys.stdout = sys.__stdout__
+"""
+    code += "print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    loaded = set(done.stdout.split())
+    assert {"torch", "skimage", f"torchattn_blocks.retina.commands.{command}"} <= loaded
+    assert len(list((tmp_path / "out").iterdir())) >= 4
+    assert not loaded & unused
+
+
 def test_a_missing_extra_is_named() -> None:
     code = """
 import sys

@@ -47,7 +47,7 @@ def test_equal_scikit_learns(seed, sizes, threshold, levels):
     labels[0].flat[:2] = True, False  # both kinds occur
     ours = pooled_scores(maps, labels, threshold=threshold)
     flat = [np.concatenate([m.ravel() for m in x]) for x in (maps, labels)]
-    assert ours == pytest.approx(reference(*flat, threshold), abs=1e-6)
+    assert ours == pytest.approx(reference(*flat, threshold), abs=1e-12)
 
 
 def test_images_are_pooled_and_not_averaged():
@@ -61,7 +61,7 @@ def test_area_under_the_curve_of_a_million_pixels_is_exact():
     score = rng.random((1000, 1000), dtype=np.float32)
     truth = rng.random((1000, 1000)) < score**2
     ours = pooled_scores([score], [truth])["AUC"]
-    assert ours == pytest.approx(metrics.roc_auc_score(truth.ravel(), score.ravel()), abs=2e-6)
+    assert ours == pytest.approx(metrics.roc_auc_score(truth.ravel(), score.ravel()), abs=1e-12)
 
 
 def test_undefined_scores_are_nan():

