@@ -47,7 +47,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def write_png(path: Path, pixels: NDArray[Any], **options: Any) -> None:
-    """Write an image as PNG, and create its folder. A mask is white where it is True.
+    """Write an image as PNG. A mask is white where it is True.
 
     Args:
         path: The file.
@@ -57,7 +57,6 @@ def write_png(path: Path, pixels: NDArray[Any], **options: Any) -> None:
     values = pixels.astype(np.uint8) * 255 if pixels.dtype == np.bool_ else pixels
     buffer = io.BytesIO()
     Image.fromarray(values).save(buffer, "PNG", **_PNG, **options)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, buffer.getvalue())
 
 

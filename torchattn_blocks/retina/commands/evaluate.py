@@ -145,13 +145,12 @@ class Evaluate:
         fundus = files.read()
         probability = maps.of(fundus)
         scores = scoring.add(fundus, probability)
-        # A name may contain folders.
         if self.pictures:
             from ..evaluation.sheet import draw_sheet
 
-            draw_sheet(self.out / f"{fundus.name}.png", fundus, probability, scores)
+            draw_sheet(_file(self.out, fundus.name), fundus, probability, scores)
         if self.maps is not None:
-            save_prediction(self.maps / f"{fundus.name}.png", probability)
+            save_prediction(_file(self.maps, fundus.name), probability)
 
     def _write(self, scoring: "Scoring", about: dict[str, Any]) -> None:
         """Write tables, curves and, when all else is there, the report."""
@@ -235,3 +234,10 @@ class Evaluate:
             {"predictions": folder.name},
             all(files.name in found for files in split.validation),
         )
+
+
+def _file(folder: Path, name: str) -> Path:
+    """The file for an image, whose name may contain folders. They are created."""
+    path = folder / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

@@ -135,6 +135,7 @@ def save_folder(root: str | Path, images: Iterable[Fundus]) -> None:
                     f"{path}: this file exists. Remove it, or write to another folder."
                 )
         for path, array in pictures.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
             write_png(path, array)
 
 
