@@ -54,6 +54,7 @@ PARTS = {
     "counts of all images": ("evaluation/counts.py", "total"),
     "AUC and AP from counts": ("evaluation/counts.py", "areas"),
     "skeletons of clDice": ("skimage/morphology/_skeletonize.py", "skeletonize"),
+    "second observer, scored": ("evaluation/scoring.py", "_add_second"),
     "curves, drawn": ("evaluation/plots.py", "draw_score_curves"),
     "figures of the images": ("evaluation/sheet.py", "draw_sheet"),
 }

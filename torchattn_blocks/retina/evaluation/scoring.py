@@ -17,7 +17,7 @@ from .report import VIEWS, Evaluation, SystemScores, ViewScores
 from .scores import check_entry, spreads
 
 _THRESHOLD = 0.5  # as in most papers
-_NO_AREAS = math.nan, math.nan  # of a vessel mask
+_NO_AREAS = dict.fromkeys(VIEWS, (math.nan, math.nan))  # of a vessel mask
 
 
 def evaluate(
@@ -106,14 +106,18 @@ class Scoring:
             pool.add(counts[view])
         areas = {view: counted.areas() for view, counted in counts.items()}
         truth = _views(label, fov)
-        if fundus.second_label is None:
-            self._second = None
-        elif self._second is not None:
-            self._second.add(fundus.second_label, truth, fov, dict.fromkeys(VIEWS, _NO_AREAS))
+        self._add_second(fundus, truth)
         if self._chosen is not None:
             self._chosen.add(probability > self._chosen.threshold, truth, fov, areas)
         self._network.add(probability > _THRESHOLD, truth, fov, areas)
         return self._network.rows["whole"][-1]
+
+    def _add_second(self, fundus: Fundus, truth: Mapping[str, VesselMask]) -> None:
+        """Score the second observer, as long as each image has one."""
+        if fundus.second_label is None:
+            self._second = None
+        elif self._second is not None:
+            self._second.add(fundus.second_label, truth, fundus.fov, _NO_AREAS)
 
     def counts(self) -> Counts:
         """The pixels of all whole images by their probability."""
@@ -132,7 +136,7 @@ class Scoring:
             tuple(self._names),
             self._network.scores(areas),
             None if self._chosen is None else self._chosen.scores(areas),
-            None if self._second is None else self._second.scores(dict.fromkeys(VIEWS, _NO_AREAS)),
+            None if self._second is None else self._second.scores(_NO_AREAS),
             about or {},
         )
 
