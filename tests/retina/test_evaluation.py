@@ -161,6 +161,18 @@ def test_it_leaves_out_what_was_not_given(images, maps):
     assert list(evaluation.as_data()) == ["images", "threshold", "whole", "fov"]
 
 
+def test_read_only_arrays_are_scored(images, maps, evaluation):
+    def read_only(array):
+        array = array.copy()
+        array.setflags(write=False)
+        return array
+
+    names = ("image", "label", "fov", "second_label")
+    images = [replace(f, **{name: read_only(getattr(f, name)) for name in names}) for f in images]
+    again = evaluate(images, [*map(read_only, maps)], chosen_threshold=0.37)
+    assert again.tables() == evaluation.tables()
+
+
 def test_images_are_let_go_one_after_the_other(images, maps, evaluation):
     alive: list[weakref.ref] = []
     most = []
@@ -194,13 +206,23 @@ def test_refuses_what_does_not_fit(images, maps):
             {"images": [replace(images[0], name="dark", fov=label & ~label)]},
             "image dark must have a field of view, got none$",
         ),
-        ({"probabilities": [maps[0], maps[1] * 2]}, r"must lie in \[0, 1\], .* in entry 1$"),
-        ({"probabilities": [maps[0][1:]]}, r"one shape \(H, W\) .* in entry 0"),
+        (
+            {"probabilities": [maps[0], maps[1] * 2]},
+            r"\[0, 1\], .* for image synthetic-0001$",
+        ),
+        (
+            {"probabilities": [maps[0][1:]]},
+            r"the shape of their image, \(72, 64\), got \(71, 64\) for image synthetic-0000$",
+        ),
     ):
         with pytest.raises(ValueError, match=f"^evaluate: .*{message}"):
             evaluate(**{"images": images, "probabilities": maps} | bad)
     with pytest.raises(TypeError, match="evaluate: probabilities must be NumPy arrays, got list"):
         evaluate(images, [m.tolist() for m in maps])
+    with pytest.raises(TypeError, match="evaluate: probabilities must be NumPy arrays, got None"):
+        evaluate(images, [*maps[:2], None])
+    with pytest.raises(TypeError, match="evaluate: images must be a Fundus, got None"):
+        evaluate([images[0], None], maps)
     for threshold in (-0.1, 1.1, math.nan):
         with pytest.raises(ValueError, match=rf"chosen_threshold must lie .* got {threshold}"):
             evaluate(images, maps, chosen_threshold=threshold)
@@ -265,7 +287,7 @@ def test_a_file_gives_the_evaluation_again(evaluation, tmp_path):
     again = Evaluation.load(path)
     assert again.tables() == evaluation.tables()
     assert again.about == evaluation.about
-    assert again.chosen.threshold == 0.37
+    assert (again.chosen.threshold, again.second_observer.threshold) == (0.37, 0.5)
     assert math.isnan(again.second_observer.fov.per_image["AUC"].mean)
 
 
@@ -316,10 +338,13 @@ def test_what_cannot_be_written_leaves_the_file_that_was_there(evaluation, tmp_p
     [
         ("{", "line 1"),
         ("[]", "list"),
-        ("{}", "it has no 'images'"),
-        ('{"images": ["a"], "threshold": 0.5, "whole": {}}', "it has no 'per_image'"),
+        ("{}", "data must hold 'images'"),
+        ('{"images": "abc", "threshold": 0.5}', "images must be a list or a tuple, got str"),
+        ('{"images": ["a"], "threshold": "0.5", "whole": {}}', "must be a number, got '0.5'"),
+        (f'{{"images": ["a"], "threshold": 1{400 * "0"}, "whole": {{}}}}', "too large"),
+        ('{"images": ["a"], "threshold": 0.5, "whole": {}}', "data must hold 'per_image'"),
         ('{"images": ["a"], "threshold": 0.5, "whole": 3}', "int"),
-        ('{"images": ["a"], "threshold": null}', "NoneType"),
+        ('{"images": ["a"], "threshold": null}', "data must hold 'whole'"),
         ("\udcff", "utf-8"),
     ],
 )
@@ -328,8 +353,26 @@ def test_what_is_no_report_is_named(content, fault, tmp_path):
     path.write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(ValueError, match=rf"^{re.escape(str(path))}: not the report of .*{fault}"):
         Evaluation.load(path)
+    with pytest.raises(TypeError, match="int"):
+        Evaluation.load(5)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         Evaluation.load(tmp_path / "nowhere.json")
+
+
+def test_what_cannot_be_an_evaluation(evaluation):
+    for name in ("images", "threshold", "whole", "fov", "chosen", "second_observer"):
+        with pytest.raises(ValueError, match=rf"about must not hold images, .* got \['{name}'\]$"):
+            replace(evaluation, about={name: 3})
+    with pytest.raises(TypeError, match="Evaluation: about must be a Mapping, got list"):
+        replace(evaluation, about=[])
+    view = evaluation.whole
+    for bare, kind in (
+        (replace(view, pooled={"F1": 0.8}), "pooled"),
+        (replace(view, per_image={}), "per_image"),
+    ):
+        second = replace(evaluation.second_observer, fov=bare)
+        with pytest.raises(ValueError, match=f"Evaluation: {kind} must hold the same scores"):
+            replace(evaluation, second_observer=second)
 
 
 def test_the_functions_of_before_do_the_same_with_a_warning(evaluation, tmp_path):
@@ -346,23 +389,37 @@ def test_the_functions_of_before_do_the_same_with_a_warning(evaluation, tmp_path
             save_report(tmp_path / "old.json", report)
         assert said[0].filename == __file__
         assert (tmp_path / "old.json").read_bytes() == (tmp_path / "new.json").read_bytes()
+    del data["images"]
+    with pytest.warns(DeprecationWarning, match="of the Evaluation that evaluate returns"):
+        assert evaluation_tables(data) == evaluation.tables()
     with pytest.warns(DeprecationWarning, match="of the Evaluation that evaluate returns"):
         save_report(tmp_path / "any.json", {"F1": 0.82221379, "AUC": math.nan})
     assert json.loads((tmp_path / "any.json").read_text()) == {"F1": 0.822214, "AUC": None}
 
 
-def test_an_evaluation_is_read_by_keys_with_a_warning(evaluation):
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda e: e["fov"]["pooled"]["F1"],
+        lambda e: ("chosen" in e, "nothing" in e),
+        lambda e: (e.get("threshold"), e.get("nothing"), e.get("nothing", 3)),
+        list,
+        len,
+        lambda e: [*e.keys()],
+        lambda e: repr([*e.values()]),
+        lambda e: repr([*e.items()]),
+        lambda e: repr(e.copy()),
+        lambda e: repr(dict(e)),
+        lambda e: repr({**e}),
+        lambda e: repr({"dataset": "mine"} | e),
+        lambda e: repr(e | {"dataset": "mine"}),
+    ],
+)
+def test_an_evaluation_is_read_by_keys_with_a_warning(read, evaluation):
     with pytest.warns(DeprecationWarning, match="use its attributes, or as_data") as said:
-        assert evaluation["fov"]["pooled"]["F1"] == evaluation.fov.pooled["F1"]
-    assert said[0].filename == __file__
-    with pytest.warns(DeprecationWarning, match="no dictionary any more"):
-        assert "chosen" in evaluation
-    with pytest.warns(DeprecationWarning, match="no dictionary any more"):
-        assert list(evaluation) == list(evaluation.as_data())
-    with pytest.warns(DeprecationWarning, match="no dictionary any more"):
-        assert list({"dataset": "mine"} | evaluation)[:2] == ["dataset", "images"]
-    with pytest.warns(DeprecationWarning, match="no dictionary any more"):
-        assert repr(dict(evaluation)) == repr(evaluation.as_data())
+        found = read(evaluation)
+    assert found == read(evaluation.as_data())
+    assert {warning.filename for warning in said} == {__file__}
     assert evaluation  # without a warning
 
 

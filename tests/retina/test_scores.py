@@ -29,7 +29,8 @@ def reference(probability, truth, threshold):
         "ACC": metrics.accuracy_score(truth, predicted),
         "AUC": metrics.roc_auc_score(truth, probability),
         "AP": metrics.average_precision_score(truth, probability),
-        "MCC": metrics.matthews_corrcoef(truth, predicted),
+        # scikit-learn has 0 where it is undefined
+        "MCC": metrics.matthews_corrcoef(truth, predicted) if len(set(predicted)) > 1 else math.nan,
     }
 
 
@@ -47,7 +48,24 @@ def test_equal_scikit_learns(seed, sizes, threshold, levels):
     labels[0].flat[:2] = True, False  # both kinds occur
     ours = pooled_scores(maps, labels, threshold=threshold)
     flat = [np.concatenate([m.ravel() for m in x]) for x in (maps, labels)]
-    assert ours == pytest.approx(reference(*flat, threshold), abs=1e-12)
+    assert ours == pytest.approx(reference(*flat, threshold), abs=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize("threshold", [0.3, np.float64(0.3), np.float32(0.3)])
+def test_a_threshold_is_compared_in_the_precision_of_the_map(threshold):
+    """As in `best_threshold`: float32's 0.3 is not above 0.3, though it is above float64's."""
+    maps, labels = [np.array([[0.3, 0.9], [0.1, 0.3]], np.float32)], [np.eye(2, dtype=bool)]
+    assert pooled_scores(maps, labels, threshold=threshold)["SEN"] == 0
+    assert image_scores(maps, labels, threshold=threshold)["SPE"]["mean"] == 0.5
+
+
+def test_read_only_arrays_are_scored():
+    maps, labels, masks = made_up(4)
+    expected = image_scores(maps, labels, masks=masks), cl_dice(masks[0], labels[0])
+    for array in (*maps, *labels, *masks):
+        array.setflags(write=False)
+    assert image_scores(maps, labels, masks=masks) == expected[0]
+    assert cl_dice(masks[0], labels[0]) == expected[1]
 
 
 def test_images_are_pooled_and_not_averaged():
@@ -188,6 +206,8 @@ def test_second_observers_cl_dice_on_drive(real_data):
         (ValueError, np.array([[np.nan, 0.5]]), bool, r"must lie in \[0, 1\], got values from"),
         (ValueError, np.array([[-3.0, 0.5]]), bool, r"from -3.0 to 0.5 in entry 0"),
         (TypeError, np.array([[0.2, 0.5]]), np.uint8, "must be of type bool, got .'uint8'"),
+        (TypeError, np.array([[0.2j, 0.5]]), bool, "of a real type, got complex128 in entry 0"),
+        (TypeError, np.array([[0.2, None]]), bool, "of a real type, got object in entry 0"),
     ],
 )
 def test_bad_values(error, probability, kind, message):

@@ -80,9 +80,8 @@ class Evaluate:
 
     def __call__(self) -> None:
         """Run the command."""
-        from tqdm import tqdm
-
         from ..evaluation.scoring import Scoring
+        from ._bar import image_bar
 
         self._check()
         trained = None if self.predictions else self._weights()
@@ -92,10 +91,8 @@ class Evaluate:
             print(f"--part all: {leak}")
         maps = self._predictions(split) if trained is None else self._segmentations(trained)
         watched = split.validation if maps.has_validation else []
-        with tqdm(total=len(watched) + len(split.test), unit="image") as bar:
+        with image_bar(len(watched) + len(split.test)) as bar:
             scoring = Scoring(self._threshold(watched, maps, bar))
-            # A folder with a report is complete, so an older one must not stand beside new figures.
-            (self.out / "report.json").unlink(missing_ok=True)
             for files in split.test:
                 self._score(files, maps, scoring)
                 bar.update()
@@ -123,7 +120,7 @@ class Evaluate:
                 check_folder(option, folder)
 
     def _threshold(
-        self, watched: "list[FundusFiles]", maps: _Maps, bar: "tqdm[None]"
+        self, watched: "list[FundusFiles]", maps: _Maps, bar: "tqdm[Any]"
     ) -> float | None:
         """The threshold with the best F1 on the validation images."""
         from ..evaluation.counts import Counts, Pool
@@ -136,7 +133,13 @@ class Evaluate:
                 raise ValueError(f"{files.image}: this validation image must have a vessel mask")
             pool.add(Counts.of(maps.of(fundus), fundus.label))
             bar.update()
-        return best_threshold_of("evaluate", pool.total()) if watched else None
+        if not watched:
+            return None
+        counts = pool.total()
+        if not counts.vessel.any():
+            names = ", ".join(files.name for files in watched)
+            raise ValueError(f"{self.data}: no validation image ({names}) has a vessel in its mask")
+        return best_threshold_of("evaluate", counts)
 
     def _score(self, files: "FundusFiles", maps: _Maps, scoring: "Scoring") -> None:
         """Score a test image, and draw what is asked for. Nothing of it is kept."""
@@ -148,9 +151,14 @@ class Evaluate:
         if self.pictures:
             from ..evaluation.sheet import draw_sheet
 
+            self._begin()
             draw_sheet(_file(self.out, fundus.name), fundus, probability, scores)
         if self.maps is not None:
             save_prediction(_file(self.maps, fundus.name), probability)
+
+    def _begin(self) -> None:
+        """Before anything is written: a report of an earlier run must not stand beside it."""
+        (self.out / "report.json").unlink(missing_ok=True)
 
     def _write(self, scoring: "Scoring", about: dict[str, Any]) -> None:
         """Write tables, curves and, when all else is there, the report."""
@@ -160,13 +168,15 @@ class Evaluate:
         evaluation = scoring.evaluation(about)
         tables, rows = evaluation.tables(), evaluation.rows()
         self.out.mkdir(parents=True, exist_ok=True)
+        self._begin()
         write_whole(self.out / "tables.md", f"{tables}\n".encode())
         text = csv_text([*rows[0]], (row.values() for row in rows))
         write_whole(self.out / "tables.csv", text.encode())
         if scoring.counts().has_curve:
             draw_score_curves(self.out / "curves.png", scoring.counts(), scoring.second_observer())
         else:
-            print("No curves: all probabilities are 0 or 1.")
+            (self.out / "curves.png").unlink(missing_ok=True)  # of an earlier run
+            print("No curves: they need vessel, background and a probability between 0 and 1.")
         evaluation.save(self.out / "report.json")
         print(tables)
         print(f"Saved report, tables and figures in {self.out}")

@@ -101,6 +101,7 @@ class Segment:
         from ..data.files import FundusFiles
         from ..predict import check_drops, segment, segment_monte_carlo, working_scale
         from ..weights import named_weights
+        from ._bar import image_bar
         from ._device import to_accelerator
 
         trained = to_accelerator(named_weights(self.weights))
@@ -108,27 +109,28 @@ class Segment:
             check_drops("--uncertainty", trained)
         self.out.mkdir(parents=True, exist_ok=True)
         failures = []
-        for path in tqdm(paths, unit="image"):
-            std = None
-            try:
-                fundus = FundusFiles(path.stem, path, None, masks.get(path.stem), None).read()
-                how: dict[str, Any] = {"fov": fundus.fov, "fov_diameter": self.fov_diameter}
-                probability = segment(fundus.image, trained, flips=self.flips, **how)
-                if self.uncertainty is not None:
-                    _, std = segment_monte_carlo(fundus.image, trained, self.uncertainty, **how)
-            except (OSError, ValueError) as error:
-                said = str(error)
-                failures.append(said if said.startswith(str(path)) else f"{path}: {said}")
-                continue
-            scale = working_scale("segment", fundus.fov, self.fov_diameter, trained.settings)
-            for remark in _remarks(fundus, scale, is_estimated=path.stem not in masks):
-                tqdm.write(f"{path}: {remark}")
-            if self.fov_diameter is not None and self.fov_diameter < _LEAST:
-                tqdm.write(
-                    f"{path}: at {self.fov_diameter:g} pixels, vessels are too narrow to see"
-                )
-            self._save(fundus, probability * fundus.fov, std, scale)
-            tqdm.write(str(self.out / f"{path.stem}-overlay.png"))
+        with image_bar(len(paths), paths) as bar:
+            for path in bar:
+                std = None
+                try:
+                    fundus = FundusFiles(path.stem, path, None, masks.get(path.stem), None).read()
+                    how: dict[str, Any] = {"fov": fundus.fov, "fov_diameter": self.fov_diameter}
+                    probability = segment(fundus.image, trained, flips=self.flips, **how)
+                    if self.uncertainty is not None:
+                        _, std = segment_monte_carlo(fundus.image, trained, self.uncertainty, **how)
+                except (OSError, ValueError) as error:
+                    said = str(error)
+                    failures.append(said if said.startswith(str(path)) else f"{path}: {said}")
+                    continue
+                scale = working_scale("segment", fundus.fov, self.fov_diameter, trained.settings)
+                for remark in _remarks(fundus, scale, is_estimated=path.stem not in masks):
+                    tqdm.write(f"{path}: {remark}")
+                if self.fov_diameter is not None and self.fov_diameter < _LEAST:
+                    tqdm.write(
+                        f"{path}: at {self.fov_diameter:g} pixels, vessels are too narrow to see"
+                    )
+                self._save(fundus, probability * fundus.fov, std, scale)
+                tqdm.write(str(self.out / f"{path.stem}-overlay.png"))
         if failures:
             count = f"{len(failures)} of {len(paths)} images"
             raise ValueError("\n".join([f"{count} could not be segmented:", *failures]))

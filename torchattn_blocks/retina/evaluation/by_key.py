@@ -1,7 +1,7 @@
 """An evaluation read as the dictionary that it was before it had attributes: deprecated."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from typing import Any
 
 
@@ -16,26 +16,54 @@ class ReadByKey(Mapping[str, Any]):
         warnings.warn(
             "an evaluation is no dictionary any more: use its attributes, or as_data()",
             DeprecationWarning,
-            stacklevel=3,
+            stacklevel=3,  # where the user reads it: so no method here calls another one
         )
         return self.as_data()
 
     def __getitem__(self, name: str) -> Any:
-        """A part of the dictionary."""
+        """See `dict`."""
         return self._before()[name]
 
     def __iter__(self) -> Iterator[str]:
-        """The keys of the dictionary."""
+        """See `dict`."""
         return iter(self._before())
 
     def __len__(self) -> int:
-        """How many keys there are."""
+        """See `dict`."""
         return len(self._before())
 
     def __bool__(self) -> bool:
         """True, as of any object without a length."""
         return True
 
-    def __ror__(self, other: dict[str, Any]) -> dict[str, Any]:
-        """Add the dictionary to another one."""
-        return other | self._before()
+    def __contains__(self, name: object) -> bool:
+        """See `dict`."""
+        return name in self._before()
+
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        """See `dict`."""
+        return self._before() | dict(other)
+
+    def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        """See `dict`."""
+        return dict(other) | self._before()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """See `dict`."""
+        return self._before().get(name, default)
+
+    def keys(self) -> KeysView[str]:
+        """See `dict`."""
+        return self._before().keys()
+
+    def values(self) -> ValuesView[Any]:
+        """See `dict`."""
+        return self._before().values()
+
+    def items(self) -> ItemsView[str, Any]:
+        """See `dict`."""
+        return self._before().items()
+
+    def copy(self) -> dict[str, Any]:
+        """See `dict`."""
+        return self._before()

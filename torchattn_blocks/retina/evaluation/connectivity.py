@@ -55,7 +55,7 @@ class VesselMask:
     @cached_property
     def skeleton(self) -> NDArray[np.bool_]:
         """The centre lines, shape (H, W)."""
-        lines: NDArray[np.bool_] = skeletonize(self.pixels)
+        lines: NDArray[np.bool_] = skeletonize(self.pixels.copy())  # read-only ones are refused
         return lines
 
     def inside(self, mask: NDArray[np.bool_]) -> "VesselMask":

@@ -58,19 +58,23 @@ class Counts(NamedTuple):
         """
         if not self.has_curve:
             return math.nan, math.nan
-        true, false = (found.astype(np.float64) for found in self.found())
-        recall, fall_out = true / true[-1], false / false[-1]
-        area = np.sum(np.diff(fall_out) * (recall[1:] + recall[:-1]) / 2)
+        true, false = self.found()
+        positives, negatives = int(true[-1]), int(false[-1])
+        twice = np.dot(np.diff(false), true[1:] + true[:-1])  # in whole numbers, hence exact
         precision = true[1:] / (true[1:] + false[1:])
-        return float(area), float(np.sum(np.diff(recall) * precision))
+        return (
+            int(twice) / (2 * positives * negatives),
+            float(np.dot(np.diff(true), precision)) / positives,
+        )
 
 
 class Pool:
     """The counts of many images together, in memory that does not grow with their number.
 
-    Up to eight million different values are kept apart, so that all curves are exact. Of more,
-    neighbours are counted as one, in groups of at most a four millionth of all pixels each and
-    never across a hundredth: that changes the areas by less than 1e-6.
+    Up to eight million different values are kept apart, so that all curves are exact. Of more, the
+    million highest pixels are kept apart. Below them, neighbours are counted as one, never across a
+    hundredth: in groups of about a millionth of the pixels above them, so that precision changes by
+    about a millionth.
     """
 
     def __init__(self) -> None:
@@ -86,7 +90,7 @@ class Pool:
         """The counts of all images."""
         total = joined(self._parts)
         if len(total.values) > _MOST:
-            total = _grouped(total, _MOST // 2)
+            total = _grouped(total, _MOST // 8)
         self._parts = [total]
         return total
 
@@ -126,12 +130,16 @@ def _starts(ordered: NDArray[Any]) -> NDArray[np.intp]:
     return np.flatnonzero(is_new)
 
 
-def _grouped(counts: Counts, groups: int) -> Counts:
-    """Count neighbouring values as the lowest of them, in about so many groups of equal size."""
+def _grouped(counts: Counts, apart: int) -> Counts:
+    """Count neighbouring values as the lowest of them, in groups of pixels / `apart` above them."""
     pixels = counts.vessel + counts.background
-    size = -(-pixels.sum() // groups)
-    before = pixels.cumsum() - pixels
-    is_first = (np.diff(before // size, prepend=-1) > 0) | (pixels > size)
+    higher = pixels.sum() - pixels.cumsum()
+    # From `apart` pixels on, the groups grow with the logarithm of the pixels above them.
+    group = np.where(higher < apart, higher, apart * (1 + np.log(np.maximum(higher / apart, 1))))
+    is_first = np.diff(np.floor(group), prepend=np.inf) < 0
+    has_many = pixels * apart > np.maximum(higher, apart)
+    is_first |= has_many  # such a value stays alone
+    is_first[1:] |= has_many[:-1]
     is_first[[start for start in above(counts, THRESHOLDS) if start < len(is_first)]] = True
     starts = np.flatnonzero(is_first)
     together = (np.add.reduceat(n, starts) for n in (counts.vessel, counts.background))

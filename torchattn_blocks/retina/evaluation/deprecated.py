@@ -63,7 +63,9 @@ def save_report(path: str | Path, report: Mapping[str, Any]) -> None:
 
 
 def _evaluation(report: Mapping[str, Any]) -> Evaluation:
-    return report if isinstance(report, Evaluation) else Evaluation.from_data(report)
+    if isinstance(report, Evaluation):
+        return report
+    return Evaluation.from_data({"images": [], **report})  # their names were not needed
 
 
 def _warn(name: str, instead: str) -> None:

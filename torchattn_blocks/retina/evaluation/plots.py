@@ -66,8 +66,8 @@ def save_score_curves(
         second = functools.reduce(Confusion.plus, each)
     if not counts.has_curve:
         raise ValueError(
-            "save_score_curves: labels must hold vessel and background pixels, and probabilities "
-            "at least one value between 0 and 1"
+            "save_score_curves: labels must hold vessel and background pixels (inside the masks), "
+            "and probabilities at least one value between 0 and 1"
         )
     draw_score_curves(path, counts, second)
 

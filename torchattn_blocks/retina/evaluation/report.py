@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..._check import check_kind, is_number
 from ..write import write_whole
 from .by_key import ReadByKey
 from .scores import Spread
 from .tables import markdown_table
 
 VIEWS = {"whole": "Whole images", "fov": "Within the field of view"}
+_PARTS = ("images", "threshold", "whole", "fov", "chosen", "second_observer")  # of a report file
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class SystemScores:
     @classmethod
     def from_data(cls, threshold: Any, data: Mapping[str, Any]) -> "SystemScores":
         """The scores of a report file."""
-        return cls(float(threshold), *(ViewScores.from_data(data[view]) for view in VIEWS))
+        return cls(_score(threshold), *(ViewScores.from_data(data[view]) for view in VIEWS))
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,11 @@ class Evaluation(ReadByKey):
             have one.
         about: What else stands in the report file: data set, weights and so on.
 
+    Raises:
+        TypeError: If `about` is no mapping.
+        ValueError: If `about` has a key that the file has for the scores, or the systems have
+            scores of other names.
+
     Example:
         >>> from torchattn_blocks.retina import Evaluation, evaluate, synthesize
         >>> fundus = synthesize(0, height=64, width=64)
@@ -115,6 +122,20 @@ class Evaluation(ReadByKey):
     chosen: SystemScores | None = None
     second_observer: SystemScores | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check that tables and file can hold it."""
+        check_kind("Evaluation", Mapping, about=self.about)
+        if taken := sorted({*self.about} & {*_PARTS}):
+            raise ValueError(f"Evaluation: about must not hold {', '.join(_PARTS)}, got {taken}")
+        views = [view for system in self.systems().values() for view in system.views().values()]
+        for kind in ("pooled", "per_image"):
+            names = [sorted(getattr(view, kind)) for view in views]
+            if any(each != names[0] for each in names):
+                raise ValueError(
+                    f"Evaluation: {kind} must hold the same scores for each system and view, got "
+                    f"{names}"
+                )
 
     @property
     def threshold(self) -> float:
@@ -241,14 +262,11 @@ class Evaluation(ReadByKey):
             OSError: If there is no such file, or it cannot be read.
             ValueError: If it is no such file; the message names it.
         """
+        content = Path(path).read_bytes()
         try:
-            return cls.from_data(json.loads(Path(path).read_text(encoding="utf-8")))
-        except KeyError as error:
-            raise ValueError(
-                f"{path}: not the report of an evaluation: it has no {error}"
-            ) from error
-        except (ValueError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}: not the report of an evaluation ({error})") from error
+            return cls.from_data(json.loads(content))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path}: not the report of an evaluation. {error}") from error
 
     def as_data(self) -> dict[str, Any]:
         """Everything as dictionaries and lists, as it stands in the report file.
@@ -274,17 +292,22 @@ class Evaluation(ReadByKey):
             data: The dictionary. Undefined scores may be None.
 
         Raises:
-            KeyError: If it lacks a part.
+            ValueError: If it lacks a part, or a part is not as `as_data` makes it.
         """
-        known = ("images", "threshold", "whole", "fov", "chosen", "second_observer")
-        chosen, second = data.get("chosen"), data.get("second_observer")
-        return cls(
-            tuple(data["images"]),
-            SystemScores.from_data(data["threshold"], data),
-            None if chosen is None else SystemScores.from_data(chosen["threshold"], chosen),
-            None if second is None else SystemScores.from_data(data["threshold"], second),
-            {name: value for name, value in data.items() if name not in known},
-        )
+        try:
+            check_kind("Evaluation", list, tuple, images=data["images"])
+            chosen, second = data.get("chosen"), data.get("second_observer")
+            return cls(
+                tuple(data["images"]),
+                SystemScores.from_data(data["threshold"], data),
+                None if chosen is None else SystemScores.from_data(chosen["threshold"], chosen),
+                None if second is None else SystemScores.from_data(data["threshold"], second),
+                {name: value for name, value in data.items() if name not in _PARTS},
+            )
+        except KeyError as error:
+            raise ValueError(f"Evaluation: data must hold {error}") from error
+        except (TypeError, AttributeError, OverflowError) as error:
+            raise ValueError(f"Evaluation: data must be as of as_data ({error})") from error
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -304,8 +327,10 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _score(score: float | None) -> float:
+def _score(score: Any) -> float:
     """A score that may come from a file, where NaN is null."""
+    if score is not None and not is_number(score):
+        raise TypeError(f"a score must be a number, got {score!r}")
     return math.nan if score is None else float(score)
 
 

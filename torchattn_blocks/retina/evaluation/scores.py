@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..._check import plain
 from .confusion import Confusion
 from .connectivity import VesselMask
 from .counts import Counts, Pool
@@ -61,11 +62,12 @@ def pooled_scores(
         Sensitivity ``SEN``, specificity ``SPE``, ``F1`` (Dice), accuracy ``ACC``, the area under
         the ROC curve ``AUC``, average precision ``AP``, and Matthews correlation coefficient
         ``MCC``. The areas are exact, unless there are more than eight million different
-        probabilities: then to 1e-6. An undefined score is NaN: sensitivity without any vessel, for
-        example, or an area if all probabilities are 0 or 1.
+        probabilities: then to about 1e-6. An undefined score is NaN: sensitivity without any
+        vessel, for example, or an area if all probabilities are 0 or 1.
 
     Raises:
-        TypeError: If an entry of `labels` or `masks` is not of type bool.
+        TypeError: If an entry of `labels` or `masks` is not of type bool, or one of `probabilities`
+            no array of real numbers.
         ValueError: If there are no images, shapes differ, or a probability lies outside [0, 1].
 
     Example:
@@ -77,6 +79,7 @@ def pooled_scores(
         {'SEN': 0.5, 'SPE': 0.5, 'F1': 0.5, 'ACC': 0.5, 'AUC': 0.75, 'AP': 0.833, 'MCC': 0.0}
     """
     check_scored("pooled_scores", probabilities, labels, masks)
+    threshold = plain(threshold)  # compared in the precision of the map, also if it is NumPy's
     confusion = Confusion(0, 0, 0, 0)
     for score, truth in scored_pixels(probabilities, labels, masks):
         confusion = confusion.plus(Confusion.of(score > threshold, truth))
@@ -116,6 +119,7 @@ def image_scores(
         {'mean': 0.75, 'std': 0.3535533905932738}
     """
     check_scored("image_scores", probabilities, labels, masks)
+    threshold = plain(threshold)
     rows = []
     for i, (probability, label) in enumerate(zip(probabilities, labels, strict=True)):
         mask = np.ones(label.shape, bool) if masks is None else masks[i]
@@ -166,18 +170,13 @@ def check_entry(
 ) -> None:
     """Raise an error unless the image in this entry can be scored."""
     for name, array in {scored: probability, "labels": label, "masks": mask}.items():
-        if not isinstance(array, np.ndarray):
-            raise TypeError(f"{owner}: {name} must be NumPy arrays, got {type(array).__name__}")
+        check_array(owner, name, array)
+    check_values(owner, scored, probability, f"in entry {i}")
     binary = (label, mask)
     if any(array.dtype != np.bool_ for array in binary):
         raise TypeError(
             f"{owner}: labels and masks must be of type bool, got "
             f"{[str(array.dtype) for array in binary]}"
-        )
-    if not ((probability >= 0) & (probability <= 1)).all():  # false for NaN too
-        raise ValueError(
-            f"{owner}: {scored} must lie in [0, 1], got values from {probability.min()} "
-            f"to {probability.max()} in entry {i}"
         )
     shapes = [array.shape for array in (probability, *binary)]
     if len(set(shapes)) > 1 or probability.ndim != 2:
@@ -185,6 +184,24 @@ def check_entry(
             f"{owner}: {scored}, labels and masks must have one shape (H, W) for each "
             f"image, got {shapes} in entry {i}. Pass a list of arrays, also for one image."
         )
+
+
+def check_values(owner: str, name: str, values: NDArray[Any], where: str) -> None:
+    """Raise an error unless this is an array of real numbers from 0 to 1."""
+    check_array(owner, name, values)
+    if values.dtype.kind not in "buif":
+        raise TypeError(f"{owner}: {name} must be of a real type, got {values.dtype} {where}")
+    if not ((values >= 0) & (values <= 1)).all():  # false for NaN too
+        raise ValueError(
+            f"{owner}: {name} must lie in [0, 1], got values from {values.min()} to "
+            f"{values.max()} {where}"
+        )
+
+
+def check_array(owner: str, name: str, array: object) -> None:
+    """Raise an error unless this is an array of NumPy."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{owner}: {name} must be NumPy arrays, got {type(array).__name__}")
 
 
 def pooled_counts(probabilities: Arrays, labels: Arrays, masks: Arrays | None) -> Counts:

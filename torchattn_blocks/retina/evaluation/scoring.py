@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..._check import check_numbers, plain
+from ..._check import check_kind, check_numbers
 from ..fundus import Fundus
 from .confusion import Confusion
 from .connectivity import VesselMask
 from .counts import Counts, Pool, joined
 from .report import VIEWS, Evaluation, SystemScores, ViewScores
-from .scores import check_entry, spreads
+from .scores import check_values, spreads
 
 _THRESHOLD = 0.5  # as in most papers
+_MISSING: Any = object()  # where there are fewer images than maps, or fewer maps
 _NO_AREAS = dict.fromkeys(VIEWS, (math.nan, math.nan))  # of a vessel mask
 
 
@@ -42,7 +43,8 @@ def evaluate(
         observer's vessel masks.
 
     Raises:
-        TypeError: If a map is not a NumPy array, or `chosen_threshold` is no number.
+        TypeError: If an image is no `Fundus`, a map no NumPy array of real numbers, or
+            `chosen_threshold` no number.
         ValueError: If there are no images, an image has no label or an empty field of view, a
             probability map is missing or has another shape than its image, or a probability or
             `chosen_threshold` lies outside [0, 1].
@@ -56,9 +58,10 @@ def evaluate(
         (0.5, 1.0)
     """
     scoring = Scoring(chosen_threshold)
-    for i, (fundus, probability) in enumerate(zip_longest(images, probabilities)):
-        if fundus is None or probability is None:
-            missing = "images" if fundus is None else "probabilities"
+    pairs = zip_longest(images, probabilities, fillvalue=_MISSING)
+    for i, (fundus, probability) in enumerate(pairs):
+        if fundus is _MISSING or probability is _MISSING:
+            missing = "images" if fundus is _MISSING else "probabilities"
             raise ValueError(
                 "evaluate: images and probabilities must have one entry per image, but "
                 f"{missing} has only {i}"
@@ -80,7 +83,7 @@ class Scoring:
         self._names: list[str] = []
         self._pools = {view: Pool() for view in VIEWS}
         self._network = _System(_THRESHOLD)
-        self._chosen = None if chosen_threshold is None else _System(plain(chosen_threshold))
+        self._chosen = None if chosen_threshold is None else _System(float(chosen_threshold))
         self._second: _System | None = _System(_THRESHOLD)
 
     def add(self, fundus: Fundus, probability: NDArray[Any]) -> dict[str, float]:
@@ -93,12 +96,18 @@ class Scoring:
         Returns:
             The scores of the whole image at 0.5: those of `pooled_scores`, and ``clDice``.
         """
+        check_kind("evaluate", Fundus, images=fundus)
         label, fov = fundus.label, fundus.fov
         if label is None:
             raise ValueError(f"evaluate: every image must have a label; missing: {fundus.name}")
-        check_entry("evaluate", len(self._names), probability, label, fov)
         if not fov.any():
             raise ValueError(f"evaluate: image {fundus.name} must have a field of view, got none")
+        check_values("evaluate", "probabilities", probability, f"for image {fundus.name}")
+        if probability.shape != fov.shape:
+            raise ValueError(
+                f"evaluate: probabilities must have the shape of their image, {fov.shape}, got "
+                f"{probability.shape} for image {fundus.name}"
+            )
         self._names.append(fundus.name)
         inside, outside = (Counts.of(probability[part], label[part]) for part in (fov, ~fov))
         counts = {"whole": joined([inside, outside]), "fov": inside}

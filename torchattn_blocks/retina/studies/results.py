@@ -131,8 +131,10 @@ def _read(path: Path) -> dict[str, Scores]:
     """The scores in a report, by view."""
     try:
         views = Evaluation.load(path).network.views()
-    except ValueError as error:
-        raise ValueError(f"{error}. Without this file, study scores again.") from error
-    return {
-        view: {**one.pooled, "clDice": one.per_image["clDice"].mean} for view, one in views.items()
-    }
+        return {
+            view: {**one.pooled, "clDice": one.per_image["clDice"].mean}
+            for view, one in views.items()
+        }
+    except (ValueError, KeyError) as error:
+        fault = error if isinstance(error, ValueError) else f"{path}: this report has no {error}"
+        raise ValueError(f"{fault}. Without this file, study scores again.") from error
