@@ -1,6 +1,7 @@
 """The command `evaluate`: what it draws, what a run that fails leaves, and what it keeps."""
 
 import gc
+import math
 import shutil
 import weakref
 
