@@ -55,7 +55,9 @@ class VesselMask:
     @cached_property
     def skeleton(self) -> NDArray[np.bool_]:
         """The centre lines, shape (H, W)."""
-        lines: NDArray[np.bool_] = skeletonize(self.pixels.copy())  # read-only ones are refused
+        # A new array made by NumPy: scikit-image 0.26 refuses read-only ones, and masks that other
+        # libraries made can crash it.
+        lines: NDArray[np.bool_] = skeletonize(self.pixels & True)
         return lines
 
     def inside(self, mask: NDArray[np.bool_]) -> "VesselMask":

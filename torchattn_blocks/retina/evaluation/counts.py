@@ -137,9 +137,8 @@ def _grouped(counts: Counts, apart: int) -> Counts:
     # From `apart` pixels on, the groups grow with the logarithm of the pixels above them.
     group = np.where(higher < apart, higher, apart * (1 + np.log(np.maximum(higher / apart, 1))))
     is_first = np.diff(np.floor(group), prepend=np.inf) < 0
-    has_many = pixels * apart > np.maximum(higher, apart)
-    is_first |= has_many  # such a value stays alone
-    is_first[1:] |= has_many[:-1]
+    has_many = pixels * apart > np.maximum(higher, apart)  # such a value stays alone:
+    is_first[1:] |= has_many[:-1]  # it begins a group anyway, and the next one does
     is_first[[start for start in above(counts, THRESHOLDS) if start < len(is_first)]] = True
     starts = np.flatnonzero(is_first)
     together = (np.add.reduceat(n, starts) for n in (counts.vessel, counts.background))
