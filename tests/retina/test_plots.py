@@ -32,6 +32,13 @@ def test_each_kind_of_pixel_has_its_colour():
     assert not error_map(probability, label, threshold=0.95)[0, 1].any()
 
 
+def test_errors_are_those_that_scores_count():
+    """A threshold is compared in the precision of the map, also one of NumPy."""
+    probability, label = np.array([[0.3, 0.9]], np.float32), np.array([[True, True]])
+    for threshold in (0.3, np.float64(0.3)):
+        assert not error_map(probability, label, threshold)[0, 0].all()
+
+
 def test_sheet(tmp_path):
     fundus = drawn_eye(1, 80, 70)
     probability = np.where(fundus.label, 0.8, 0.1)

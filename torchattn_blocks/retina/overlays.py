@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 
+from .._check import plain
 from .colours import BLUE, ORANGE, SKY_BLUE
 
 MARK, _OUTLINE = (np.rint(np.array(c) * 255).astype(np.uint8) for c in (SKY_BLUE, ORANGE))
@@ -31,7 +32,7 @@ def error_map(
         >>> error_map(np.array([[0.9, 0.1]]), np.array([[True, False]]))[0].tolist()
         [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
     """
-    vessel = probability > threshold
+    vessel = probability > plain(threshold)  # in the precision of the map, as scores are
     colours = np.zeros((*label.shape, 3))
     colours[vessel & label] = FOUND
     colours[vessel & ~label] = FALSE

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.segmentation import find_boundaries
 
-from ..._check import plain
 from ..fundus import Fundus
 from ..overlays import FALSE, FOUND, MARK, MISSED, error_map
 from ..write import write_figure
@@ -62,7 +61,7 @@ def save_sheet(
             f"save_sheet: probability must have the image's shape {fundus.fov.shape}, "
             f"got {probability.shape}"
         )
-    scores, threshold = None, plain(threshold)
+    scores = None
     if fundus.label is not None:
         each = image_scores([probability], [fundus.label], threshold=threshold)
         scores = {name: score["mean"] for name, score in each.items()}
