@@ -28,11 +28,10 @@ class Counts(NamedTuple):
     def of(cls, values: NDArray[Any], truth: NDArray[np.bool_]) -> "Counts":
         """Count pixels, both arrays of one shape."""
         vessel, background = (_counted(values[which]) for which in (truth, ~truth))
-        none = np.zeros_like
         return joined(
             [
-                cls(vessel[0], vessel[1], none(vessel[1])),
-                cls(background[0], none(background[1]), background[1]),
+                cls(*vessel, np.zeros_like(vessel[1])),
+                cls(background[0], np.zeros_like(background[1]), background[1]),
             ]
         )
 
@@ -101,10 +100,8 @@ def joined(parts: Sequence[Counts]) -> Counts:
         return parts[0]
     values, vessel, background = map(np.concatenate, zip(*parts, strict=True))
     order = values.argsort(kind="stable")  # merges the parts, which are sorted
-    values = values[order]
-    starts = _starts(values)
-    together = (np.add.reduceat(n[order], starts) for n in (vessel, background))
-    return Counts(values[starts], *together)
+    ordered = Counts(values[order], vessel[order], background[order])
+    return _summed(ordered, _starts(ordered.values))
 
 
 def above(counts: Counts, thresholds: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -140,6 +137,10 @@ def _grouped(counts: Counts, apart: int) -> Counts:
     has_many = pixels * apart > np.maximum(higher, apart)  # such a value stays alone:
     is_first[1:] |= has_many[:-1]  # it begins a group anyway, and the next one does
     is_first[[start for start in above(counts, THRESHOLDS) if start < len(is_first)]] = True
-    starts = np.flatnonzero(is_first)
+    return _summed(counts, np.flatnonzero(is_first))
+
+
+def _summed(counts: Counts, starts: NDArray[np.intp]) -> Counts:
+    """One value, the lowest, for each run of values that begins at one of these places."""
     together = (np.add.reduceat(n, starts) for n in (counts.vessel, counts.background))
     return Counts(counts.values[starts], *together)

@@ -80,12 +80,13 @@ def pooled_scores(
     """
     check_scored("pooled_scores", probabilities, labels, masks)
     threshold = plain(threshold)  # compared in the precision of the map, also if it is NumPy's
-    confusion = Confusion(0, 0, 0, 0)
+    pool, confusion = Pool(), Confusion(0, 0, 0, 0)
     for score, truth in scored_pixels(probabilities, labels, masks):
+        pool.add(Counts.of(score, truth))
         confusion = confusion.plus(Confusion.of(score > threshold, truth))
     if sum(confusion) == 0:
         raise ValueError("pooled_scores: masks must leave a pixel to score, got none")
-    return confusion.scores(pooled_counts(probabilities, labels, masks).areas())
+    return confusion.scores(pool.total().areas())
 
 
 def image_scores(
