@@ -84,7 +84,7 @@ def _check_floating(owner: str, x: object, name: str = "x") -> Tensor:
 def check_ints(owner: str, least: int, most: int | None = None, /, **numbers: Any) -> None:
     """Raise unless each number is from `least` to `most`, and an int, a NumPy or a symbolic int."""
     for name, number in numbers.items():
-        if not (isinstance(number, torch.SymInt) or _is_int(number)):
+        if not (_is_int(number) or isinstance(number, torch.SymInt)):
             raise TypeError(f"{owner}: {name} must be an int, got {number!r}")
         if number < least:
             raise ValueError(f"{owner}: {name} must be at least {least}, got {number}")
@@ -156,12 +156,16 @@ def is_number(value: object) -> bool:
 
 def _is_int(value: object) -> bool:
     # A bool is an int for Python, and a span of time for NumPy.
+    if type(value) is int:  # at once: checks run at every call of a layer
+        return True
     known = isinstance(value, (int, np.integer))
     return known and not isinstance(value, (bool, np.timedelta64))
 
 
 def plain(number: Any) -> Any:
     """A number or bool of NumPy as Python's, for graphs and files. All else stays as it is."""
+    if type(number) is int:
+        return number
     if isinstance(number, np.floating):
         return float(number)
     is_known = isinstance(number, np.bool_) or (isinstance(number, np.integer) and _is_int(number))

@@ -23,12 +23,14 @@ def several(value: Any) -> bool:
 
 def per_axis(owner: str, name: str, size: Any, axes: int) -> tuple[int, ...]:
     """A size as a tuple with an int for each axis. Raise unless it has one number, or as many."""
-    numbers = tuple(size) if several(size) else (size,) * axes
-    if len(numbers) != axes:
+    if not several(size):
+        check_ints(owner, 1, **{name: size})
+        return (plain(size),) * axes
+    if len(size) != axes:
         kind = "one number" if axes == 1 else f"one number or {axes}"
         raise ValueError(f"{owner}: {name} must be {kind}, got {size}")
-    check_size(owner, name, numbers)
-    return tuple(map(plain, numbers))
+    check_size(owner, name, size)
+    return tuple(map(plain, size))
 
 
 def check_size(owner: str, name: str, size: Any, *, odd: bool = False) -> None:

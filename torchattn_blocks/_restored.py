@@ -42,6 +42,27 @@ def own_random_numbers(device: torch.device) -> AbstractContextManager[None]:
     return torch.random.fork_rng([device.index or 0], device_type=device.type)
 
 
+class BuffersRestored:
+    """Has modules work on copies of their buffers, such as running statistics.
+
+    It can be entered again once it has been left.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.originals: list[tuple[dict[str, Any], dict[str, Any]]] = []
+
+    def __enter__(self) -> None:
+        tables = [module._buffers for module in self.model.modules() if module._buffers]
+        self.originals = [(buffers, dict(buffers)) for buffers in tables]
+        for buffers in tables:
+            buffers.update((name, x.clone()) for name, x in buffers.items() if x is not None)
+
+    def __exit__(self, *error: object) -> None:
+        for buffers, before in self.originals:
+            buffers.update(before)
+
+
 class Uncompiled:
     """Lets compiled code of the whole process run uncompiled until all who entered have left.
 

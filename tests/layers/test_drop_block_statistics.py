@@ -165,7 +165,7 @@ def test_masks_come_from_a_number_of_63_bits():
     saved = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
         for _ in range(20):
-            drop_block2d(torch.ones(1, 1, 9, 9, requires_grad=True), 0.2, 3)
+            drop_block2d(torch.ones(1, 8, 9, 9, requires_grad=True), 0.2, 3)
     seeds = {int(t) for t in saved if t.dtype == torch.int64}
     assert len(seeds) == 20
     assert max(seeds) > 2**60

@@ -13,6 +13,8 @@ Who calls whom, in which mode. `drop_block2d` and its kin draw the seed and call
 which looks at what runs:
 
 - eager, without gradients: `_dropped`, which writes by `_write`;
+- eager, with gradients, on a small feature map: `_masked`, in torch's own operators, which keep the
+  mask. There, painting twice and a Python function in the graph cost more than all else;
 - eager, with gradients: `_DropBlock`. Its forward calls `_dropped`; its backward calls
   `drop_blocks` again, since the gradient may be compiled, transformed or to be differentiated;
 - eager, while somebody watches operators (a dispatch mode): `_dropped` calls
@@ -41,7 +43,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from .._check import check_rate
 from ._block_mask import INTENSITY, BlockMask, position_scale
 from ._eager import has_memory, is_transformed
-from ._paint_cpu import DenseBlocks, SparseBlocks, draw_blocks
+from ._paint_cpu import SMALL, DenseBlocks, SparseBlocks, draw_blocks
 
 
 def drop_blocks(
@@ -67,6 +69,8 @@ def drop_blocks(
                 f"{_name(block_size)}: x is a leaf Variable that requires grad: it cannot be used "
                 "with inplace=True"
             )
+        if x.numel() <= SMALL and 0 < float(p) < 1 and not (inplace or _is_watched(x)):
+            return _masked(x, seed, float(p), *options)
         return _DropBlock.apply(x, inplace, seed, float(p), *options)  # type: ignore[no-untyped-call]
     _check_supported(x, _name(block_size))
     rate = _rate(p)
@@ -79,6 +83,21 @@ def drop_blocks(
     if inplace:
         return x.mul_(mask).masked_fill_(mask == 0, 0)  # infinity times zero is not zero
     return torch.where(mask == 0, mask, x * mask)
+
+
+def _masked(
+    x: Tensor,
+    seed: Tensor,
+    p: float,
+    block_size: tuple[int, ...],
+    gamma: str,
+    scale: str,
+    channelwise: bool,
+) -> Tensor:
+    """The operator in those of torch: what `_write` writes, bit for bit."""
+    blocks = _blocks(x, seed, p, block_size, gamma, channelwise)
+    factor = SCALE[scale](x, blocks, p, len(block_size))
+    return x.mul(factor).masked_fill(blocks.painted(), 0.0)
 
 
 def _name(block_size: Sequence[int]) -> str:
@@ -214,17 +233,33 @@ def _write(
     if p == 1:
         out.zero_()
         return
-    axes = len(block_size)
-    planes, size = x.shape[:-axes], tuple(x.shape[-axes:])
-    block = tuple(map(min, block_size, size))
-    intensity = INTENSITY[gamma](p, size, block)
     if x.is_cuda and (triton := _triton()):
+        block, intensity = _block_and_intensity(x, p, block_size, gamma)
         triton.write(x, out, seed, block, intensity, scale, p, channelwise)
         return
+    blocks = _blocks(x, seed, p, block_size, gamma, channelwise)
+    blocks.drop(x, SCALE[scale](x, blocks, p, len(block_size)), out)
+
+
+def _block_and_intensity(
+    x: Tensor, p: float, block_size: Sequence[int], gamma: str
+) -> tuple[tuple[int, ...], float]:
+    """The block, clipped to the feature map, and the intensity of its cells."""
+    size = tuple(x.shape[-len(block_size) :])
+    block = tuple(map(min, block_size, size))
+    return block, INTENSITY[gamma](p, size, block)
+
+
+def _blocks(
+    x: Tensor, seed: Tensor, p: float, block_size: Sequence[int], gamma: str, channelwise: bool
+) -> "Blocks":
+    """The blocks to drop, drawn from the seed."""
+    block, intensity = _block_and_intensity(x, p, block_size, gamma)
+    axes = len(block)
+    planes, size = x.shape[:-axes], x.shape[-axes:]
     shape = (*planes, *size) if channelwise else (*planes[:-1], 1, *size)
     mask = BlockMask(shape, (*[1] * len(planes), *block), intensity, int(seed))
-    blocks = draw_blocks(mask, x.device)
-    blocks.drop(x, SCALE[scale](x, blocks, p, axes), out)
+    return draw_blocks(mask, x.device)
 
 
 @lru_cache(maxsize=1)

@@ -25,6 +25,8 @@ _NS_PER_PAINTED_ELEMENT = 3.0
 _NS_PER_DENSE_ELEMENT = 4.0
 _NS_PER_DENSE_SHIFT = 0.1
 
+SMALL = 512  # elements of a mask that cost less than the calls that would save some of them
+
 
 @lru_cache(maxsize=1024)
 def draws_sparse(shape: tuple[int, ...], block: tuple[int, ...], intensity: float) -> bool:
@@ -77,19 +79,29 @@ class SparseBlocks:
         # A float64 below 1 times a whole number rounds to less than that number.
         self._hits = (rng.random(rng.poisson(cells * mask.intensity)) * cells).astype(np.int64)
         self._starts: tuple[tuple[int, ...], Tensor] | None = None
+        self._painted: Tensor | None = None
 
     def drop(self, x: Tensor, factor: float | Tensor, out: Tensor) -> Tensor:
         """Write `x` times `factor` into `out`, zero where a block lies. The mask is broadcast."""
         if out.shape == self.mask.shape:
             return self._fill(torch.mul(x, factor, out=out), 0.0)
-        return drop_where(self._mask(), x, factor, out)
+        return drop_where(self.painted(), x, factor, out)
 
     def count(self) -> int:
         """The number of the mask's elements that lie under a block."""
-        return int(np.count_nonzero(self._mask().numpy()))
+        return int(np.count_nonzero(self.painted().numpy()))
 
-    def _mask(self) -> Tensor:
-        return self._fill(torch.zeros(self.mask.shape, dtype=torch.bool, device="cpu"), True)
+    def painted(self) -> Tensor:
+        """The mask: true under a block."""
+        if self._painted is None:
+            shape = self.mask.shape
+            if math.prod(shape) <= SMALL:  # fewer calls, though more elements, than below
+                mask = np.zeros(shape, bool)
+                mask.ravel()[_elements(shape, self.mask.block)[self._hits]] = True
+                self._painted = torch.from_numpy(mask)
+            else:
+                self._painted = self._fill(torch.zeros(shape, dtype=torch.bool, device="cpu"), True)
+        return self._painted
 
     def _fill(self, out: Tensor, value: float) -> Tensor:
         stride = out.stride()
@@ -137,6 +149,13 @@ def _layout(shape: tuple[int, ...], block: tuple[int, ...], stride: tuple[int, .
     return _Layout(tuple(jump for jump in jumps if jump[1]), starts.ravel(), runs, step)
 
 
+@lru_cache(maxsize=64)
+def _elements(shape: tuple[int, ...], block: tuple[int, ...]) -> NDArray[np.int64]:
+    """For each cell the numbers of the elements under its block."""
+    numbers = np.arange(math.prod(shape)).reshape(shape)
+    return np.lib.stride_tricks.sliding_window_view(numbers, block).reshape(-1, math.prod(block))
+
+
 class DenseBlocks:
     """A boolean mask, drawn cell by cell; on any device."""
 
@@ -152,16 +171,20 @@ class DenseBlocks:
                 drawn = F.pad(drawn, [*behind, 0, shift]) | F.pad(drawn, [*behind, shift, 0])
                 width += shift
         self.mask = mask
-        self.drawn = drawn
+        self._painted = drawn
 
     def drop(self, x: Tensor, factor: float | Tensor, out: Tensor) -> Tensor:
         """Write `x` times `factor` into `out`, zero where a block lies. The mask is broadcast."""
-        return drop_where(self.drawn, x, factor, out)
+        return drop_where(self._painted, x, factor, out)
 
     def count(self) -> int:
         """The number of the mask's elements that lie under a block."""
-        repeats = math.prod(self.mask.shape) // self.drawn.numel()
-        return int(self.drawn.count_nonzero()) * repeats
+        repeats = math.prod(self.mask.shape) // self._painted.numel()
+        return int(self._painted.count_nonzero()) * repeats
+
+    def painted(self) -> Tensor:
+        """The mask, which is broadcast: true under a block."""
+        return self._painted
 
 
 def drop_where(dropped: Tensor, x: Tensor, factor: float | Tensor, out: Tensor) -> Tensor:

@@ -8,9 +8,11 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from .._check import check_ints, check_map, check_spatial_dims, options_by_name, plain
+from .._check import check_ints, check_kind, check_map, check_spatial_dims, options_by_name, plain
 from .._dims import BATCH_NORM, CONVOLUTION
 from .._factory import made_by
+from ._recipes import ALL
+from ._recompute import recomputation
 from .attention.spatial import SpatialAttention
 from .drop_block import paper_drop_block
 
@@ -49,6 +51,9 @@ class PreActResidual(nn.Module):
         inplace: Whether activations and dropout write into their input, which saves time in
             training. A `norm` of your own must then return a new tensor, and full backward hooks
             raise an error.
+        memory_efficient: Whether outputs of normalisations and activations are computed again in
+            the backward pass, which keeps less memory in training and gives the same gradients. In
+            a `UNet` with `memory_efficient` that has no effect of its own.
         spatial_dims: Dimensions after the channels: 1, 2 or 3. `drop`, `norm` and `attention` of
             `RSAB` are given it if they have a parameter ``spatial_dims``.
 
@@ -81,6 +86,7 @@ class PreActResidual(nn.Module):
         norm: Callable[..., nn.Module] | None = batch_norm,
         activation: Callable[[], nn.Module] = nn.ReLU,
         inplace: bool = False,
+        memory_efficient: bool = False,
         spatial_dims: int = 2,
     ) -> None:
         super().__init__()
@@ -88,6 +94,8 @@ class PreActResidual(nn.Module):
         owner = type(self).__name__
         check_ints(owner, 1, in_channels=in_channels, out_channels=out_channels)
         check_spatial_dims(owner, spatial_dims)
+        check_kind(owner, bool, memory_efficient=memory_efficient)
+        self.memory_efficient = memory_efficient
         in_channels, out_channels = plain(in_channels), plain(out_channels)
         self.spatial_dims = plain(spatial_dims)
         convolution = CONVOLUTION[self.spatial_dims]
@@ -129,7 +137,8 @@ class PreActResidual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """F(x) + shortcut(x)."""
         check_map(type(self).__name__, x, self.in_channels, self.spatial_dims)
-        return self.branch(x) + self.shortcut(x)
+        with recomputation(ALL if self.memory_efficient else None, x):
+            return self.branch(x) + self.shortcut(x)
 
 
 class RSAB(PreActResidual):
@@ -151,6 +160,7 @@ class RSAB(PreActResidual):
         norm: See `PreActResidual`.
         activation: See `PreActResidual`.
         inplace: See `PreActResidual`.
+        memory_efficient: See `PreActResidual`.
         spatial_dims: See `PreActResidual`.
 
     Shape:
@@ -179,6 +189,7 @@ class RSAB(PreActResidual):
         norm: Callable[..., nn.Module] | None = batch_norm,
         activation: Callable[[], nn.Module] = nn.ReLU,
         inplace: bool = False,
+        memory_efficient: bool = False,
         spatial_dims: int = 2,
     ) -> None:
         check_ints("RSAB", 1, channels=channels)
@@ -188,6 +199,7 @@ class RSAB(PreActResidual):
             norm=norm,
             activation=activation,
             inplace=inplace,
+            memory_efficient=memory_efficient,
             spatial_dims=spatial_dims,
         )
         self.attention = self._made("attention", attention, plain(channels))
@@ -195,4 +207,5 @@ class RSAB(PreActResidual):
     def forward(self, x: Tensor) -> Tensor:
         """attention(F(x)) + x."""
         check_map("RSAB", x, self.in_channels, self.spatial_dims)
-        return self.attention(self.branch(x)) + self.shortcut(x)
+        with recomputation(ALL if self.memory_efficient else None, x):
+            return self.attention(self.branch(x)) + self.shortcut(x)

@@ -12,6 +12,7 @@ from torch import nn
 
 from ..layers.attention.spatial import SpatialAttention
 from ..layers.drop_block import Gamma, Scale, paper_drop_block
+from ._memory import MemoryEfficient
 from .stages import plain_stage, residual_stage, rsan_stage
 from .unet_factory import UNet
 from .upsampling import transposed
@@ -24,6 +25,7 @@ def unet(
     widths: Sequence[int] = (16, 32, 64, 128),
     up_kernel_size: int = 2,
     inplace: bool = False,
+    memory_efficient: MemoryEfficient = False,
     spatial_dims: int = 2,
 ) -> UNet:
     """A plain U-Net with the widths of `rsan`.
@@ -45,6 +47,7 @@ def unet(
         stage=plain_stage(inplace=inplace),
         up=transposed(up_kernel_size),
         spatial_dims=spatial_dims,
+        memory_efficient=memory_efficient,
     )
 
 
@@ -55,6 +58,7 @@ def backbone(
     widths: Sequence[int] = (16, 32, 64, 128),
     up_kernel_size: int = 2,
     inplace: bool = False,
+    memory_efficient: MemoryEfficient = False,
     spatial_dims: int = 2,
 ) -> UNet:
     """RSAN without attention and DropBlock: the paper's "Backbone", 996,583 parameters.
@@ -73,6 +77,7 @@ def backbone(
         stage=residual_stage(inplace=inplace),
         up=transposed(up_kernel_size),
         spatial_dims=spatial_dims,
+        memory_efficient=memory_efficient,
     )
 
 
@@ -87,6 +92,7 @@ def backbone_dropblock(
     scale: Scale = "batch",
     up_kernel_size: int = 2,
     inplace: bool = False,
+    memory_efficient: MemoryEfficient = False,
     spatial_dims: int = 2,
 ) -> UNet:
     """RSAN without attention: the paper's "Backbone+DropBlock", 996,583 parameters.
@@ -107,6 +113,7 @@ def backbone_dropblock(
         stage=residual_stage(drop=drop, inplace=inplace),
         up=transposed(up_kernel_size),
         spatial_dims=spatial_dims,
+        memory_efficient=memory_efficient,
     )
 
 
@@ -122,6 +129,7 @@ def rsan(
     attention: Callable[..., nn.Module] | None = SpatialAttention,
     up_kernel_size: int = 2,
     inplace: bool = False,
+    memory_efficient: MemoryEfficient = False,
     spatial_dims: int = 2,
 ) -> UNet:
     """The Residual Spatial Attention Network, 997,269 parameters.
@@ -146,6 +154,7 @@ def rsan(
             the authors' code (1,051,029 parameters).
         inplace: Whether activations and DropBlock write into their input, which saves time in
             training. Full backward hooks then raise an error.
+        memory_efficient: What training keeps in memory for the backward pass, see `UNet`.
         spatial_dims: Dimensions after the channels: 1, 2 or 3. `attention` is given it if it has
             such a parameter, as all attention layers of the library have.
 
@@ -184,4 +193,5 @@ def rsan(
         ),
         up=transposed(up_kernel_size),
         spatial_dims=spatial_dims,
+        memory_efficient=memory_efficient,
     )

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from .._check import check_ints, check_map, check_spatial_dims, options_by_name, plain
 from .._dims import Size, per_axis, several
 from ._conv import head
+from ._memory import MemoryEfficient, check_memory_efficient, keeps, run_stage
 from ._size import cut, padding, strides_by_level
 from ._slots import Slots
 from .downsampling import max_pool
@@ -61,6 +62,12 @@ class UNet(nn.Module):
         image_size: Size of the images, one number or one for each axis. Needed only if a stage
             works at one size, or at multiples of a number: the modules are then tried on the sizes
             that they will meet, which costs as much as a pass over one image.
+        memory_efficient: What training keeps in memory for the backward pass. False: what torch
+            keeps. True: the outputs of normalisations, activations, concatenations, attention and
+            sums are computed again, and about half is kept. ``"activations"``: those of
+            normalisations and activations alone, which takes less time. ``"stages"``: each stage
+            runs a second time, in the backward pass, and a fifth is kept. Gradients are the same.
+            It can be changed as ``model.memory_efficient = True``.
 
     Shape:
         (N, in_channels, H, W) in, (N, out_channels, H, W) out, for any H and W, or as many sizes as
@@ -108,8 +115,10 @@ class UNet(nn.Module):
         strides: int | Sequence[Size] = 2,
         spatial_dims: int = 2,
         image_size: Size | None = None,
+        memory_efficient: MemoryEfficient = False,
     ) -> None:
         super().__init__()
+        self.memory_efficient = memory_efficient
         check_ints("UNet", 1, in_channels=in_channels, out_channels=out_channels)
         check_spatial_dims("UNet", spatial_dims)
         if not several(widths):
@@ -162,9 +171,23 @@ class UNet(nn.Module):
         self.head = head(widths[0], out_channels, self.spatial_dims)
         self.register_load_state_dict_pre_hook(_check_dims)  # type: ignore[no-untyped-call]
 
+    @property
+    def memory_efficient(self) -> MemoryEfficient:
+        """What training keeps in memory for the backward pass."""
+        return self._memory_efficient
+
+    @memory_efficient.setter
+    def memory_efficient(self, memory_efficient: MemoryEfficient) -> None:
+        check_memory_efficient("UNet", memory_efficient)
+        self._memory_efficient = memory_efficient
+
     def forward(self, x: Tensor) -> Tensor:
         """Logits of shape (N, out_channels, H, W) for images of shape (N, in_channels, H, W)."""
         check_map("UNet", x, self.in_channels, self.spatial_dims)
+        with keeps(self._memory_efficient, x):
+            return self._logits(x)
+
+    def _logits(self, x: Tensor) -> Tensor:
         # By index, not unpacked: an FX proxy can only be indexed.
         size = [x.shape[2 + axis] for axis in range(self.spatial_dims)]
         # Padded and cropped whatever the size, and not sliced, so that an exported graph holds
@@ -173,12 +196,13 @@ class UNet(nn.Module):
         x = F.pad(x, _last_axis_first(after))
         encoded = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
-            x = encoder(x)
+            x = run_stage(encoder, x, self._memory_efficient)
             encoded.append(x)
             x = down(x)
-        x = self.bottleneck(x)
+        x = run_stage(self.bottleneck, x, self._memory_efficient)
         for up, skip, decoder in zip(self.ups, self.skips, self.decoders, strict=True):
-            x = decoder(skip(cut(up(x), encoded[-1]), encoded.pop()))
+            x = skip(cut(up(x), encoded[-1]), encoded.pop())
+            x = run_stage(decoder, x, self._memory_efficient)
         return F.pad(self.head(x), _last_axis_first([-n for n in after]))
 
     def predict_proba(self, x: Tensor, *, multi_label: bool = False) -> Tensor:

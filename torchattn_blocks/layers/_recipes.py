@@ -1,0 +1,230 @@
+"""Which functions' outputs are computed again, and from what: the rules of `_recompute.py`.
+
+None of these functions draws random numbers, and each is cheap beside a convolution.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ._recompute import Plan, Rule, Value
+
+
+def _again(function: Callable[..., Tensor], *, keep: bool = True) -> Rule:
+    """Call the function again with the same arguments."""
+
+    def rule(out: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan:
+        inputs = [x for x in _flat([*args, *kwargs.values()]) if isinstance(x, Tensor)]
+        arguments = _without_tensors(args), _without_tensors(kwargs)
+        writes = bool(args) and out is args[0]
+        return Plan(inputs, partial(_called, function, *arguments, writes), keep)
+
+    return rule
+
+
+class _Tensor:
+    """The place of a tensor among arguments."""
+
+
+_TENSOR = _Tensor()
+
+
+def _flat(arguments: Sequence[Any]) -> list[Any]:
+    return [x for one in arguments for x in (one if isinstance(one, list | tuple) else [one])]
+
+
+def _without_tensors(argument: Any) -> Any:
+    if isinstance(argument, Tensor):
+        return _TENSOR
+    if isinstance(argument, list | tuple):
+        return type(argument)(map(_without_tensors, argument))
+    if isinstance(argument, dict):
+        return {name: _without_tensors(one) for name, one in argument.items()}
+    return argument
+
+
+def _with_tensors(argument: Any, tensors: list[Tensor]) -> Any:
+    """The argument with the next tensors in their places; the last tensor is taken first."""
+    if argument is _TENSOR:
+        return tensors.pop()
+    if isinstance(argument, list | tuple):
+        return type(argument)([_with_tensors(one, tensors) for one in argument])
+    if isinstance(argument, dict):
+        return {name: _with_tensors(one, tensors) for name, one in argument.items()}
+    return argument
+
+
+def _called(
+    function: Callable[..., Tensor],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    writes: bool,
+    values: Sequence[Value],
+) -> Tensor:
+    tensors = [value.tensor for value in reversed(values)]
+    if writes and not values[0].fresh:
+        tensors[-1] = tensors[-1].clone()
+    args = _with_tensors(args, tensors)
+    return function(*args, **_with_tensors(kwargs, tensors))
+
+
+def _relu(out: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan:
+    return Plan(args[:1] or [kwargs["input"]], _relu_of)
+
+
+def _relu_of(values: Sequence[Value]) -> Tensor:
+    (x,) = values
+    return F.relu(x.tensor, inplace=x.fresh)
+
+
+def _batch_norm(out: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan:
+    return _planned_batch_norm(out, *args, **kwargs)
+
+
+def _planned_batch_norm(
+    out: Tensor,
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Plan:
+    """The statistics are those of the forward pass. Running statistics do not move again."""
+    node = out.grad_fn
+    if training and node is not None and node.name() == "NativeBatchNormBackward0":
+        saved = node._saved_result1, node._saved_result2  # type: ignore[attr-defined]
+        mean, inverse = (x.detach() for x in saved)  # not with the graph that holds them
+        weight = inverse if weight is None else weight.detach() * inverse
+        # As in evaluation, with variance 1: the same arithmetic, bit for bit, as in training.
+        options: tuple[Any, ...] = (
+            weight,
+            _own(bias),
+            mean,
+            torch.ones_like(inverse),
+            False,
+            0.0,
+        )
+    elif training:
+        options = (_own(weight), _own(bias), None, None, True, eps)
+    else:
+        options = (_own(weight), _own(bias), _own(running_mean), _own(running_var), False, eps)
+    return Plan([input], partial(_batch_norm_of, *options))
+
+
+def _own(x: Tensor | None) -> Tensor | None:
+    """The values of now: a parameter may have others, or no memory, in the backward pass."""
+    return None if x is None else x.detach().clone()
+
+
+def _batch_norm_of(
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor | None,
+    variance: Tensor | None,
+    training: bool,
+    eps: float,
+    values: Sequence[Value],
+) -> Tensor:
+    (x,) = values
+    return torch.batch_norm(
+        x.tensor, weight, bias, mean, variance, training, 0.0, eps, torch.backends.cudnn.enabled
+    )
+
+
+def _instance_norm(out: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan:
+    return _planned_instance_norm(*args, **kwargs)
+
+
+def _planned_instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Plan:
+    running = (None, None) if use_input_stats else (_own(running_mean), _own(running_var))
+    options = (*running, _own(weight), _own(bias), use_input_stats, 0.0, eps)
+    return Plan([input], partial(_instance_norm_of, options))
+
+
+def _instance_norm_of(options: tuple[Any, ...], values: Sequence[Value]) -> Tensor:
+    (x,) = values
+    return F.instance_norm(x.tensor, *options)
+
+
+def _pooling_indices(out: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan | None:
+    """Eight bytes for each position of the smaller feature map."""
+    indices = getattr(out.grad_fn, "_saved_result1", None)
+    if not isinstance(indices, Tensor):
+        return None
+    function = F.max_pool2d if out.dim() == 4 else F.max_pool3d
+    window = args[1:], {name: one for name, one in kwargs.items() if name != "input"}
+    x = args[0] if args else kwargs["input"]
+    compute = partial(_indices_of, function, *window)
+    return Plan([x], compute, keep=False, output=indices.detach())
+
+
+def _indices_of(
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    values: Sequence[Value],
+) -> Tensor:
+    (x,) = values
+    indices: Tensor = function(x.tensor, *args, **{**kwargs, "return_indices": True})[1]
+    return indices
+
+
+_NORMALISATIONS: dict[Any, Rule] = {
+    F.batch_norm: _batch_norm,
+    F.instance_norm: _instance_norm,
+    **{function: _again(function) for function in (F.group_norm, F.layer_norm, F.rms_norm)},
+}
+_ACTIVATIONS: dict[Any, Rule] = {
+    function: _again(function)
+    for function in (
+        F.celu,
+        F.elu,
+        F.gelu,
+        F.hardsigmoid,
+        F.hardswish,
+        F.hardtanh,
+        F.leaky_relu,
+        F.logsigmoid,
+        F.mish,
+        F.prelu,
+        F.relu6,
+        F.selu,
+        F.silu,
+        F.softplus,
+        torch.prelu,
+        torch.sigmoid,
+        torch.tanh,
+        Tensor.sigmoid,
+        Tensor.tanh,
+    )
+}
+_ACTIVATIONS |= dict.fromkeys((F.relu, torch.relu, Tensor.relu), _relu)
+
+ACTIVATIONS: dict[Any, Rule] = _NORMALISATIONS | _ACTIVATIONS
+PRODUCTS: dict[Any, Rule] = {
+    function: _again(function) for function in (torch.mul, Tensor.mul, torch.add, Tensor.add)
+}
+ALL: dict[Any, Rule] = {
+    **ACTIVATIONS,
+    **PRODUCTS,
+    # Its parts are asked for much later than it is.
+    torch.cat: _again(torch.cat, keep=False),
+    F.max_pool2d: _pooling_indices,
+    F.max_pool3d: _pooling_indices,
+}

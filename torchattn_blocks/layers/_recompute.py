@@ -1,0 +1,305 @@
+"""Keep less for the backward pass: what is cheap to compute again is computed again.
+
+Autograd saves the input of a normalisation and the output of the activation behind it, though the
+second follows from the first. Inside `Recomputation` each saved tensor goes into a `Kept`. When a
+function of `_recipes.py` has run, a `Recipe` for its output is made, if the inputs are kept anyway
+or have recipes themselves. Whatever saves that output saves its recipe.
+
+Modules are called as they are, once: a `TorchFunctionMode` sees the functions that they call, with
+their arguments. What it does not know is saved as always.
+"""
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.overrides import TorchFunctionMode
+
+from ._eager import has_memory
+
+# A chain of recipes that all start at what is kept. In RSAN the longest is: product, sum,
+# normalisation, activation, concatenation, normalisation, activation.
+_LONGEST_CHAIN = 8
+
+
+class View(NamedTuple):
+    """How a tensor lies in its storage."""
+
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    offset: int
+
+    @classmethod
+    def of(cls, x: Tensor) -> "View":
+        """The view that `x` is."""
+        return cls(tuple(x.shape), x.stride(), int(x.storage_offset()))
+
+
+class Kept:
+    """What a node of the graph saved: a tensor, or a recipe for its storage."""
+
+    __slots__ = ("__weakref__", "recipe", "tensor", "version", "view")
+
+    def __init__(self, tensor: Tensor) -> None:
+        # A leaf must come back as it was. Another tensor would hold the graph that holds this.
+        self.tensor: Tensor | None = tensor if tensor.is_leaf else tensor.detach()
+        self.version = tensor._version
+        self.recipe: Recipe | None = None
+        self.view: View | None = None
+
+    def give_up(self, tensor: Tensor, recipe: "Recipe") -> None:
+        """Hold the recipe of the tensor in its place."""
+        self.tensor, self.recipe, self.view = None, recipe, View.of(tensor)
+        recipe.holders += 1
+        recipe.waiting += 1
+
+    def unpack(self) -> Tensor:
+        """The tensor, for the node that saved it."""
+        if self.recipe is not None and self.view is not None:
+            return self.recipe.take().as_strided(*self.view)
+        return self.value()
+
+    def value(self) -> Tensor:
+        """The tensor that is kept. Torch's own check of changes ends where hooks begin."""
+        if self.tensor is None or self.tensor._version != self.version:
+            shape = None if self.tensor is None else tuple(self.tensor.shape)
+            raise RuntimeError(
+                "one of the variables needed for gradient computation has been modified by an "
+                f"inplace operation: a tensor of shape {shape}, kept by memory_efficient"
+            )
+        return self.tensor
+
+
+class Input(NamedTuple):
+    """An input of a recipe: what is kept, or a view of what another recipe computes."""
+
+    source: "Kept | Recipe"
+    view: View | None = None
+
+
+class Value(NamedTuple):
+    """An input's tensor. Nobody else holds it if it is `fresh`: it may be written into."""
+
+    tensor: Tensor
+    fresh: bool
+
+
+Compute = Callable[[Sequence[Value]], Tensor]
+
+
+class Recipe:
+    """How to compute a tensor again.
+
+    It is computed when first asked for, and given up after the last of those who hold the recipe
+    has asked.
+    """
+
+    def __init__(self, out: Tensor, compute: Compute, inputs: Sequence[Input], keep: bool) -> None:
+        self.view = View.of(out)
+        self.compute, self.inputs, self.keep = compute, inputs, keep
+        recipes = [one.source for one in inputs if isinstance(one.source, Recipe)]
+        self.depth: int = 1 + max((recipe.depth for recipe in recipes), default=0)
+        kind = out.device.type
+        self.cast = (kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
+        self.result: Tensor | None = None
+        self.holders = self.waiting = 0
+
+    def take(self) -> Tensor:
+        """The tensor, for one of the holders."""
+        result = self.peek(keep=True)
+        self.waiting -= 1
+        if self.waiting <= 0:  # and for another backward pass from the start
+            self.result, self.waiting = None, self.holders
+        return result
+
+    def peek(self, *, keep: bool) -> Tensor:
+        """The tensor, for another recipe. With `keep` it stays for holders that have not asked."""
+        if self.result is not None:
+            return self.result
+        kind, dtype, enabled = self.cast
+        with torch.no_grad(), torch.autocast(kind, dtype, enabled=enabled, cache_enabled=False):
+            result = self.compute([self._value(one, keep and self.keep) for one in self.inputs])
+            if View.of(result) != self.view:
+                size, stride, _ = self.view
+                laid_out = torch.empty_strided(
+                    size, stride, dtype=result.dtype, device=result.device
+                )
+                result = laid_out.copy_(result)
+        if keep and self.waiting:
+            self.result = result
+        return result
+
+    @staticmethod
+    def _value(one: Input, keep: bool) -> Value:
+        if isinstance(one.source, Kept):
+            return Value(one.source.value(), fresh=False)
+        result = one.source.peek(keep=keep)
+        fresh = one.source.result is None
+        return Value(result if one.view is None else result.as_strided(*one.view), fresh)
+
+
+class Plan(NamedTuple):
+    """What a function's rule says: from which tensors its output is computed again, and how.
+
+    Attributes:
+        inputs: Tensors that the output follows from.
+        compute: The output, from the values of the inputs.
+        keep: Whether values of inputs that others will ask for soon are kept until then.
+        output: What is computed, if it is not the function's output.
+    """
+
+    inputs: Sequence[Tensor]
+    compute: Compute
+    keep: bool = True
+    output: Tensor | None = None
+
+
+Rule = Callable[[Tensor, tuple[Any, ...], dict[str, Any]], Plan | None]
+
+
+class Recomputation(TorchFunctionMode):
+    """Inside it, outputs of the functions that `rules` knows are computed again in backward."""
+
+    def __init__(self, rules: Mapping[Any, Rule]) -> None:
+        super().__init__()
+        self._rules = rules
+        self._hooks = saved_tensors_hooks(self._pack, Kept.unpack)
+        self._known: dict[int, tuple[weakref.ref[Tensor], int, Recipe]] = {}
+        self._kept: dict[int, list[weakref.ref[Kept]]] = {}
+
+    def __enter__(self) -> "Recomputation":
+        super().__enter__()  # type: ignore[no-untyped-call]
+        self._hooks.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._hooks.__exit__(*error)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        self._known.clear()
+        self._kept.clear()
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Call the function, and make a recipe for its output."""
+        kwargs = kwargs or {}
+        if torch.compiler.is_compiling():  # a part of the network is compiled code
+            return func(*args, **kwargs)
+        rule = self._rules.get(func)
+        if rule is None:
+            return func(*args, **kwargs)
+        first = args[0] if args else None
+        before = self._recipe_of(first) if isinstance(first, Tensor) else None
+        out = func(*args, **kwargs)
+        if type(out) is Tensor and out.requires_grad:
+            plan = rule(out, args, kwargs)
+            if plan is not None:
+                self._follow(plan, out if plan.output is None else plan.output, before)
+        return out
+
+    def _pack(self, tensor: Tensor) -> Kept:
+        kept = Kept(tensor)
+        if type(tensor) is Tensor and tensor.numel():
+            recipe = self._recipe_of(tensor)
+            if recipe is not None:
+                kept.give_up(tensor, recipe)
+            else:
+                self._kept.setdefault(_address(tensor), []).append(weakref.ref(kept))
+        return kept
+
+    def _follow(self, plan: Plan, out: Tensor, before: Recipe | None) -> None:
+        """Make a recipe for `out`, if that takes less memory than `out` does.
+
+        `before` is the recipe of what the function's first argument was, before the call.
+        """
+        size = out.numel() * out.element_size()
+        if not size or out.untyped_storage().nbytes() != size:
+            return
+        inputs, more = [], 0
+        for x in plan.inputs:
+            if x is not out:
+                one, taken = self._input(x)
+            elif before is not None:  # the function has written into its input
+                one, taken = Input(before, View.of(x)), 0
+            else:
+                return
+            inputs.append(one)
+            more += taken
+        if more >= size:
+            return
+        recipe = Recipe(out, plan.compute, inputs, plan.keep)
+        if recipe.depth > _LONGEST_CHAIN:
+            return
+        address = _address(out)
+        self._known[address] = (weakref.ref(out), out._version, recipe)
+        for kept in self._holders(out):
+            if kept.tensor is not None:
+                kept.give_up(kept.tensor, recipe)
+        self._kept.pop(address, None)
+
+    def _input(self, x: Tensor) -> tuple[Input, int]:
+        """Where a recipe will find a tensor, and how many bytes are kept for that alone."""
+        recipe = self._recipe_of(x)
+        if recipe is not None:
+            return Input(recipe, View.of(x)), 0
+        if self._holders(x):
+            return Input(Kept(x.detach())), 0
+        # A parameter may have other values, or no memory, when the recipe is followed.
+        own = x.detach().clone() if x.is_leaf else x.detach()
+        return Input(Kept(own)), own.untyped_storage().nbytes()
+
+    def _recipe_of(self, x: Tensor) -> Recipe | None:
+        """The recipe of what is stored in `x` now."""
+        known = self._known.get(_address(x))
+        if known is None:
+            return None
+        owner, version, recipe = known
+        return recipe if owner() is not None and version == x._version else None
+
+    def _holders(self, x: Tensor) -> list[Kept]:
+        """All that nodes of the graph keep of the storage of `x`."""
+        address = _address(x)
+        found = [kept() for kept in self._kept.get(address, ())]
+        return [
+            kept
+            for kept in found
+            if kept is not None and kept.tensor is not None and _address(kept.tensor) == address
+        ]
+
+
+def recomputation(
+    rules: Mapping[Any, Rule] | None, x: Tensor, *, least: int = 0
+) -> "AbstractContextManager[object, bool | None]":
+    """`Recomputation` around a module called with `x`, if there are rules and it can be done.
+
+    It is not done for less than `least` elements.
+    """
+    if rules is None or not can_recompute(x) or x.numel() < least:
+        return nullcontext()
+    return Recomputation(rules)
+
+
+def can_recompute(x: Tensor) -> bool:
+    """Whether what a module called with `x` keeps is ours to decide.
+
+    It is not if no gradients are asked for, code is compiled, recorded or transformed, or somebody
+    else decides, such as torch's checkpoint.
+    """
+    return (
+        has_memory(x)
+        and torch.is_grad_enabled()
+        and torch._C._autograd._saved_tensors_hooks_get_disabled_error_message() is None
+        and torch._C._autograd._top_saved_tensors_default_hooks(True) is None
+    )
+
+
+def _address(x: Tensor) -> int:
+    return x.untyped_storage().data_ptr()

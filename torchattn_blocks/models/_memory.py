@@ -1,0 +1,50 @@
+"""What a `UNet` keeps for the backward pass: everything, less, or next to nothing."""
+
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any, Literal
+
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
+
+from .._restored import BuffersRestored
+from ..layers._recipes import ACTIVATIONS, ALL
+from ..layers._recompute import can_recompute, recomputation
+
+MemoryEfficient = bool | Literal["activations", "stages"]
+
+
+def check_memory_efficient(owner: str, memory_efficient: MemoryEfficient) -> None:
+    """Raise unless it is a setting of `UNet`."""
+    settings = (False, True, "activations", "stages")
+    if not isinstance(memory_efficient, bool | str) or memory_efficient not in settings:
+        raise ValueError(
+            f"{owner}: memory_efficient must be one of {settings}, got {memory_efficient!r}"
+        )
+
+
+def keeps(memory_efficient: MemoryEfficient, x: Tensor) -> AbstractContextManager[Any]:
+    """The context in which a network is called with images `x`."""
+    rules = {True: ALL, "activations": ACTIVATIONS}.get(memory_efficient)
+    return recomputation(rules, x)
+
+
+def run_stage(stage: nn.Module, x: Tensor, memory_efficient: MemoryEfficient) -> Tensor:
+    """What a stage makes of `x`; with ``"stages"`` it runs again in the backward pass."""
+    if memory_efficient == "stages" and can_recompute(x):
+        contexts = partial(_contexts, stage)
+        # Else torch 2.13 ends the second run of RReLU before its slopes are drawn, see
+        # https://github.com/pytorch/pytorch/issues/193671
+        with set_checkpoint_early_stop(False):
+            out: Tensor = checkpoint(stage, x, use_reentrant=False, context_fn=contexts)
+    else:
+        out = stage(x)
+    return out
+
+
+def _contexts(stage: nn.Module) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+    """The contexts of the first run and of those in backward passes.
+
+    Running statistics count the first alone.
+    """
+    return nullcontext(), BuffersRestored(stage)
