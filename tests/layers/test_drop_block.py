@@ -139,6 +139,47 @@ def test_what_is_dropped_is_zero_even_where_the_input_is_not_finite():
 
 
 @every_scale
+@pytest.mark.parametrize("gamma", ["exact", "paper"])
+@pytest.mark.parametrize("channelwise", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize(
+    ("shape", "p", "block_size"),
+    [((1, 8, 7, 7), 0.15, 7), ((2, 4, 8, 8), 0.3, 3), ((1, 3, 9, 5), 0.7, 1), ((8, 7, 7), 0.4, 2)],
+)
+def test_a_small_mask_is_kept_and_does_what_painting_twice_does(
+    shape, p, block_size, dtype, channelwise, gamma, scale
+):
+    options = {"scale": scale, "gamma": gamma, "channelwise": channelwise}
+    x = torch.randn(shape, generator=seeded()).to(dtype)
+    for seed in range(5):
+        painted = drop_block2d(x, p, block_size, generator=seeded(seed), **options)
+        leaf = x.clone().requires_grad_()
+        y = drop_block2d(leaf, p, block_size, generator=seeded(seed), **options)
+        assert torch.equal(y, painted)
+        assert y.grad_fn.name() == "MaskedFillBackward0"
+        grad = torch.randn(shape, generator=seeded(9)).to(dtype)
+        expected = drop_block2d(grad, p, block_size, generator=seeded(seed), **options)
+        assert torch.equal(*torch.autograd.grad(y, leaf, grad), expected)
+
+
+@pytest.mark.parametrize("size", [(7, 7), (20, 20)], ids=["kept", "painted twice"])
+def test_the_gradient_of_what_is_dropped_is_zero_even_where_it_is_not_finite(size):
+    x = torch.ones(1, 8, *size, requires_grad=True)
+    y = drop_block2d(x, 0.4, 3, scale="none", generator=seeded(2))
+    (grad,) = torch.autograd.grad(y, x, torch.full_like(x, torch.inf))
+    assert torch.equal(grad == 0, y == 0)
+    assert set(grad.unique().tolist()) == {0.0, torch.inf}
+
+
+@pytest.mark.parametrize(("width", "keeps"), [(512, 512), (513, 8)])
+def test_what_a_mask_keeps_above_512_elements_is_its_seed(width, keeps):
+    held = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: held.append(t) or t, lambda t: t):
+        drop_block1d(torch.ones(1, 1, width, requires_grad=True), 0.2, 3)
+    assert sum(t.untyped_storage().nbytes() for t in held) == keeps
+
+
+@every_scale
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
 def test_dtypes(scale, dtype):
     x = torch.randn(2, 3, 30, 30, generator=seeded())

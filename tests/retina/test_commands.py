@@ -15,6 +15,8 @@ import torch
 from PIL import Image
 from small_runs import run_program
 
+from torchattn_blocks.layers._recipes import ALL
+from torchattn_blocks.models import _memory
 from torchattn_blocks.retina import (
     CROPS_RECIPE,
     FundusFiles,
@@ -72,6 +74,28 @@ def test_a_run_cut_by_max_time_goes_on_to_the_same_weights(command, images, trai
     out = command(*arguments, "--max-time", "0:00:00")
     assert "Stopped after step 0 of 12. --resume continues." in out
     assert "Trained for 12 steps" in command(*arguments, "--resume")
+    weights, whole = (load_weights(p / "last.safetensors").model for p in (tmp_path, trained))
+    whole = whole.state_dict()
+    assert all(torch.equal(v, whole[k]) for k, v in weights.state_dict().items())
+
+
+def test_memory_efficient_training_ends_with_the_same_weights(
+    command, images, trained, tmp_path, monkeypatch
+):
+    arguments = ["train", "--data", images, *SMALL, "--out", tmp_path]
+    used = []
+
+    def recomputation(rules, x, **options):
+        used.append(rules)
+        return wrapped(rules, x, **options)
+
+    wrapped = _memory.recomputation
+    monkeypatch.setattr(_memory, "recomputation", recomputation)
+    command(*arguments, "--memory-efficient", "--max-time", "0:00:00")
+    command(*arguments, "--memory-efficient", "--resume")
+    assert ALL in used
+    assert json.loads((tmp_path / "run.json").read_text())["notes"]["memory_efficient"] is True
+    assert json.loads((trained / "run.json").read_text())["notes"]["memory_efficient"] is False
     weights, whole = (load_weights(p / "last.safetensors").model for p in (tmp_path, trained))
     whole = whole.state_dict()
     assert all(torch.equal(v, whole[k]) for k, v in weights.state_dict().items())

@@ -419,7 +419,14 @@ def test_notes_may_differ(tmp_path, images, monkeypatch):
     run(tmp_path, images)
     path = tmp_path / "run.json"
     record = json.loads(path.read_text())
-    assert set(record["notes"]) == {"python", "accelerate", "threads", "cpu", "gpu"}
+    assert set(record["notes"]) == {
+        "python",
+        "accelerate",
+        "threads",
+        "cpu",
+        "gpu",
+        "memory_efficient",
+    }
     record["notes"]["threads"] += 1
     path.write_text(json.dumps(record))
     run(tmp_path, images, resume=True)

@@ -13,8 +13,8 @@ Who calls whom, in which mode. `drop_block2d` and its kin draw the seed and call
 which looks at what runs:
 
 - eager, without gradients: `_dropped`, which writes by `_write`;
-- eager, with gradients, on a small feature map: `_masked`, in torch's own operators, which keep the
-  mask. There, painting twice and a Python function in the graph cost more than all else;
+- eager, with gradients, on a small feature map on a CPU: `_masked`, in torch's own operators, which
+  keep the mask. There, painting twice and a Python function in the graph cost more than all else;
 - eager, with gradients: `_DropBlock`. Its forward calls `_dropped`; its backward calls
   `drop_blocks` again, since the gradient may be compiled, transformed or to be differentiated;
 - eager, while somebody watches operators (a dispatch mode): `_dropped` calls
@@ -69,7 +69,8 @@ def drop_blocks(
                 f"{_name(block_size)}: x is a leaf Variable that requires grad: it cannot be used "
                 "with inplace=True"
             )
-        if x.numel() <= SMALL and 0 < float(p) < 1 and not (inplace or _is_watched(x)):
+        small = x.numel() <= SMALL and x.device.type == "cpu" and 0 < float(p) < 1
+        if small and not (inplace or _is_watched(x)):
             return _masked(x, seed, float(p), *options)
         return _DropBlock.apply(x, inplace, seed, float(p), *options)  # type: ignore[no-untyped-call]
     _check_supported(x, _name(block_size))

@@ -83,7 +83,8 @@ def drop_block2d(
         RuntimeError: If ``inplace=True`` and `x` is a leaf tensor that requires a gradient.
 
     Note:
-        The backward pass draws the mask again from an 8-byte seed. torchvision implements
+        The backward pass draws the mask again from an 8-byte seed; on a CPU it keeps masks of up to
+        512 elements, a byte each. torchvision implements
         ``gamma="paper", scale="batch"``, but counts kept elements in the dtype of the input: on
         large float16 feature maps the count overflows and the output is zero. In timm blocks also
         start at the border, so that on small feature maps it drops far more than asked.

@@ -67,7 +67,8 @@ def train(
     outside of the training do not change.
 
     Args:
-        model: A network from images (N, 3, H, W) to logits (N, 1, H, W). Its weights are changed
+        model: A network from images (N, 3, H, W) to logits (N, 1, H, W), which may be
+            `memory_efficient`. Its weights are changed
             in place: at the end it has the weights kept. It stays on the device of the training.
             If it is in training mode, modules of it in evaluation mode stay so (frozen batch
             normalisation, say); otherwise all of it is trained. Then it gets back its modes.

@@ -55,6 +55,7 @@ def record_of(
             "threads": torch.get_num_threads(),
             "cpu": torch.backends.cpu.get_cpu_capability(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+            "memory_efficient": getattr(model, "memory_efficient", False),
         },
     }
     return json.loads(json.dumps(record))  # as it is read again: no tuples
