@@ -483,6 +483,30 @@ def test_the_peak_of_a_step_is_lower():
     assert peaks[True] < peaks["activations"] < 0.72 * peaks[False]
 
 
+class Summed(nn.Module):
+    """Sums of sums: each is computed from the one before."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(20))
+
+    def forward(self, x):
+        for conv in self.convs:
+            x = x + torch.sigmoid(conv(x)) * x
+        return x
+
+
+def test_long_chains_of_sums_are_cut():
+    model = network(stage=plain_stage(attention=Summed))
+    assert_equal(gradients(model, True), gradients(model, False))
+    x, peaks = image(1, 3, 96, 96), []
+    for setting in (False, True):
+        model.memory_efficient = setting
+        model.zero_grad()
+        peaks.append(allocated(lambda: model(x).square().mean().backward())[1])
+    assert peaks[1] < 0.9 * peaks[0]
+
+
 @pytest.mark.parametrize("make", [partial(PreActResidual, 8, 16), partial(RSAB, 16)], ids=str)
 @pytest.mark.parametrize("inplace", [False, True])
 def test_a_block_alone(make, inplace):

@@ -258,11 +258,14 @@ class Recomputation(TorchFunctionMode):
 
     def _recipe_of(self, x: Tensor) -> Recipe | None:
         """The recipe of what is stored in `x` now."""
-        known = self._known.get(_address(x))
+        address = _address(x)
+        known = self._known.get(address)
         if known is None:
             return None
-        owner, version, recipe = known
-        return recipe if owner() is not None and version == x._version else None
+        reference, version, recipe = known
+        owner = reference()  # while it lives, and lives there, its memory is nobody else's
+        there = owner is not None and _address(owner) == address
+        return recipe if there and version == x._version else None
 
     def _holders(self, x: Tensor) -> list[Kept]:
         """All that nodes of the graph keep of the storage of `x`."""

@@ -1,0 +1,327 @@
+"""Measure the memory of a training step: what is held, the peaks, and what they cost in time.
+
+    python benchmarks/memory.py --out docs/memory
+
+RSAN and the plain U-Net in each setting of `memory_efficient`, beside networks of other libraries.
+Written are the tables `steps.md`, `batches.md` and `networks.md`, the same as `steps.json`, and the
+picture `held.png`. Counted are, for a batch of images of `--side` pixels in float32:
+
+- **held**: bytes that the forward pass keeps for the backward pass, without weights, images and
+  logits. They are counted twice, by a walk over autograd's graph and by torch's allocator, which
+  must agree within two per cent;
+- **peak**: the most bytes of the allocator that live at once in forward and backward pass;
+- **resident**: the most memory of the process above what it had before its first step, with freed
+  memory returned at once (a fixed mmap threshold of 128 KiB) and as the command `train` sets the
+  allocator. Each is measured in a process of its own;
+- **time**: the median over rounds of a step's time divided by that of the plain network in the same
+  round. Settings take turns in one process, in an order drawn anew for each round.
+"""
+
+import argparse
+import ctypes
+import json
+import os
+import platform
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import libraries
+import matplotlib.pyplot as plt
+import torch
+from held import bytes_held, tensors_held
+from memory_networks import NETWORKS, RSAN_PLAIN
+from tables import significant, table
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from torchattn_blocks.retina import keep_freed_memory
+from torchattn_blocks.retina.colours import BLUE, GREEN, ORANGE, PURPLE, VERMILLION
+
+ALLOCATORS = ("fixed", "train")
+MIB, GIB = 2**20, 2**30
+PAPER = 592  # side of the paper's images of DRIVE
+SIDE, BATCH = 296, 2  # what is measured: half as many pixels as one of these images
+BY_NAME = {contender.name: contender for contender in NETWORKS}
+
+
+def step(model: nn.Module, x: Tensor, y: Tensor) -> None:
+    """Forward and backward pass."""
+    model.zero_grad()
+    nn.functional.binary_cross_entropy_with_logits(model(x), y).backward()
+
+
+def example(batch: int, side: int) -> tuple[Tensor, Tensor]:
+    return torch.rand(batch, 3, side, side), torch.rand(batch, 1, side, side).round()
+
+
+def allocated(call: Callable[[], Any]) -> tuple[int, int, Any]:
+    """The bytes of the allocator that a call leaves, the most that live in it, and its result."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        out = call()
+    live = most = 0
+    for event in sorted(profiler.profiler.kineto_results.events(), key=lambda e: e.start_ns()):
+        if event.name() == "[memory]":
+            live += event.nbytes()
+            most = max(most, live)
+    return live, most, out
+
+
+def count(name: str, batch: int, side: int) -> dict[str, Any]:
+    """Bytes held, by the walk and by the allocator, the live peak, and what is held where."""
+    torch.manual_seed(0)
+    model = BY_NAME[name].build().train()
+    x, y = example(batch, side)
+    step(model, *example(batch, 64))  # fills caches
+    live, _, logits = allocated(lambda: model(x))
+    given = [x, *model.parameters(), *model.buffers()]
+    held = live - logits.untyped_storage().nbytes()
+    walked = bytes_held(logits, *given)
+    if abs(held - walked) > 0.02 * held:
+        raise SystemExit(f"{name}: the allocator counts {held} bytes held, the graph {walked}")
+    parts = held_where(logits, given, side)
+    del logits
+    model.zero_grad()
+    _, peak, _ = allocated(lambda: step(model, x, y))
+    weights = sum(p.numel() for p in model.parameters())
+    return {"held": held, "walked": walked, "peak": peak, "parameters": weights, "parts": parts}
+
+
+def held_where(y: Tensor, given: list[Tensor], side: int) -> dict[str, dict[str, int]]:
+    """Bytes by kind and by the level of the feature maps."""
+    own = {t.untyped_storage().data_ptr() for t in (y, *given)}
+    found: dict[int, tuple[Tensor, set[str]]] = {}
+    for tensor, node in tensors_held(y):
+        pointer = tensor.untyped_storage().data_ptr()
+        if pointer not in own:
+            found.setdefault(pointer, (tensor, set()))[1].add(node)
+    parts: dict[str, dict[str, int]] = {}
+    for tensor, nodes in found.values():
+        level = _level(tensor, side)
+        kind = parts.setdefault(_kind(tensor, nodes), {})
+        kind[level] = kind.get(level, 0) + tensor.untyped_storage().nbytes()
+    return parts
+
+
+def _level(tensor: Tensor, side: int) -> str:
+    return f"1/{round(side / tensor.shape[-1])}" if tensor.dim() == 4 else "other"
+
+
+KINDS = {
+    "outputs of activations": BLUE,
+    "inputs of normalisations": ORANGE,
+    "inputs of stages": GREEN,
+    "attention": PURPLE,
+    "pooling indices": VERMILLION,
+    "other": "0.6",
+}
+
+
+def _kind(tensor: Tensor, nodes: set[str]) -> str:
+    def among(*parts: str) -> bool:
+        return any(part in node for node in nodes for part in parts)
+
+    if tensor.dtype == torch.int64:
+        return "pooling indices"
+    if tensor.dim() != 4:
+        return "other"
+    if among("Relu"):
+        return "outputs of activations"
+    if among("MaxAndMean", "Mul", "Sigmoid"):
+        return "attention"
+    if among("BatchNorm"):
+        return "inputs of stages" if among("Conv", "Cat") else "inputs of normalisations"
+    return "other"
+
+
+def resident(name: str, batch: int, side: int, allocator: str) -> float:
+    """The most memory of this process in some steps, above what it has before the first."""
+    if allocator == "train":
+        keep_freed_memory()
+    elif ctypes.CDLL(None).mallopt(-3, 128 * 1024) != 1:
+        raise SystemExit("mallopt is glibc's")
+    model = BY_NAME[name].build().train()
+    step(model, *example(batch, 64))
+    x, y = example(batch, side)
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    before = pages * os.sysconf("SC_PAGE_SIZE")
+    for _ in range(2):
+        step(model, x, y)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+
+
+def times(names: list[str], batch: int, side: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each step, in rounds."""
+    keep_freed_memory()
+    x, y = example(batch, side)
+    models = {name: BY_NAME[name].build().train() for name in names}
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds + 1):
+        order = random.Random(number).sample(names, len(names))
+        for name in order:
+            start = time.perf_counter()
+            step(models[name], x, y)
+            taken[name].append(time.perf_counter() - start)
+    return {name: seconds[1:] for name, seconds in taken.items()}  # the first fills caches
+
+
+def in_a_process(*words: Any) -> Any:
+    done = subprocess.run(
+        [sys.executable, __file__, *map(str, words)], capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measured(args: argparse.Namespace) -> dict[str, Any]:
+    """All rows. Missing libraries are left out."""
+    names = [c.name for c in NETWORKS if not c.missing and (not args.only or c.name in args.only)]
+    rows: dict[str, dict[str, Any]] = {}
+    for name in names:
+        print(name, "...", flush=True)
+        here = ("--batch", args.batch, "--side", args.side, "--threads", args.threads)
+        row = in_a_process("--count", name, *here)
+        for allocator in ALLOCATORS:
+            row[allocator] = in_a_process("--resident", name, "--allocator", allocator, *here)
+        rows[name] = row
+    print("times ...", flush=True)
+    taken = in_a_process(
+        "--times", *names, "--batch", args.batch, "--side", args.side,
+        "--threads", args.threads, "--rounds", args.rounds,
+    )  # fmt: skip
+    for name, seconds in taken.items():
+        rows[name]["seconds"] = statistics.median(seconds)
+        plain = taken.get(BY_NAME[name].plain)
+        if plain:
+            ratios = [a / b for a, b in zip(seconds, plain, strict=True)]
+            rows[name]["ratio"] = statistics.median(ratios)
+            rows[name]["quartiles"] = statistics.quantiles(ratios, n=4)[::2]
+    versions = ", ".join(f"{k} {v}" for k, v in libraries.versions(NETWORKS).items())
+    return {
+        "environment": f"{args.threads} threads, {_cpu()}, torch {torch.__version__}, {versions}",
+        "batch": args.batch,
+        "side": args.side,
+        "rounds": args.rounds,
+        "rows": rows,
+    }
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def steps_table(results: dict[str, Any]) -> str:
+    """Bytes and times of each network, with ratios to the plain one of its kind."""
+    rows = results["rows"]
+    lines = []
+    for name, row in rows.items():
+        plain = rows.get(BY_NAME[name].plain, row)
+
+        def cell(key: str, row: dict[str, Any] = row, plain: dict[str, Any] = plain) -> str:
+            share = "" if row is plain else f" ({row[key] / plain[key]:.2f})"
+            return f"{row[key] / MIB:,.0f}{share}"
+
+        low, high = row.get("quartiles", (1, 1))
+        ratio = f"{row['ratio']:.2f} ({low:.2f}–{high:.2f})" if "ratio" in row else ""
+        lines.append(
+            [
+                name,
+                f"{row['parameters']:,}",
+                *(cell(key) for key in ("held", "peak", *ALLOCATORS)),
+                significant(row["seconds"]),
+                "" if row is plain else ratio,
+            ]
+        )
+    header = ["", "parameters", "held, MiB", "live peak, MiB", "resident, returned at once, MiB"]
+    header += ["resident, as `train`, MiB", "seconds a step", "time, of plain"]
+    return table(header, lines)
+
+
+def batches_table(results: dict[str, Any]) -> str:
+    """The largest batch of the paper's images whose live peak fits, by the bytes counted."""
+    scale = (PAPER / results["side"]) ** 2 / results["batch"]
+    lines = []
+    for name, row in results["rows"].items():
+        weights = 4 * row["parameters"]
+        fixed = 4 * weights  # weights, gradients, Adam's two moments
+        each = (row["peak"] - weights) * scale  # the gradients do not grow with the batch
+        fits = [str(int((size * GIB - fixed) // each)) for size in (8, 16, 24)]
+        lines.append([name, f"{each / MIB:,.0f}", *fits])
+    return table(["", "live peak of one image, MiB", "8 GiB", "16 GiB", "24 GiB"], lines)
+
+
+def draw(results: dict[str, Any], path: Path) -> None:
+    """What is held, by level and kind, for each setting of RSAN."""
+    shown = [name for name in results["rows"] if BY_NAME[name].plain == RSAN_PLAIN]
+    shown = [name for name in shown if "parts" in results["rows"][name] and "stages" not in name]
+    shown = [name for name in shown if "place" not in name]
+    figure, axes = plt.subplots(1, len(shown), figsize=(3.4 * len(shown), 3.6), sharey=True)
+    for axis, name in zip(axes, shown, strict=True):
+        parts = results["rows"][name]["parts"]
+        levels = sorted({level for kind in parts.values() for level in kind if level != "other"})
+        below = [0.0] * len(levels)
+        for kind, colour in KINDS.items():
+            heights = [parts.get(kind, {}).get(level, 0) / MIB for level in levels]
+            axis.bar(levels, heights, bottom=below, color=colour, label=kind, width=0.7)
+            below = [a + b for a, b in zip(below, heights, strict=True)]
+        axis.set(title=f"{name}\n{sum(below):,.0f} MiB", xlabel="side of the feature maps")
+    axes[0].set_ylabel("MiB held")
+    axes[-1].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, help="folder for tables and picture")
+    parser.add_argument("--batch", type=int, default=BATCH, help=f"images (default: {BATCH})")
+    parser.add_argument("--side", type=int, default=SIDE, help=f"pixels (default: {SIDE})")
+    parser.add_argument("--rounds", type=int, default=5, help="steps that are timed (default: 5)")
+    parser.add_argument("--threads", type=int, default=2, help="torch's threads (default: 2)")
+    parser.add_argument("--only", nargs="*", choices=BY_NAME, help="some networks")
+    for inner in ("--count", "--resident"):
+        parser.add_argument(inner, choices=BY_NAME, help=argparse.SUPPRESS)
+    parser.add_argument("--allocator", choices=ALLOCATORS, help=argparse.SUPPRESS)
+    parser.add_argument("--times", nargs="*", choices=BY_NAME, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if not (args.out or args.count or args.resident or args.times):
+        parser.error("--out is needed")
+    return args
+
+
+def main() -> None:
+    args = parse()
+    torch.set_num_threads(args.threads)
+    if args.count:
+        print(json.dumps(count(args.count, args.batch, args.side)))
+    elif args.resident:
+        print(json.dumps(resident(args.resident, args.batch, args.side, args.allocator)))
+    elif args.times:
+        print(json.dumps(times(args.times, args.batch, args.side, args.rounds)))
+    else:
+        results = measured(args)
+        args.out.mkdir(parents=True, exist_ok=True)
+        (args.out / "steps.json").write_text(json.dumps(results, indent=1) + "\n")
+        about = f"{results['batch']} x 3 x {results['side']} x {results['side']}, float32. "
+        about += f"{results['environment']}.\n\n"
+        (args.out / "steps.md").write_text(about + steps_table(results))
+        (args.out / "batches.md").write_text(batches_table(results))
+        draw(results, args.out / "held.png")
+        print(about + steps_table(results) + "\n" + batches_table(results))
+
+
+if __name__ == "__main__":
+    main()
