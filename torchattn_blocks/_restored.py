@@ -1,12 +1,12 @@
 """What a block of code may change, and finds as it was before once the block is left."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from threading import Lock
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @contextmanager
@@ -42,25 +42,29 @@ def own_random_numbers(device: torch.device) -> AbstractContextManager[None]:
     return torch.random.fork_rng([device.index or 0], device_type=device.type)
 
 
-class BuffersRestored:
-    """Has modules work on copies of their buffers, such as running statistics.
+class BuffersOfNow:
+    """Has modules work on the buffers, such as running statistics, that they had when it was made.
 
-    It can be entered again once it has been left.
+    What they do to them is forgotten. It can be entered again once it has been left.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.model = model
+        tables = [module._buffers for module in model.modules() if module._buffers]
+        self.copies = [(table, _copied(table)) for table in tables]
         self.originals: list[tuple[dict[str, Any], dict[str, Any]]] = []
 
     def __enter__(self) -> None:
-        tables = [module._buffers for module in self.model.modules() if module._buffers]
-        self.originals = [(buffers, dict(buffers)) for buffers in tables]
-        for buffers in tables:
-            buffers.update((name, x.clone()) for name, x in buffers.items() if x is not None)
+        self.originals = [(table, dict(table)) for table, _ in self.copies]
+        for table, copies in self.copies:
+            table.update(_copied(copies))
 
     def __exit__(self, *error: object) -> None:
-        for buffers, before in self.originals:
-            buffers.update(before)
+        for table, before in self.originals:
+            table.update(before)
+
+
+def _copied(table: Mapping[str, Tensor | None]) -> dict[str, Tensor | None]:
+    return {name: None if x is None else x.detach().clone() for name, x in table.items()}
 
 
 class Uncompiled:

@@ -151,11 +151,14 @@ def test_a_small_mask_is_kept_and_does_what_painting_twice_does(
 ):
     options = {"scale": scale, "gamma": gamma, "channelwise": channelwise}
     x = torch.randn(shape, generator=seeded()).to(dtype)
+    if x.dim() == 4 and block_size != 7:
+        x = x.contiguous(memory_format=torch.channels_last)
     for seed in range(5):
         painted = drop_block2d(x, p, block_size, generator=seeded(seed), **options)
         leaf = x.clone().requires_grad_()
         y = drop_block2d(leaf, p, block_size, generator=seeded(seed), **options)
         assert torch.equal(y, painted)
+        assert y.stride() == painted.stride()
         assert y.grad_fn.name() == "MaskedFillBackward0"
         grad = torch.randn(shape, generator=seeded(9)).to(dtype)
         expected = drop_block2d(grad, p, block_size, generator=seeded(seed), **options)
@@ -169,6 +172,13 @@ def test_the_gradient_of_what_is_dropped_is_zero_even_where_it_is_not_finite(siz
     (grad,) = torch.autograd.grad(y, x, torch.full_like(x, torch.inf))
     assert torch.equal(grad == 0, y == 0)
     assert set(grad.unique().tolist()) == {0.0, torch.inf}
+
+
+@every_scale
+@pytest.mark.parametrize("shape", [(0, 2, 8, 6), (2, 0, 8, 6)], ids=str)
+def test_nothing_is_dropped_of_nothing(shape, scale):
+    x = torch.randn(shape, requires_grad=True)
+    assert drop_block2d(x, 0.999, 3, scale=scale).shape == shape
 
 
 @pytest.mark.parametrize(("width", "keeps"), [(512, 512), (513, 8)])

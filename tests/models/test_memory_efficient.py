@@ -5,6 +5,7 @@ import gc
 import json
 import weakref
 from functools import partial
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -26,6 +27,8 @@ from torchattn_blocks import (
     rsan_stage,
     unet,
 )
+from torchattn_blocks.layers._recipes import ALL
+from torchattn_blocks.layers._recompute import Input, Kept, Recipe, View
 from torchattn_blocks.models import add, avg_pool, upsample
 
 WIDTHS = (4, 6, 8)
@@ -90,7 +93,8 @@ def held(model, x):
 
 def assert_equal(found, expected):
     for one, other in zip(found, expected, strict=True):
-        assert torch.equal(one, other)
+        assert (one is None) == (other is None)  # no gradient
+        assert one is None or torch.equal(one, other)
 
 
 def network(**options):
@@ -505,6 +509,257 @@ def test_long_chains_of_sums_are_cut():
         model.zero_grad()
         peaks.append(allocated(lambda: model(x).square().mean().backward())[1])
     assert peaks[1] < 0.9 * peaks[0]
+
+
+class Stage(nn.Module):
+    """A stage that uses torch in a way of its own."""
+
+    def __init__(self, way, in_channels, out_channels):
+        super().__init__()
+        self.way = way
+        self.first = nn.Conv2d(in_channels, out_channels, 1)
+        self.a, self.b = (nn.Conv2d(out_channels, out_channels, 3, padding=1) for _ in range(2))
+        self.n, self.m = nn.BatchNorm2d(out_channels), nn.BatchNorm2d(out_channels)
+        self.offset = nn.Parameter(torch.zeros(1, out_channels, 1, 1))
+        nn.init.normal_(self.offset)
+
+    def forward(self, x):
+        return self.way(self, self.first(x))
+
+
+class Pair(NamedTuple):
+    left: torch.Tensor
+    right: torch.Tensor
+
+
+def unbatched_pooling(stage, x):
+    h = F.relu(stage.n(stage.a(x)))
+    planes = torch.stack([F.max_pool2d(one, 3, 1, 1) for one in h])
+    return stage.b(planes) + F.max_pool3d(h, 3, 1, 1)
+
+
+def own_checkpoint(stage, x):
+    def inner(x):
+        h = F.max_pool2d(F.relu(stage.n(stage.b(F.relu(stage.m(x))))), 3, 1, 1)
+        return torch.cat([h, x], 1)[:, : x.shape[1]]
+
+    return stage.a(checkpoint(inner, x, use_reentrant=False))
+
+
+def own_hooks(stage, x):
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t * 1, lambda t: t * 1):
+        return F.max_pool2d(F.relu(stage.n(stage.a(x))), 3, 1, 1)
+
+
+def reads_running_statistics(stage, x):
+    y = stage.n(x)
+    return F.batch_norm(stage.a(y), stage.n.running_mean, stage.n.running_var) + y
+
+
+def writes_by_out(stage, x):
+    h = F.relu(stage.n(stage.a(x)))
+    t = stage.b(h)
+    with torch.no_grad():
+        torch.mul(h, 0.5, out=t)
+    return stage.b(t) + stage.b(h)
+
+
+def expands(stage, x):
+    y = stage.m(stage.n(stage.a(x)).mean((2, 3), keepdim=True) + x[..., :1, :1])
+    return stage.b(F.relu(y.expand(-1, -1, *x.shape[2:])))
+
+
+def complex_numbers(stage, x):
+    y = torch.fft.fft(stage.a(x)) * stage.offset.to(torch.complex64)
+    return torch.mul(y, y.conj()).real + torch.view_as_real(y * y.conj())[..., 1] + y.imag * x
+
+
+def sparse(stage, x):
+    y = F.relu(stage.n(x))
+    eye = torch.eye(y.shape[-1]).to_sparse()
+    return torch.sparse.mm(eye, y.reshape(-1, y.shape[-1]).t()).t().reshape(y.shape)
+
+
+def mapped(stage, x):
+    y = stage.n(stage.a(x))
+    return torch.vmap(lambda one: F.relu(one) * 2)(y)
+
+
+def other_layouts(stage, x):
+    h = F.relu(stage.n(stage.a(x)))
+    same = torch.relu(h.detach().to_mkldnn()).to_dense()
+    return stage.b(h) + same + stage.a(h.transpose(2, 3)).transpose(2, 3)
+
+
+def arguments_by_name(stage, x):
+    y = F.relu(input=stage.n(input=stage.a(x)))
+    y = torch.cat(tensors=Pair(y, F.silu(input=x, inplace=False)), dim=1)
+    y = F.max_pool2d(input=y, kernel_size=3, stride=1, padding=1)
+    return stage.b(y[:, : x.shape[1]]) * stage.b(F.elu(y[:, x.shape[1] :]))
+
+
+def parts(stage, x):
+    y = F.relu(stage.n(stage.a(x)))
+    first, second = y.chunk(2, 1)
+    turned = torch.cat([second, first], 1)
+    return stage.b(torch.cat(Pair(turned, y), 1)[:, 1 : x.shape[1] + 1]) + y[:, :1]
+
+
+def modules_used_twice(stage, x):
+    y = F.relu(stage.n(stage.a(x)))
+    return F.relu(stage.n(stage.a(y))) + y * torch.sigmoid(stage.b(y))
+
+
+def read_before_written(stage, x):
+    n = stage.n(stage.a(x))
+    s = n * 1.5
+    return stage.b(F.leaky_relu(n, 0.2, True)) + stage.b(s)
+
+
+WAYS = [
+    unbatched_pooling,
+    own_checkpoint,
+    own_hooks,
+    reads_running_statistics,
+    writes_by_out,
+    expands,
+    complex_numbers,
+    sparse,
+    mapped,
+    other_layouts,
+    arguments_by_name,
+    parts,
+    modules_used_twice,
+    read_before_written,
+]
+
+
+@every_setting
+@pytest.mark.parametrize("way", WAYS)
+def test_stages_that_use_torch_in_ways_of_their_own(way, setting):
+    model = network(stage=partial(Stage, way))
+    assert_equal(gradients(model, setting, steps=2), gradients(model, False, steps=2))
+
+
+@every_setting
+def test_spectral_norm_moves_its_vectors_once(setting):
+    model = network(stage=plain_stage())
+    for module in list(model.modules()):
+        if isinstance(module, nn.Conv2d) and module is not model.head:
+            nn.utils.parametrizations.spectral_norm(module)
+    assert_equal(gradients(model, setting, steps=2), gradients(model, False, steps=2))
+
+
+@pytest.mark.parametrize("setting", [True, "activations"], ids=str)
+def test_a_part_under_checkpoint_runs_as_often_as_without(setting):
+    runs = []
+
+    def counted(stage, x):
+        def inner(x):
+            runs.append(1)
+            return F.relu(stage.n(stage.a(x)))
+
+        return checkpoint(inner, x, use_reentrant=False)
+
+    model = network(stage=partial(Stage, counted), memory_efficient=setting)
+    runs.clear()  # each stage is tried when the network is built
+    loss = model(image()).sum()
+    assert len(runs) == 5
+    loss.backward()
+    assert len(runs) == 10
+
+
+@pytest.mark.parametrize("setting", [True, "activations"], ids=str)
+def test_parameters_are_those_of_the_forward_pass(setting):
+    """Torch does not keep what is added, and so does not mind if that changes."""
+
+    def adds(stage, x):
+        y = F.relu(stage.n(stage.a(x)))
+        return stage.b(y * torch.sigmoid(stage.a(x)) + stage.offset)
+
+    model = network(stage=partial(Stage, adds), memory_efficient=setting)
+    expected = gradients(model, False)
+    x = image().requires_grad_()
+    torch.manual_seed(7)
+    loss = model(x).square().mean()
+    with torch.no_grad():
+        for stage in (*model.encoders, model.bottleneck, *model.decoders):
+            stage.offset.add_(1)
+    loss.backward()
+    assert torch.equal(x.grad, expected[1])
+
+
+def test_an_output_overwritten_after_it_was_saved_is_noticed():
+    def overwrites(stage, x):
+        t = stage.b(x)
+        u = t.square()
+        with torch.no_grad():
+            torch.mul(x, 0.5, out=t)
+        return u
+
+    for setting in (False, True, "activations"):
+        model = network(stage=partial(Stage, overwrites), memory_efficient=setting)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            model(image()).sum().backward()
+
+
+def test_a_recipe_gives_the_layout_that_was_saved():
+    x = image()
+    saved = x.contiguous(memory_format=torch.channels_last)
+    recipe = Recipe(saved, lambda values: values[0].tensor * 2, [Input(Kept(x))], True)
+    kept = Kept(saved)
+    kept.give_up(saved, recipe)
+    assert torch.equal(kept.unpack(), x * 2)
+    assert kept.unpack().stride() == saved.stride()
+
+
+def test_writing_spares_a_value_that_is_kept():
+    x = image()
+    normed = Recipe(x, lambda values: values[0].tensor * 2, [Input(Kept(x))], True)
+    holder = Kept(x)
+    holder.give_up(x, normed)
+    plan = ALL[F.elu](x, (x, 1.0, True), {})
+    activated = Recipe(x, plan.compute, [Input(normed, View.of(x))], True)
+    assert torch.equal(activated.peek(keep=True), F.elu(x * 2))
+    assert torch.equal(holder.unpack(), x * 2)
+
+
+def test_networks_pickled_before_there_was_a_choice():
+    model = rsan(widths=WIDTHS)
+    del model._memory_efficient
+    for module in model.modules():
+        if isinstance(module, PreActResidual):
+            del module.memory_efficient
+    assert model.memory_efficient is False
+    assert model(image()).shape == (2, 1, 24, 20)
+
+
+def never_saved(stage, x):
+    total = stage.a(x)
+    for _ in range(6):
+        y = F.relu(stage.n(total))
+        total = total + torch.cat([y, stage.b(y)], 1).mean(1, keepdim=True) * 0.1
+    return total
+
+
+def with_parameters(stage, x):
+    for _ in range(6):
+        x = x.clone() + stage.offset.expand(-1, -1, *x.shape[2:]) + torch.zeros_like(x)
+    return stage.a(x)
+
+
+@pytest.mark.parametrize("way", [never_saved, with_parameters])
+def test_no_peak_is_higher(way):
+    model, x = network(stage=partial(Stage, way)), image(1, 3, 64, 64)
+    peaks = {}
+    for setting in (False, "activations", True):
+        model.memory_efficient = setting
+        model.zero_grad()
+        forward = allocated(lambda: model(x))[1]
+        peaks[setting] = forward, allocated(lambda: model(x).sum().backward())[1]
+    for setting in ("activations", True):
+        pairs = zip(peaks[setting], peaks[False], strict=True)
+        assert all(ours <= 1.01 * plain for ours, plain in pairs), (way, peaks)
 
 
 @pytest.mark.parametrize("make", [partial(PreActResidual, 8, 16), partial(RSAB, 16)], ids=str)

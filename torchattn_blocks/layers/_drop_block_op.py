@@ -69,8 +69,7 @@ def drop_blocks(
                 f"{_name(block_size)}: x is a leaf Variable that requires grad: it cannot be used "
                 "with inplace=True"
             )
-        small = x.numel() <= SMALL and x.device.type == "cpu" and 0 < float(p) < 1
-        if small and not (inplace or _is_watched(x)):
+        if _is_small(x) and 0 < float(p) < 1 and not (inplace or _is_watched(x)):
             return _masked(x, seed, float(p), *options)
         return _DropBlock.apply(x, inplace, seed, float(p), *options)  # type: ignore[no-untyped-call]
     _check_supported(x, _name(block_size))
@@ -86,6 +85,11 @@ def drop_blocks(
     return torch.where(mask == 0, mask, x * mask)
 
 
+def _is_small(x: Tensor) -> bool:
+    """Whether a mask of `x` may be kept. Torch has not all operators for dtypes of one byte."""
+    return 0 < x.numel() <= SMALL and x.device.type == "cpu" and x.dtype.itemsize > 1
+
+
 def _masked(
     x: Tensor,
     seed: Tensor,
@@ -95,10 +99,10 @@ def _masked(
     scale: str,
     channelwise: bool,
 ) -> Tensor:
-    """The operator in those of torch: what `_write` writes, bit for bit."""
+    """The operator in those of torch: what `_write` writes, but for the sign of zeros."""
     blocks = _blocks(x, seed, p, block_size, gamma, channelwise)
     factor = SCALE[scale](x, blocks, p, len(block_size))
-    return x.mul(factor).masked_fill(blocks.painted(), 0.0)
+    return x.mul(factor).masked_fill_(blocks.painted(), 0.0)
 
 
 def _name(block_size: Sequence[int]) -> str:

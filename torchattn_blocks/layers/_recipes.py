@@ -18,7 +18,7 @@ def _again(function: Callable[..., Tensor], *, keep: bool = True) -> Rule:
     """Call the function again with the same arguments."""
 
     def rule(out: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan:
-        inputs = [x for x in _flat([*args, *kwargs.values()]) if isinstance(x, Tensor)]
+        inputs = _tensors([*args, *kwargs.values()])
         arguments = _without_tensors(args), _without_tensors(kwargs)
         writes = bool(args) and out is args[0]
         return Plan(inputs, partial(_called, function, *arguments, writes), keep)
@@ -33,15 +33,19 @@ class _Tensor:
 _TENSOR = _Tensor()
 
 
-def _flat(arguments: Sequence[Any]) -> list[Any]:
-    return [x for one in arguments for x in (one if isinstance(one, list | tuple) else [one])]
+def _tensors(argument: Any) -> list[Tensor]:
+    """All tensors in an argument, in order."""
+    if isinstance(argument, list | tuple):
+        return [x for one in argument for x in _tensors(one)]
+    return [argument] if isinstance(argument, Tensor) else []
 
 
 def _without_tensors(argument: Any) -> Any:
+    """The argument with marks in the places of tensors."""
     if isinstance(argument, Tensor):
         return _TENSOR
     if isinstance(argument, list | tuple):
-        return type(argument)(map(_without_tensors, argument))
+        return [*map(_without_tensors, argument)]
     if isinstance(argument, dict):
         return {name: _without_tensors(one) for name, one in argument.items()}
     return argument
@@ -51,8 +55,8 @@ def _with_tensors(argument: Any, tensors: list[Tensor]) -> Any:
     """The argument with the next tensors in their places; the last tensor is taken first."""
     if argument is _TENSOR:
         return tensors.pop()
-    if isinstance(argument, list | tuple):
-        return type(argument)([_with_tensors(one, tensors) for one in argument])
+    if isinstance(argument, list):
+        return [_with_tensors(one, tensors) for one in argument]
     if isinstance(argument, dict):
         return {name: _with_tensors(one, tensors) for name, one in argument.items()}
     return argument
@@ -60,7 +64,7 @@ def _with_tensors(argument: Any, tensors: list[Tensor]) -> Any:
 
 def _called(
     function: Callable[..., Tensor],
-    args: tuple[Any, ...],
+    args: list[Any],
     kwargs: dict[str, Any],
     writes: bool,
     values: Sequence[Value],
@@ -97,25 +101,21 @@ def _planned_batch_norm(
     eps: float = 1e-5,
 ) -> Plan:
     """The statistics are those of the forward pass. Running statistics do not move again."""
+    statistics: tuple[Tensor | None, Tensor | None]
     node = out.grad_fn
     if training and node is not None and node.name() == "NativeBatchNormBackward0":
         saved = node._saved_result1, node._saved_result2  # type: ignore[attr-defined]
         mean, inverse = (x.detach() for x in saved)  # not with the graph that holds them
-        weight = inverse if weight is None else weight.detach() * inverse
+        weight = inverse if weight is None else weight * inverse
         # As in evaluation, with variance 1: the same arithmetic, bit for bit, as in training.
-        options: tuple[Any, ...] = (
-            weight,
-            _own(bias),
-            mean,
-            torch.ones_like(inverse),
-            False,
-            0.0,
-        )
-    elif training:
-        options = (_own(weight), _own(bias), None, None, True, eps)
+        statistics = mean, torch.ones_like(inverse)
+        training, eps = False, 0.0
     else:
-        options = (_own(weight), _own(bias), _own(running_mean), _own(running_var), False, eps)
-    return Plan([input], partial(_batch_norm_of, *options))
+        weight = _own(weight)
+        statistics = (None, None) if training else (_own(running_mean), _own(running_var))
+    cudnn = torch.backends.cudnn.enabled
+    options = (weight, _own(bias), *statistics, training, 0.0, eps, cudnn)
+    return Plan([input], partial(_batch_norm_of, options))
 
 
 def _own(x: Tensor | None) -> Tensor | None:
@@ -123,19 +123,9 @@ def _own(x: Tensor | None) -> Tensor | None:
     return None if x is None else x.detach().clone()
 
 
-def _batch_norm_of(
-    weight: Tensor | None,
-    bias: Tensor | None,
-    mean: Tensor | None,
-    variance: Tensor | None,
-    training: bool,
-    eps: float,
-    values: Sequence[Value],
-) -> Tensor:
+def _batch_norm_of(options: tuple[Any, ...], values: Sequence[Value]) -> Tensor:
     (x,) = values
-    return torch.batch_norm(
-        x.tensor, weight, bias, mean, variance, training, 0.0, eps, torch.backends.cudnn.enabled
-    )
+    return torch.batch_norm(x.tensor, *options)
 
 
 def _instance_norm(out: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan:
@@ -162,12 +152,13 @@ def _instance_norm_of(options: tuple[Any, ...], values: Sequence[Value]) -> Tens
     return F.instance_norm(x.tensor, *options)
 
 
-def _pooling_indices(out: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan | None:
+def _pooling_indices(
+    function: Callable[..., Any], out: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Plan | None:
     """Eight bytes for each position of the smaller feature map."""
     indices = getattr(out.grad_fn, "_saved_result1", None)
-    if not isinstance(indices, Tensor):
+    if not isinstance(indices, Tensor) or indices.shape != out.shape:
         return None
-    function = F.max_pool2d if out.dim() == 4 else F.max_pool3d
     window = args[1:], {name: one for name, one in kwargs.items() if name != "input"}
     x = args[0] if args else kwargs["input"]
     compute = partial(_indices_of, function, *window)
@@ -225,6 +216,5 @@ ALL: dict[Any, Rule] = {
     **PRODUCTS,
     # Its parts are asked for much later than it is.
     torch.cat: _again(torch.cat, keep=False),
-    F.max_pool2d: _pooling_indices,
-    F.max_pool3d: _pooling_indices,
+    **{pool: partial(_pooling_indices, pool) for pool in (F.max_pool2d, F.max_pool3d)},
 }

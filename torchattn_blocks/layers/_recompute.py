@@ -12,14 +12,15 @@ their arguments. What it does not know is saved as always.
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
-from ._eager import has_memory
+from ._eager import has_memory, is_transformed
 
 # A chain of recipes that all start at what is kept. In RSAN the longest is: product, sum,
 # normalisation, activation, concatenation, normalisation, activation.
@@ -65,11 +66,13 @@ class Kept:
 
     def value(self) -> Tensor:
         """The tensor that is kept. Torch's own check of changes ends where hooks begin."""
-        if self.tensor is None or self.tensor._version != self.version:
-            shape = None if self.tensor is None else tuple(self.tensor.shape)
+        if self.tensor is None:
+            raise RuntimeError("a recipe has no value of its own")
+        if self.tensor._version != self.version:
             raise RuntimeError(
                 "one of the variables needed for gradient computation has been modified by an "
-                f"inplace operation: a tensor of shape {shape}, kept by memory_efficient"
+                f"inplace operation: a tensor of shape {tuple(self.tensor.shape)}, kept by "
+                "memory_efficient"
             )
         return self.tensor
 
@@ -99,7 +102,7 @@ class Recipe:
     """
 
     def __init__(self, out: Tensor, compute: Compute, inputs: Sequence[Input], keep: bool) -> None:
-        self.view = View.of(out)
+        self.view, self.dtype = View.of(out), out.dtype
         self.compute, self.inputs, self.keep = compute, inputs, keep
         recipes = [one.source for one in inputs if isinstance(one.source, Recipe)]
         self.depth: int = 1 + max((recipe.depth for recipe in recipes), default=0)
@@ -138,8 +141,9 @@ class Recipe:
         if isinstance(one.source, Kept):
             return Value(one.source.value(), fresh=False)
         result = one.source.peek(keep=keep)
-        fresh = one.source.result is None
-        return Value(result if one.view is None else result.as_strided(*one.view), fresh)
+        if one.view is None or one.view == one.source.view:
+            return Value(result, fresh=one.source.result is None)
+        return Value(result.as_strided(*one.view), fresh=False)
 
 
 class Plan(NamedTuple):
@@ -167,7 +171,8 @@ class Recomputation(TorchFunctionMode):
     def __init__(self, rules: Mapping[Any, Rule]) -> None:
         super().__init__()
         self._rules = rules
-        self._hooks = saved_tensors_hooks(self._pack, Kept.unpack)
+        self._pack_hook = self._pack  # one object, to be known again
+        self._hooks = saved_tensors_hooks(self._pack_hook, Kept.unpack)
         self._known: dict[int, tuple[weakref.ref[Tensor], int, Recipe]] = {}
         self._kept: dict[int, list[weakref.ref[Kept]]] = {}
 
@@ -194,20 +199,27 @@ class Recomputation(TorchFunctionMode):
         if torch.compiler.is_compiling():  # a part of the network is compiled code
             return func(*args, **kwargs)
         rule = self._rules.get(func)
-        if rule is None:
+        if rule is None or "out" in kwargs or not self._decides():
             return func(*args, **kwargs)
         first = args[0] if args else None
         before = self._recipe_of(first) if isinstance(first, Tensor) else None
         out = func(*args, **kwargs)
-        if type(out) is Tensor and out.requires_grad:
-            plan = rule(out, args, kwargs)
+        if _is_plain(out) and out.requires_grad:
+            with torch.no_grad():
+                plan = rule(out, args, kwargs)
             if plan is not None:
                 self._follow(plan, out if plan.output is None else plan.output, before)
         return out
 
+    def _decides(self) -> bool:
+        """Whether what is saved now comes here: a part of a network may have hooks of its own."""
+        hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
+        mine = hooks is not None and hooks[0] is self._pack_hook
+        return mine and torch.is_grad_enabled() and not is_transformed()
+
     def _pack(self, tensor: Tensor) -> Kept:
         kept = Kept(tensor)
-        if type(tensor) is Tensor and tensor.numel():
+        if _is_plain(tensor):
             recipe = self._recipe_of(tensor)
             if recipe is not None:
                 kept.give_up(tensor, recipe)
@@ -221,43 +233,54 @@ class Recomputation(TorchFunctionMode):
         `before` is the recipe of what the function's first argument was, before the call.
         """
         size = out.numel() * out.element_size()
-        if not size or out.untyped_storage().nbytes() != size:
+        if out.untyped_storage().nbytes() != size:
             return
-        inputs, more = [], 0
-        for x in plan.inputs:
-            if x is not out:
-                one, taken = self._input(x)
-            elif before is not None:  # the function has written into its input
-                one, taken = Input(before, View.of(x)), 0
-            else:
-                return
-            inputs.append(one)
-            more += taken
-        if more >= size:
+        written = [x is out for x in plan.inputs]  # a function that has written into its input
+        if any(written) and before is None:
             return
+        if not all(w or _is_plain(x) for x, w in zip(plan.inputs, written, strict=True)):
+            return
+        pairs = list(zip(plan.inputs, written, strict=True))
+        if sum(0 if w else self._more_for(x) for x, w in pairs) >= size:
+            return
+        inputs = [
+            Input(before, View.of(x)) if w and before is not None else self._input(x)
+            for x, w in pairs
+        ]
         recipe = Recipe(out, plan.compute, inputs, plan.keep)
         if recipe.depth > _LONGEST_CHAIN:
             return
         address = _address(out)
-        self._known[address] = (weakref.ref(out), out._version, recipe)
+        owner = weakref.ref(out, partial(self._forget, address))
+        self._known[address] = (owner, out._version, recipe)
         for kept in self._holders(out):
-            if kept.tensor is not None:
+            if kept.tensor is not None and kept.version == out._version:
                 kept.give_up(kept.tensor, recipe)
-        self._kept.pop(address, None)
 
-    def _input(self, x: Tensor) -> tuple[Input, int]:
-        """Where a recipe will find a tensor, and how many bytes are kept for that alone."""
+    def _forget(self, address: int, owner: "weakref.ref[Tensor]") -> None:
+        """Let go of the recipe of a tensor that is gone, unless somebody has saved it."""
+        known = self._known.get(address)
+        if known is not None and known[0] is owner:
+            del self._known[address]
+
+    def _more_for(self, x: Tensor) -> int:
+        """How many bytes would be kept for a recipe that `x` is an input of, and for that alone."""
+        free = self._recipe_of(x) is not None or self._holders(x)
+        return 0 if free else x.untyped_storage().nbytes()
+
+    def _input(self, x: Tensor) -> Input:
+        """Where a recipe will find a tensor."""
         recipe = self._recipe_of(x)
         if recipe is not None:
-            return Input(recipe, View.of(x)), 0
-        if self._holders(x):
-            return Input(Kept(x.detach())), 0
+            return Input(recipe, View.of(x))
+        own = x.detach()
         # A parameter may have other values, or no memory, when the recipe is followed.
-        own = x.detach().clone() if x.is_leaf else x.detach()
-        return Input(Kept(own)), own.untyped_storage().nbytes()
+        return Input(Kept(own.clone() if x.is_leaf and not self._holders(x) else own))
 
     def _recipe_of(self, x: Tensor) -> Recipe | None:
         """The recipe of what is stored in `x` now."""
+        if not _is_plain(x):
+            return None
         address = _address(x)
         known = self._known.get(address)
         if known is None:
@@ -265,7 +288,7 @@ class Recomputation(TorchFunctionMode):
         reference, version, recipe = known
         owner = reference()  # while it lives, and lives there, its memory is nobody else's
         there = owner is not None and _address(owner) == address
-        return recipe if there and version == x._version else None
+        return recipe if there and version == x._version and recipe.dtype == x.dtype else None
 
     def _holders(self, x: Tensor) -> list[Kept]:
         """All that nodes of the graph keep of the storage of `x`."""
@@ -301,6 +324,17 @@ def can_recompute(x: Tensor) -> bool:
         and torch.is_grad_enabled()
         and torch._C._autograd._saved_tensors_hooks_get_disabled_error_message() is None
         and torch._C._autograd._top_saved_tensors_default_hooks(True) is None
+    )
+
+
+def _is_plain(x: Any) -> bool:
+    """Whether it is a tensor whose values are those in its own storage."""
+    return (
+        type(x) in (Tensor, nn.Parameter)
+        and x.layout is torch.strided
+        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+        and not (x.is_nested or x.is_conj() or x.is_neg())
+        and x.numel() > 0
     )
 
 

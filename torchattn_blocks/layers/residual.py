@@ -76,6 +76,8 @@ class PreActResidual(nn.Module):
         >>> block = PreActResidual(16, drop=lambda: nn.Dropout2d(0.1), activation=nn.SiLU)
     """
 
+    memory_efficient: bool = False  # of blocks pickled before there was a choice
+
     @options_by_name
     def __init__(
         self,

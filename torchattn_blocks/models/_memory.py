@@ -1,13 +1,13 @@
 """What a `UNet` keeps for the backward pass: everything, less, or next to nothing."""
 
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from inspect import signature
 from typing import Any, Literal
 
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
+from torch.utils.checkpoint import checkpoint
 
-from .._restored import BuffersRestored
+from .._restored import BuffersOfNow
 from ..layers._recipes import ACTIVATIONS, ALL
 from ..layers._recompute import can_recompute, recomputation
 
@@ -32,19 +32,18 @@ def keeps(memory_efficient: MemoryEfficient, x: Tensor) -> AbstractContextManage
 def run_stage(stage: nn.Module, x: Tensor, memory_efficient: MemoryEfficient) -> Tensor:
     """What a stage makes of `x`; with ``"stages"`` it runs again in the backward pass."""
     if memory_efficient == "stages" and can_recompute(x):
-        contexts = partial(_contexts, stage)
-        # Else torch 2.13 ends the second run of RReLU before its slopes are drawn, see
-        # https://github.com/pytorch/pytorch/issues/193671
-        with set_checkpoint_early_stop(False):
-            out: Tensor = checkpoint(stage, x, use_reentrant=False, context_fn=contexts)
+        # Running statistics count the first run alone, and the second starts from the same.
+        contexts = nullcontext(), BuffersOfNow(stage)
+        out: Tensor = checkpoint(
+            stage, x, use_reentrant=False, context_fn=lambda: contexts, **_TO_THE_END
+        )
     else:
         out = stage(x)
     return out
 
 
-def _contexts(stage: nn.Module) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-    """The contexts of the first run and of those in backward passes.
-
-    Running statistics count the first alone.
-    """
-    return nullcontext(), BuffersRestored(stage)
+# Else torch 2.13 ends the second run of RReLU before its slopes are drawn, see
+# https://github.com/pytorch/pytorch/issues/193671. Older versions of torch have no such option.
+_TO_THE_END: dict[str, Any] = (
+    {"early_stop": False} if "early_stop" in signature(checkpoint).parameters else {}
+)

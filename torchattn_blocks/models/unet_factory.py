@@ -99,6 +99,8 @@ class UNet(nn.Module):
         torch.Size([1, 2, 9, 33, 20])
     """
 
+    _memory_efficient: MemoryEfficient = False  # of networks pickled before there was a choice
+
     @options_by_name
     def __init__(
         self,
