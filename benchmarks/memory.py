@@ -42,7 +42,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from torchattn_blocks.retina import keep_freed_memory
-from torchattn_blocks.retina.colours import BLUE, GREEN, ORANGE, PURPLE, VERMILLION
+from torchattn_blocks.retina.colours import BLUE, ORANGE, PURPLE, VERMILLION
 
 ALLOCATORS = ("fixed", "train")
 MIB, GIB = 2**20, 2**30
@@ -116,28 +116,24 @@ def _level(tensor: Tensor, side: int) -> str:
 KINDS = {
     "outputs of activations": BLUE,
     "inputs of normalisations": ORANGE,
-    "inputs of stages": GREEN,
     "attention": PURPLE,
     "pooling indices": VERMILLION,
-    "other": "0.6",
+    "for concatenations and others": "0.6",
 }
 
 
 def _kind(tensor: Tensor, nodes: set[str]) -> str:
-    def among(*parts: str) -> bool:
-        return any(part in node for node in nodes for part in parts)
-
+    """What a tensor is kept for. Recipes are reached from many nodes: the order matters."""
     if tensor.dtype == torch.int64:
         return "pooling indices"
-    if tensor.dim() != 4:
-        return "other"
-    if among("Relu"):
-        return "outputs of activations"
-    if among("MaxAndMean", "Mul", "Sigmoid"):
-        return "attention"
-    if among("BatchNorm"):
-        return "inputs of stages" if among("Conv", "Cat") else "inputs of normalisations"
-    return "other"
+    for kind, parts in {
+        "attention": ("MaxAndMean", "Mul", "Sigmoid"),
+        "inputs of normalisations": ("BatchNorm",),
+        "outputs of activations": ("Relu",),
+    }.items():
+        if tensor.dim() == 4 and any(part in node for node in nodes for part in parts):
+            return kind
+    return "for concatenations and others"
 
 
 def resident(name: str, batch: int, side: int, allocator: str) -> float:
