@@ -81,8 +81,8 @@ class Train:
     precision: Literal["auto", "bf16", "no"] = "auto"
     """bf16: mixed precision; no: float32; auto: bf16 if the machine has instructions for it."""
     memory_efficient: bool = False
-    """Keep fewer tensors in a training step, for about an eighth more time: cheap parts are computed
-    twice. Weights are the same. A stopped training can be resumed with or without."""
+    """Keep fewer tensors in a training step, for about an eighth more time: cheap parts are
+    computed twice. Weights are the same. A stopped training can be resumed with or without."""
     workers: int = 0
     """Processes that prepare crops and images; they do not change the result."""
     resume: bool = False
