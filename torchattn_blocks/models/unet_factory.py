@@ -66,7 +66,8 @@ class UNet(nn.Module):
             keeps. True: the outputs of normalisations, activations, concatenations, attention and
             sums are computed again, and about half is kept. ``"activations"``: those of
             normalisations and activations alone, which takes less time. ``"stages"``: each stage
-            runs a second time, in the backward pass, and a fifth is kept. Gradients are the same.
+            runs a second time, in the backward pass, which keeps least and takes most time.
+            Gradients are the same.
             It can be changed as ``model.memory_efficient = True``.
 
     Shape:
