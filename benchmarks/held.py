@@ -1,12 +1,13 @@
-"""How much memory an output keeps alive for its backward pass."""
+"""How much memory an output keeps alive for its backward pass, and how much a call takes."""
 
 import functools
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 _FOLLOWED = ("torchattn_blocks", "torch.utils.checkpoint")  # whose objects may keep tensors
 
@@ -42,6 +43,18 @@ def bytes_saved(drop: Any, x: Tensor) -> int:
         y = drop(x)  # kept until the sizes are read, so that no address is used twice
     sizes.pop(y.untyped_storage().data_ptr(), None)
     return sum(sizes.values())
+
+
+def allocated(call: Callable[[], Any]) -> tuple[int, int, Any]:
+    """The bytes of the allocator that a call leaves, the most that live in it, and its result."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        out = call()
+    live = most = 0
+    for event in sorted(profiler.profiler.kineto_results.events(), key=lambda e: e.start_ns()):
+        if event.name() == "[memory]":
+            live += event.nbytes()
+            most = max(most, live)
+    return live, most, out
 
 
 def tensors_held(y: Tensor) -> Iterator[tuple[Tensor, str]]:

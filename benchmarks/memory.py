@@ -28,18 +28,16 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import libraries
 import matplotlib.pyplot as plt
 import torch
-from held import bytes_held, tensors_held
+from held import allocated, bytes_held, tensors_held
 from memory_networks import NETWORKS, RSAN_PLAIN
 from tables import significant, table
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
 
 from torchattn_blocks.retina import keep_freed_memory
 from torchattn_blocks.retina.colours import BLUE, ORANGE, PURPLE, VERMILLION
@@ -59,18 +57,6 @@ def step(model: nn.Module, x: Tensor, y: Tensor) -> None:
 
 def example(batch: int, side: int) -> tuple[Tensor, Tensor]:
     return torch.rand(batch, 3, side, side), torch.rand(batch, 1, side, side).round()
-
-
-def allocated(call: Callable[[], Any]) -> tuple[int, int, Any]:
-    """The bytes of the allocator that a call leaves, the most that live in it, and its result."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        out = call()
-    live = most = 0
-    for event in sorted(profiler.profiler.kineto_results.events(), key=lambda e: e.start_ns()):
-        if event.name() == "[memory]":
-            live += event.nbytes()
-            most = max(most, live)
-    return live, most, out
 
 
 def count(name: str, batch: int, side: int) -> dict[str, Any]:
@@ -139,7 +125,7 @@ def _kind(tensor: Tensor, nodes: set[str]) -> str:
 def resident(name: str, batch: int, side: int, allocator: str) -> float:
     """The most memory of this process in some steps, above what it has before the first."""
     if allocator == "train":
-        keep_freed_memory()
+        keep_freed_memory(page_aligned=BY_NAME[name].memory_efficient)
     elif ctypes.CDLL(None).mallopt(-3, 128 * 1024) != 1:
         raise SystemExit("mallopt is glibc's")
     model = BY_NAME[name].build().train()

@@ -3,15 +3,16 @@
 import copy
 import gc
 import json
+import sys
 import weakref
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.profiler import ProfilerActivity, profile
 from torch.utils.checkpoint import checkpoint
 
 from torchattn_blocks import (
@@ -30,6 +31,9 @@ from torchattn_blocks import (
 from torchattn_blocks.layers._recipes import ALL
 from torchattn_blocks.layers._recompute import Input, Kept, Recipe, View
 from torchattn_blocks.models import add, avg_pool, upsample
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+from held import allocated
 
 WIDTHS = (4, 6, 8)
 SETTINGS = [True, "activations", "stages"]
@@ -70,18 +74,6 @@ def gradients(model, setting, x=None, *, steps=1, amp=False, create_graph=False)
         found.append(loss.detach())
     found += [x.grad, *(p.grad for p in model.parameters() if p.requires_grad), *model.buffers()]
     return found
-
-
-def allocated(call):
-    """The bytes of the allocator that `call` has not given back, the most, and what it returned."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        out = call()
-    live = most = 0
-    for event in sorted(profiler.profiler.kineto_results.events(), key=lambda e: e.start_ns()):
-        if event.name() == "[memory]":
-            live += event.nbytes()
-            most = max(most, live)
-    return live, most, out
 
 
 def held(model, x):

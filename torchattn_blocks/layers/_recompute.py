@@ -26,6 +26,8 @@ from ._eager import has_memory, is_transformed
 # normalisation, activation, concatenation, normalisation, activation.
 _LONGEST_CHAIN = 8
 
+_KINDS = (Tensor, nn.Parameter)
+
 
 class View(NamedTuple):
     """How a tensor lies in its storage."""
@@ -61,7 +63,8 @@ class Kept:
     def unpack(self) -> Tensor:
         """The tensor, for the node that saved it."""
         if self.recipe is not None and self.view is not None:
-            return self.recipe.take().as_strided(*self.view)
+            result = self.recipe.take()
+            return result if self.view == self.recipe.view else result.as_strided(*self.view)
         return self.value()
 
     def value(self) -> Tensor:
@@ -123,8 +126,7 @@ class Recipe:
         """The tensor, for another recipe. With `keep` it stays for holders that have not asked."""
         if self.result is not None:
             return self.result
-        kind, dtype, enabled = self.cast
-        with torch.no_grad(), torch.autocast(kind, dtype, enabled=enabled, cache_enabled=False):
+        with torch.no_grad(), self._precision():
             result = self.compute([self._value(one, keep and self.keep) for one in self.inputs])
             if View.of(result) != self.view:
                 size, stride, _ = self.view
@@ -135,6 +137,13 @@ class Recipe:
         if keep and self.waiting:
             self.result = result
         return result
+
+    def _precision(self) -> AbstractContextManager[object, bool | None]:
+        """The mixed precision of the forward pass."""
+        kind, dtype, enabled = self.cast
+        if not enabled and not torch.is_autocast_enabled(kind):
+            return nullcontext()
+        return torch.autocast(kind, dtype, enabled=enabled, cache_enabled=False)
 
     @staticmethod
     def _value(one: Input, keep: bool) -> Value:
@@ -199,10 +208,10 @@ class Recomputation(TorchFunctionMode):
         if torch.compiler.is_compiling():  # a part of the network is compiled code
             return func(*args, **kwargs)
         rule = self._rules.get(func)
-        if rule is None or "out" in kwargs or not self._decides():
+        if rule is None or not self._decides():
             return func(*args, **kwargs)
-        first = args[0] if args else None
-        before = self._recipe_of(first) if isinstance(first, Tensor) else None
+        first: Any = args[0] if args else None
+        before = self._recipe_of(first) if _is_plain(first) else None
         out = func(*args, **kwargs)
         if _is_plain(out) and out.requires_grad:
             with torch.no_grad():
@@ -235,18 +244,22 @@ class Recomputation(TorchFunctionMode):
         size = out.numel() * out.element_size()
         if out.untyped_storage().nbytes() != size:
             return
-        written = [x is out for x in plan.inputs]  # a function that has written into its input
-        if any(written) and before is None:
+        more = 0  # bytes that are kept for this recipe alone
+        sources: list[Recipe | bool] = []
+        for x in plan.inputs:
+            if x is out:  # the function has written into its input
+                if before is None:
+                    return
+                sources.append(before)
+                continue
+            if not _is_plain(x):
+                return
+            source = self._recipe_of(x) or bool(self._holders(x))
+            more += 0 if source else x.untyped_storage().nbytes()
+            sources.append(source)
+        if more >= size:
             return
-        if not all(w or _is_plain(x) for x, w in zip(plan.inputs, written, strict=True)):
-            return
-        pairs = list(zip(plan.inputs, written, strict=True))
-        if sum(0 if w else self._more_for(x) for x, w in pairs) >= size:
-            return
-        inputs = [
-            Input(before, View.of(x)) if w and before is not None else self._input(x)
-            for x, w in pairs
-        ]
+        inputs = [_input(x, source) for x, source in zip(plan.inputs, sources, strict=True)]
         recipe = Recipe(out, plan.compute, inputs, plan.keep)
         if recipe.depth > _LONGEST_CHAIN:
             return
@@ -254,7 +267,7 @@ class Recomputation(TorchFunctionMode):
         owner = weakref.ref(out, partial(self._forget, address))
         self._known[address] = (owner, out._version, recipe)
         for kept in self._holders(out):
-            if kept.tensor is not None and kept.version == out._version:
+            if kept.tensor is not None:
                 kept.give_up(kept.tensor, recipe)
 
     def _forget(self, address: int, owner: "weakref.ref[Tensor]") -> None:
@@ -263,24 +276,8 @@ class Recomputation(TorchFunctionMode):
         if known is not None and known[0] is owner:
             del self._known[address]
 
-    def _more_for(self, x: Tensor) -> int:
-        """How many bytes would be kept for a recipe that `x` is an input of, and for that alone."""
-        free = self._recipe_of(x) is not None or self._holders(x)
-        return 0 if free else x.untyped_storage().nbytes()
-
-    def _input(self, x: Tensor) -> Input:
-        """Where a recipe will find a tensor."""
-        recipe = self._recipe_of(x)
-        if recipe is not None:
-            return Input(recipe, View.of(x))
-        own = x.detach()
-        # A parameter may have other values, or no memory, when the recipe is followed.
-        return Input(Kept(own.clone() if x.is_leaf and not self._holders(x) else own))
-
     def _recipe_of(self, x: Tensor) -> Recipe | None:
-        """The recipe of what is stored in `x` now."""
-        if not _is_plain(x):
-            return None
+        """The recipe of what is stored in `x`, a plain tensor, now."""
         address = _address(x)
         known = self._known.get(address)
         if known is None:
@@ -327,10 +324,19 @@ def can_recompute(x: Tensor) -> bool:
     )
 
 
+def _input(x: Tensor, source: Recipe | bool) -> Input:
+    """Where a recipe will find a tensor: in a recipe, or kept, which it may be anyway."""
+    if isinstance(source, Recipe):
+        return Input(source, View.of(x))
+    own = x.detach()
+    # A parameter may have other values, or no memory, when the recipe is followed.
+    return Input(Kept(own.clone() if x.is_leaf and not source else own))
+
+
 def _is_plain(x: Any) -> bool:
     """Whether it is a tensor whose values are those in its own storage."""
     return (
-        type(x) in (Tensor, nn.Parameter)
+        type(x) in _KINDS
         and x.layout is torch.strided
         and not torch._C._functorch.is_functorch_wrapped_tensor(x)
         and not (x.is_nested or x.is_conj() or x.is_neg())

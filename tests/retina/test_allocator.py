@@ -1,0 +1,52 @@
+"""What `train` asks of glibc and of torch's allocator."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from torchattn_blocks.retina import allocator, keep_freed_memory
+from torchattn_blocks.retina.allocator import _HUGE_PAGES, _PAGES
+
+ASKS = """
+import mmap, sys, torch
+if sys.argv[1] == "train":
+    import accelerate, torchattn_blocks.retina.training.loop  # make no tensor
+from torchattn_blocks.retina import keep_freed_memory
+print(keep_freed_memory(page_aligned=True))
+tensors = [torch.empty(2**19 + 1) for _ in range(8)]
+print(all(x.data_ptr() % mmap.PAGESIZE == 0 for x in tensors))
+"""
+
+on_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
+knows_huge_pages = pytest.mark.skipif(not _HUGE_PAGES.exists(), reason="Linux without huge pages")
+
+
+def asked(*words, **environment):
+    """What a new process prints."""
+    given = {name: value for name, value in os.environ.items() if name != _PAGES} | environment
+    command = [sys.executable, "-c", ASKS, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=given)
+    assert not done.stderr
+    return done.stdout.split()
+
+
+@on_glibc
+@knows_huge_pages
+def test_tensors_start_at_pages_if_asked():
+    assert asked("train") == ["True", "True"]
+
+
+@on_glibc
+def test_a_variable_of_torch_that_is_set_stays():
+    assert asked("alone", **{_PAGES: "0"}) == ["True", "False"]
+
+
+@on_glibc
+def test_without_huge_pages_torch_is_not_asked(monkeypatch, tmp_path):
+    monkeypatch.delenv(_PAGES, raising=False)
+    monkeypatch.setattr(allocator, "_HUGE_PAGES", tmp_path / "enabled")
+    assert keep_freed_memory(page_aligned=True)
+    assert _PAGES not in os.environ
