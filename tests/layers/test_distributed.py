@@ -1,13 +1,17 @@
-"""DropBlock in two processes: their masks, which decide whether they see other parts of a batch."""
+"""Two processes: the masks of DropBlock, which decide whether they see other parts of a batch, and
+networks whose weights are shared out."""
+
+import copy
 
 import pytest
 import torch
 from torch import nn
+from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import Shard, distribute_tensor, init_device_mesh
 from torch.distributed.tensor.experimental import local_map
 from torch.nn.parallel import DistributedDataParallel
 
-from torchattn_blocks import DropBlock2d, SqueezeExcite, insert_after
+from torchattn_blocks import DropBlock2d, SqueezeExcite, insert_after, rsan
 
 
 def train_a_step(rank, folder):
@@ -29,8 +33,31 @@ def train_a_step(rank, folder):
     x = distribute_tensor(torch.ones(4, 3, 20, 20), mesh, [Shard(0)])
     layer = DropBlock2d(0.3, 3)
     found["sharded"] = (local_map(layer, list(x.placements))(x).to_local() == 0).clone()
+    found["sharded weights"] = sharded_gradients()
     torch.save(found, folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
+
+
+def sharded_gradients():
+    """The gradients of this process in training and in evaluation, for each `memory_efficient`."""
+    model = rsan(widths=(4, 8))
+    for x in model.parameters():
+        nn.init.normal_(x, std=0.3)
+    x = torch.randn(2, 3, 16, 16)
+    found = {}
+    for training in (True, False):
+        for setting in (False, "activations", True, "stages"):
+            sharded = copy.deepcopy(model).train(training)
+            sharded.memory_efficient = setting
+            for module in list(sharded.modules()):
+                if not [*module.children()] and [*module.parameters()]:
+                    fully_shard(module)  # its weights have memory only while it runs
+            fully_shard(sharded)
+            torch.manual_seed(0)
+            sharded(x).square().mean().backward()
+            gradients = [p.grad.to_local().flatten() for p in sharded.parameters()]
+            found[training, setting] = torch.cat(gradients)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +83,12 @@ def test_gradients_are_averaged(ranks):
     assert torch.equal(*(found["gradient"] for found in ranks))
     assert len(ranks[0]["gradient"]) == 8 + 4 + 1 + 4 + 4  # also of the inserted layer
     assert ranks[0]["gradient"].isfinite().all()
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("setting", ["activations", True, "stages"])
+def test_networks_with_shared_out_weights_may_keep_less(ranks, setting, training):
+    for found in ranks:
+        gradients = found["sharded weights"]
+        assert gradients[training, False].any()
+        assert torch.equal(gradients[training, setting], gradients[training, False])

@@ -608,6 +608,16 @@ def read_before_written(stage, x):
     return stage.b(F.leaky_relu(n, 0.2, True)) + stage.b(s)
 
 
+def overwrites_a_part(stage, x):
+    n = stage.n(stage.a(x))
+    F.relu(n[:, :1], inplace=True)
+    return stage.b(n)
+
+
+def overwrites_a_convolution(stage, x):
+    return stage.b(F.elu(stage.a(x), 1.0, True))
+
+
 WAYS = [
     unbatched_pooling,
     own_checkpoint,
@@ -623,6 +633,8 @@ WAYS = [
     parts,
     modules_used_twice,
     read_before_written,
+    overwrites_a_part,
+    overwrites_a_convolution,
 ]
 
 
@@ -679,6 +691,26 @@ def test_parameters_are_those_of_the_forward_pass(setting):
             stage.offset.add_(1)
     loss.backward()
     assert torch.equal(x.grad, expected[1])
+
+
+@pytest.mark.parametrize("setting", [True, "activations"], ids=str)
+@pytest.mark.parametrize(
+    "norm", [nn.BatchNorm2d, partial(nn.InstanceNorm2d, track_running_stats=True)]
+)
+def test_running_statistics_are_those_of_the_forward_pass(norm, setting):
+    """Torch does not notice that they have moved when the backward pass reads them."""
+    given = filled(network(stage=plain_stage(norm=norm))).eval()
+    found = []
+    for each in (setting, False):
+        model = copy.deepcopy(given)
+        model.memory_efficient = each
+        x = image().requires_grad_()
+        loss = model(x).square().mean()
+        with torch.no_grad():
+            model.train()(image() + 1)
+        loss.backward()
+        found.append([x.grad, *(p.grad for p in model.parameters())])
+    assert_equal(*found)
 
 
 def test_an_output_overwritten_after_it_was_saved_is_noticed():
