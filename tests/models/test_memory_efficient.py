@@ -562,8 +562,9 @@ def expands(stage, x):
 
 
 def complex_numbers(stage, x):
-    y = torch.fft.fft(stage.a(x)) * stage.offset.to(torch.complex64)
-    return torch.mul(y, y.conj()).real + torch.view_as_real(y * y.conj())[..., 1] + y.imag * x
+    y = torch.mul(torch.fft.fft(stage.a(x)), (stage.offset * 1e-2).to(torch.complex64))
+    power = torch.mul(y, y.conj())
+    return (power * power).real + torch.view_as_real(y * y.conj())[..., 1] + y.imag * x
 
 
 def sparse(stage, x):
@@ -610,8 +611,8 @@ def read_before_written(stage, x):
 
 def overwrites_a_part(stage, x):
     n = stage.n(stage.a(x))
-    F.relu(n[:, :1], inplace=True)
-    return stage.b(n)
+    part = F.relu(n[:, :1], inplace=True)
+    return stage.b(n) + part
 
 
 def overwrites_a_convolution(stage, x):
@@ -735,6 +736,19 @@ def test_a_recipe_gives_the_layout_that_was_saved():
     kept.give_up(saved, recipe)
     assert torch.equal(kept.unpack(), x * 2)
     assert kept.unpack().stride() == saved.stride()
+
+
+@pytest.mark.parametrize("forward", [False, True])
+@pytest.mark.parametrize("backward", [False, True])
+def test_mixed_precision_is_that_of_the_forward_pass(forward, backward):
+    x = image(4, 4)
+    with torch.autocast("cpu", torch.bfloat16, enabled=forward):
+        product = x @ x
+        recipe = Recipe(product, lambda values: values[0].tensor @ x, [Input(Kept(x))], True)
+    with torch.autocast("cpu", torch.bfloat16, enabled=backward):
+        again = recipe.peek(keep=False)
+    assert again.dtype == product.dtype
+    assert torch.equal(again, product)
 
 
 def test_writing_spares_a_value_that_is_kept():
