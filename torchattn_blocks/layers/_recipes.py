@@ -104,8 +104,8 @@ def _planned_batch_norm(
     statistics: tuple[Tensor | None, Tensor | None]
     node = out.grad_fn
     if training and node is not None and node.name() == "NativeBatchNormBackward0":
-        saved = node._saved_result1, node._saved_result2  # type: ignore[attr-defined]
-        mean, inverse = (x.detach() for x in saved)  # not with the graph that holds them
+        mean: Tensor = node._saved_result1  # type: ignore[attr-defined]
+        inverse: Tensor = node._saved_result2  # type: ignore[attr-defined]
         weight = inverse if weight is None else weight * inverse
         # As in evaluation, with variance 1: the same arithmetic, bit for bit, as in training.
         statistics = mean, torch.ones_like(inverse)
