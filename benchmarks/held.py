@@ -1,6 +1,7 @@
 """How much memory an output keeps alive for its backward pass, and how much a call takes."""
 
 import functools
+import os
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler says when it starts and stops
 _FOLLOWED = ("torchattn_blocks", "torch.utils.checkpoint")  # whose objects may keep tensors
 
 

@@ -20,14 +20,15 @@ picture `held.png`. Counted are, for a batch of images of `--side` pixels in flo
 import argparse
 import ctypes
 import json
+import multiprocessing
 import os
 import platform
 import random
 import resource
 import statistics
-import subprocess
-import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ from torch import Tensor, nn
 from torchattn_blocks.retina import keep_freed_memory
 from torchattn_blocks.retina.colours import BLUE, ORANGE, PURPLE, VERMILLION
 
-ALLOCATORS = ("fixed", "train")
+ALLOCATORS = ("returned", "train")
 MIB, GIB = 2**20, 2**30
 PAPER = 592  # side of the paper's images of DRIVE
 SIDE, BATCH = 296, 2  # what is measured: half as many pixels as one of these images
@@ -70,7 +71,7 @@ def count(name: str, batch: int, side: int) -> dict[str, Any]:
     held = live - logits.untyped_storage().nbytes()
     walked = bytes_held(logits, *given)
     if abs(held - walked) > 0.02 * held:
-        raise SystemExit(f"{name}: the allocator counts {held} bytes held, the graph {walked}")
+        raise RuntimeError(f"{name}: the allocator counts {held} bytes held, the graph {walked}")
     parts = held_where(logits, given, side)
     del logits
     model.zero_grad()
@@ -125,9 +126,9 @@ def _kind(tensor: Tensor, nodes: set[str]) -> str:
 def resident(name: str, batch: int, side: int, allocator: str) -> float:
     """The most memory of this process in some steps, above what it has before the first."""
     if allocator == "train":
-        keep_freed_memory(page_aligned=BY_NAME[name].memory_efficient)
+        keep_freed_memory()
     elif ctypes.CDLL(None).mallopt(-3, 128 * 1024) != 1:
-        raise SystemExit("mallopt is glibc's")
+        raise RuntimeError("mallopt is glibc's")
     model = BY_NAME[name].build().train()
     step(model, *example(batch, 64))
     x, y = example(batch, side)
@@ -153,31 +154,25 @@ def times(names: list[str], batch: int, side: int, rounds: int) -> dict[str, lis
     return {name: seconds[1:] for name, seconds in taken.items()}  # the first fills caches
 
 
-def in_a_process(*words: Any) -> Any:
-    done = subprocess.run(
-        [sys.executable, __file__, *map(str, words)], capture_output=True, text=True
-    )
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    return json.loads(done.stdout.splitlines()[-1])
+def in_a_process(threads: int, call: Callable[..., Any], *args: Any) -> Any:
+    """What a call returns in a process of its own, in which torch has not worked yet."""
+    with multiprocessing.get_context("fork").Pool(1, torch.set_num_threads, (threads,)) as pool:
+        return pool.apply(call, args)
 
 
 def measured(args: argparse.Namespace) -> dict[str, Any]:
     """All rows. Missing libraries are left out."""
     names = [c.name for c in NETWORKS if not c.missing and (not args.only or c.name in args.only)]
+    alone = partial(in_a_process, args.threads)
     rows: dict[str, dict[str, Any]] = {}
     for name in names:
         print(name, "...", flush=True)
-        here = ("--batch", args.batch, "--side", args.side, "--threads", args.threads)
-        row = in_a_process("--count", name, *here)
+        row = alone(count, name, args.batch, args.side)
         for allocator in ALLOCATORS:
-            row[allocator] = in_a_process("--resident", name, "--allocator", allocator, *here)
+            row[allocator] = alone(resident, name, args.batch, args.side, allocator)
         rows[name] = row
     print("times ...", flush=True)
-    taken = in_a_process(
-        "--times", *names, "--batch", args.batch, "--side", args.side,
-        "--threads", args.threads, "--rounds", args.rounds,
-    )  # fmt: skip
+    taken = alone(times, names, args.batch, args.side, args.rounds)
     for name, seconds in taken.items():
         rows[name]["seconds"] = statistics.median(seconds)
         plain = taken.get(BY_NAME[name].plain)
@@ -268,41 +263,26 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, help="folder for tables and picture")
+    parser.add_argument("--out", type=Path, required=True, help="folder for tables and picture")
     parser.add_argument("--batch", type=int, default=BATCH, help=f"images (default: {BATCH})")
     parser.add_argument("--side", type=int, default=SIDE, help=f"pixels (default: {SIDE})")
     parser.add_argument("--rounds", type=int, default=5, help="steps that are timed (default: 5)")
     parser.add_argument("--threads", type=int, default=2, help="torch's threads (default: 2)")
     parser.add_argument("--only", nargs="*", choices=BY_NAME, help="some networks")
-    for inner in ("--count", "--resident"):
-        parser.add_argument(inner, choices=BY_NAME, help=argparse.SUPPRESS)
-    parser.add_argument("--allocator", choices=ALLOCATORS, help=argparse.SUPPRESS)
-    parser.add_argument("--times", nargs="*", choices=BY_NAME, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if not (args.out or args.count or args.resident or args.times):
-        parser.error("--out is needed")
-    return args
+    return parser.parse_args()
 
 
 def main() -> None:
     args = parse()
-    torch.set_num_threads(args.threads)
-    if args.count:
-        print(json.dumps(count(args.count, args.batch, args.side)))
-    elif args.resident:
-        print(json.dumps(resident(args.resident, args.batch, args.side, args.allocator)))
-    elif args.times:
-        print(json.dumps(times(args.times, args.batch, args.side, args.rounds)))
-    else:
-        results = measured(args)
-        args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / "steps.json").write_text(json.dumps(results, indent=1) + "\n")
-        about = f"{results['batch']} x 3 x {results['side']} x {results['side']}, float32. "
-        about += f"{results['environment']}.\n\n"
-        (args.out / "steps.md").write_text(about + steps_table(results))
-        (args.out / "batches.md").write_text(batches_table(results))
-        draw(results, args.out / "held.png")
-        print(about + steps_table(results) + "\n" + batches_table(results))
+    results = measured(args)
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "steps.json").write_text(json.dumps(results, indent=1) + "\n")
+    about = f"{results['batch']} x 3 x {results['side']} x {results['side']}, float32. "
+    about += f"{results['environment']}.\n\n"
+    (args.out / "steps.md").write_text(about + steps_table(results))
+    (args.out / "batches.md").write_text(batches_table(results))
+    draw(results, args.out / "held.png")
+    print(about + steps_table(results) + "\n" + batches_table(results))
 
 
 if __name__ == "__main__":

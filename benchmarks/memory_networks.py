@@ -21,7 +21,6 @@ class Contender(libraries.Contender):
 
     build: Callable[[], nn.Module]
     plain: str = ""
-    memory_efficient: bool = False
 
 
 def _ours(name: str, preset: Callable[..., nn.Module]) -> list[Contender]:
@@ -38,7 +37,6 @@ def _ours(name: str, preset: Callable[..., nn.Module]) -> list[Contender]:
             library=OURS,
             build=partial(preset, **options),
             plain=f"{name}()",
-            memory_efficient="memory_efficient" in options,
         )
         for setting, options in settings.items()
     ]

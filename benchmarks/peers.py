@@ -6,6 +6,7 @@ its function. Which versions are meant, and how to install them: `peers.txt`.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import libraries
 import torch
@@ -41,6 +42,18 @@ def dense(x: Tensor, p: float, block: int) -> Tensor:
     seeds = F.pad(seeds, (columns - 1, columns - 1, rows - 1, rows - 1))
     kept = 1 - F.max_pool2d(seeds, (rows, columns), stride=1)
     return x * kept * (kept.numel() / kept.sum(dtype=torch.float32)).to(x.dtype)
+
+
+class Nothing(torch.autograd.Function):
+    """The floor as a Python function of autograd: what any layer that is one costs at least."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x * 2.0
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad * 2.0
 
 
 def _torchvision() -> Drop:
@@ -84,12 +97,19 @@ def _contender(name: str, mask: str, drop: Drop, library: str = "torch") -> Cont
 
 CONTENDERS = [
     _contender("x * 2.", "none", lambda x, p, block: x * 2.0),
+    _contender("x * 2. as an autograd.Function", "none", lambda x, p, block: Nothing.apply(x)),
     _contender("F.dropout", "each element", lambda x, p, block: F.dropout(x, p)),
     _contender("F.dropout2d", "a whole channel", lambda x, p, block: F.dropout2d(x, p)),
     _contender("textbook, max-pooling", PER_CHANNEL, dense),
     _peer("torchvision", "torchvision", PER_CHANNEL, _torchvision),
     _peer("timm, couple_channels=False", "timm", PER_CHANNEL, _timm_per_channel),
     _contender(OURS, PER_CHANNEL, lambda x, p, block: drop_block2d(x, p, block), OURS),
+    _contender(
+        f"{OURS}, scale=batch",
+        PER_CHANNEL,
+        lambda x, p, block: drop_block2d(x, p, block, scale="batch"),
+        OURS,
+    ),
     _contender(
         f"{OURS}, paper, batch",
         PER_CHANNEL,

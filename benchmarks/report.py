@@ -164,7 +164,13 @@ def markdown(results: dict) -> str:
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-UNDRAWN = {"x * 2.", "F.dropout2d", "textbook, max-pooling"}
+UNDRAWN = {
+    "x * 2.",
+    "x * 2. as an autograd.Function",
+    "F.dropout2d",
+    "textbook, max-pooling",
+    f"{OURS}, scale=batch",
+}
 
 
 def plot(rows: list[dict], path: Path) -> None:

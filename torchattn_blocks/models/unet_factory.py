@@ -67,8 +67,7 @@ class UNet(nn.Module):
             sums are computed again, and about half is kept. ``"activations"``: those of
             normalisations and activations alone, which takes less time. ``"stages"``: each stage
             runs a second time, in the backward pass, which keeps least and takes most time.
-            Gradients are the same.
-            It can be changed as ``model.memory_efficient = True``.
+            Gradients are the same. It can be changed as ``model.memory_efficient = True``.
 
     Shape:
         (N, in_channels, H, W) in, (N, out_channels, H, W) out, for any H and W, or as many sizes as

@@ -105,7 +105,7 @@ class Train:
         from ._dataset import open_dataset
         from ._time import seconds_left
 
-        keep_freed_memory(page_aligned=self.memory_efficient)
+        keep_freed_memory()
         protocol, split = open_dataset(self.dataset, self.data, self.fold)
         if self.recipe == "crops":
             protocol = on_crops(protocol)
