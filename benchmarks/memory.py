@@ -266,7 +266,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for tables and picture")
     parser.add_argument("--batch", type=int, default=BATCH, help=f"images (default: {BATCH})")
     parser.add_argument("--side", type=int, default=SIDE, help=f"pixels (default: {SIDE})")
-    parser.add_argument("--rounds", type=int, default=5, help="steps that are timed (default: 5)")
+    parser.add_argument("--rounds", type=int, default=15, help="steps that are timed (default: 15)")
     parser.add_argument("--threads", type=int, default=2, help="torch's threads (default: 2)")
     parser.add_argument("--only", nargs="*", choices=BY_NAME, help="some networks")
     return parser.parse_args()
