@@ -3,8 +3,8 @@
     python benchmarks/memory.py --out docs/memory
 
 RSAN and the plain U-Net in each setting of `memory_efficient`, beside networks of other libraries.
-Written are the tables `steps.md`, `batches.md` and `networks.md`, the same as `steps.json`, and the
-picture `held.png`. Counted are, for a batch of images of `--side` pixels in float32:
+Written are the tables `steps.md` and `batches.md`, the same as `steps.json`, and the picture
+`held.png`. Counted are, for a batch of images of `--side` pixels in float32:
 
 - **held**: bytes that the forward pass keeps for the backward pass, without weights, images and
   logits. They are counted twice, by a walk over autograd's graph and by torch's allocator, which
@@ -28,6 +28,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -156,8 +157,9 @@ def times(names: list[str], batch: int, side: int, rounds: int) -> dict[str, lis
 
 def in_a_process(threads: int, call: Callable[..., Any], *args: Any) -> Any:
     """What a call returns in a process of its own, in which torch has not worked yet."""
-    with multiprocessing.get_context("fork").Pool(1, torch.set_num_threads, (threads,)) as pool:
-        return pool.apply(call, args)
+    fork = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(1, fork, torch.set_num_threads, (threads,)) as pool:
+        return pool.submit(call, *args).result()
 
 
 def measured(args: argparse.Namespace) -> dict[str, Any]:

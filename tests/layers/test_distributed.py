@@ -2,6 +2,7 @@
 networks whose weights are shared out."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch.distributed.tensor import Shard, distribute_tensor, init_device_mesh
 from torch.distributed.tensor.experimental import local_map
 from torch.nn.parallel import DistributedDataParallel
 
-from torchattn_blocks import DropBlock2d, SqueezeExcite, insert_after, rsan
+from torchattn_blocks import DropBlock2d, SqueezeExcite, UNet, insert_after, plain_stage, rsan
 
 
 def train_a_step(rank, folder):
@@ -33,14 +34,29 @@ def train_a_step(rank, folder):
     x = distribute_tensor(torch.ones(4, 3, 20, 20), mesh, [Shard(0)])
     layer = DropBlock2d(0.3, 3)
     found["sharded"] = (local_map(layer, list(x.placements))(x).to_local() == 0).clone()
-    found["sharded weights"] = sharded_gradients()
+    found["sharded weights"] = {name: sharded_gradients(make()) for name, make in NETWORKS.items()}
     torch.save(found, folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
-def sharded_gradients():
+class Scaled(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x):
+        return torch.mul(x, self.scale.view(-1, 1, 1))
+
+
+group_stage = plain_stage(norm=partial(nn.GroupNorm, 1), activation=nn.PReLU, attention=Scaled)
+NETWORKS = {
+    "rsan": partial(rsan, widths=(4, 8)),
+    "others": partial(UNet, 3, 1, widths=(4, 8), stage=group_stage),
+}
+
+
+def sharded_gradients(model):
     """The gradients of this process in training and in evaluation, for each `memory_efficient`."""
-    model = rsan(widths=(4, 8))
     for x in model.parameters():
         nn.init.normal_(x, std=0.3)
     x = torch.randn(2, 3, 16, 16)
@@ -85,10 +101,11 @@ def test_gradients_are_averaged(ranks):
     assert ranks[0]["gradient"].isfinite().all()
 
 
+@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("setting", ["activations", True, "stages"])
-def test_networks_with_shared_out_weights_may_keep_less(ranks, setting, training):
+def test_networks_with_shared_out_weights_may_keep_less(ranks, setting, training, name):
     for found in ranks:
-        gradients = found["sharded weights"]
+        gradients = found["sharded weights"][name]
         assert gradients[training, False].any()
         assert torch.equal(gradients[training, setting], gradients[training, False])

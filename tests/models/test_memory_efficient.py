@@ -674,15 +674,20 @@ def test_a_part_under_checkpoint_runs_as_often_as_without(setting):
     assert len(runs) == 10
 
 
+@pytest.mark.parametrize("view", [False, True])
 @pytest.mark.parametrize("setting", [True, "activations"], ids=str)
-def test_parameters_are_those_of_the_forward_pass(setting):
+def test_parameters_are_those_of_the_forward_pass(setting, view):
     """Torch does not keep what is added, and so does not mind if that changes."""
 
     def adds(stage, x):
         y = F.relu(stage.n(stage.a(x)))
         return stage.b(y * torch.sigmoid(stage.a(x)) + stage.offset)
 
-    model = network(stage=partial(Stage, adds), memory_efficient=setting)
+    def adds_a_view(stage, x):
+        return stage.b(F.relu(torch.add(stage.n(stage.a(x)), stage.offset[:, :].view(-1, 1, 1))))
+
+    way = adds_a_view if view else adds
+    model = network(stage=partial(Stage, way), memory_efficient=setting)
     expected = gradients(model, False)
     x = image().requires_grad_()
     torch.manual_seed(7)
@@ -726,6 +731,18 @@ def test_an_output_overwritten_after_it_was_saved_is_noticed():
         model = network(stage=partial(Stage, overwrites), memory_efficient=setting)
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             model(image()).sum().backward()
+
+
+@pytest.mark.parametrize("setting", [False, True, "activations"], ids=str)
+def test_a_view_of_another_dtype_overwritten_after_it_was_saved_is_noticed(setting):
+    def overwrites(stage, x):
+        n = stage.n(stage.a(x))
+        saved = stage.offset * n.detach().view(torch.int32)[:, :, :1, :1]
+        return stage.b(F.relu(n, inplace=True)) + saved
+
+    model = network(stage=partial(Stage, overwrites), memory_efficient=setting)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        model(image()).sum().backward()
 
 
 def test_a_recipe_gives_the_layout_that_was_saved():

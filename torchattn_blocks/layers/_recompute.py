@@ -245,21 +245,27 @@ class Recomputation(TorchFunctionMode):
         if out.untyped_storage().nbytes() != size:
             return
         more = 0  # bytes that are kept for this recipe alone
-        sources: list[Recipe | bool] = []
+        found: list[tuple[Tensor, Recipe | None, bool]] = []
         for x in plan.inputs:
             if x is out:  # the function has written into its input
                 if before is None:
                     return
-                sources.append(before)
+                found.append((x, before, False))
                 continue
             if not _is_plain(x):
                 return
-            source = self._recipe_of(x) or bool(self._holders(x))
-            more += 0 if source else x.untyped_storage().nbytes()
-            sources.append(source)
+            known, copied = self._recipe_of(x), False
+            if known is None:
+                held = bool(self._holders(x))
+                copied = _may_change(x, held)
+                if copied:
+                    more += x.numel() * x.element_size()
+                elif not held:
+                    more += x.untyped_storage().nbytes()
+            found.append((x, known, copied))
         if more >= size:
             return
-        inputs = [_input(x, source) for x, source in zip(plan.inputs, sources, strict=True)]
+        inputs = [_input(*one) for one in found]
         recipe = Recipe(out, plan.compute, inputs, plan.keep)
         if recipe.depth > _LONGEST_CHAIN:
             return
@@ -267,7 +273,8 @@ class Recomputation(TorchFunctionMode):
         owner = weakref.ref(out, partial(self._forget, address))
         self._known[address] = (owner, out._version, recipe)
         for kept in self._holders(out):
-            if kept.tensor is not None:
+            # A view of another dtype may have been saved before the function wrote into `out`.
+            if kept.tensor is not None and kept.version == out._version:
                 kept.give_up(kept.tensor, recipe)
 
     def _forget(self, address: int, owner: "weakref.ref[Tensor]") -> None:
@@ -324,13 +331,22 @@ def can_recompute(x: Tensor) -> bool:
     )
 
 
-def _input(x: Tensor, source: Recipe | bool) -> Input:
-    """Where a recipe will find a tensor: in a recipe, or kept, which it may be anyway."""
-    if isinstance(source, Recipe):
-        return Input(source, View.of(x))
+def _input(x: Tensor, recipe: Recipe | None, copied: bool) -> Input:
+    """Where another recipe will find a tensor: in its own recipe, or kept, as a copy or itself."""
+    if recipe is not None:
+        return Input(recipe, View.of(x))
     own = x.detach()
-    # A parameter may have other values, or no memory, when the recipe is followed.
-    return Input(Kept(own.clone() if x.is_leaf and not source else own))
+    return Input(Kept(own.clone() if copied else own))
+
+
+def _may_change(x: Tensor, held: bool) -> bool:
+    """Whether a tensor may have other values, or no memory, when a recipe is followed.
+
+    Torch keeps watch over what it has saved itself (`held`), but for parameters that are shared
+    out, which have memory only while their own module runs.
+    """
+    base = x._base if x._is_view() and x._base is not None else x
+    return base.is_leaf and (isinstance(base, nn.Parameter) or not held)
 
 
 def _is_plain(x: Any) -> bool:
