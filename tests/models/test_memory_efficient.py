@@ -803,7 +803,14 @@ def with_parameters(stage, x):
     return stage.a(x)
 
 
-@pytest.mark.parametrize("way", [never_saved, with_parameters])
+def with_expanded_parameters(stage, x):
+    x = stage.n(stage.a(x))
+    for _ in range(6):
+        x = x + stage.offset.expand(len(x), -1, *x.shape[2:])
+    return stage.b(x)
+
+
+@pytest.mark.parametrize("way", [never_saved, with_parameters, with_expanded_parameters])
 def test_no_peak_is_higher(way):
     model, x = network(stage=partial(Stage, way)), image(1, 3, 64, 64)
     peaks = {}
