@@ -99,7 +99,8 @@ def test_widths_are_taken_with_spaces_and_with_commas(words):
 
 
 def test_the_default_widths_are_the_papers():
-    assert parse(["train", "--data", "x"]).widths == (16, 32, 64, 128)
+    assert parse(["train", "--data", "x"]).widths is None  # as the network has it
+    assert Network().widths == (16, 32, 64, 128)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_widths_that_are_no_numbers(refused, words, got):
 def test_help_names_both_forms_of_widths(helped):
     shown = helped("train")
     assert "8 16 32 or 8,16,32" in shown
-    assert "(default: 16 32 64 128)" in shown
+    assert "by default 16 32 64 128" in shown
 
 
 def test_widths_with_commas_reach_the_network(command, images, tmp_path):

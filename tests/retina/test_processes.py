@@ -15,7 +15,7 @@ from torch import nn
 
 from torchattn_blocks import UNet, plain_stage
 from torchattn_blocks.retina import Network, load_weights, train
-from torchattn_blocks.retina.training.examples import Batches
+from torchattn_blocks.retina.training.order import Batches
 from torchattn_blocks.retina.training.seeds import Use, torch_seed
 from torchattn_blocks.retina.training.time_limit import TimeLimit
 

@@ -76,8 +76,9 @@ def test_one_image_with_wide_vessels_decides():
 
 def test_at_half_the_scale_vessels_are_half_as_wide():
     fundus = made_up(32)
-    assert iterations_for([prepared_label(fundus, 1)]) == 15
-    assert iterations_for([prepared_label(fundus, 0.5)]) in (7, 8)  # resizing softens borders
+    assert iterations_for([prepared_label(fundus, Recipe())]) == 15
+    half = prepared_label(fundus, Recipe(input_scale=0.5))
+    assert iterations_for([half]) in (7, 8)  # resizing softens borders
 
 
 def made_up(width, name="x"):
@@ -123,7 +124,7 @@ def test_real_vessels(name, iterations, lost, left, real_data, monkeypatch):
         training = [f for f in files if f.name not in DRIVE_PROTOCOL.validation]
     else:
         training = CHASE_DB1_PROTOCOL.split(list_chase_db1(real_data / "CHASE_DB1")).training
-    labels = [prepared_label(files.read(), 1.0) for files in training]
+    labels = [prepared_label(files.read(), Recipe()) for files in training]
     found = unseen(labels)
     monkeypatch.setattr(soft_skeleton, "unseen", lambda given: found if given is labels else None)
     assert iterations_for(labels) == iterations

@@ -107,7 +107,7 @@ def test_options_name_the_folder_and_reach_the_training(grid, options, folder, a
         ("[[grid]]\ndataset = []", r"dataset must be a list .* got \[\]"),
         ("[[grid]]\ndataset = ['stare']", "must be one of drive, chase_db1, folder, got 'stare'"),
         ("GRID[[grid]]\ndataset = ['drive']\nmodel = ['vnet']", "grid 2: model must .* got 'vnet'"),
-        ("GRIDrecipe = ['best']", "recipe must be one of paper, crops, got 'best'"),
+        ("GRIDrecipe = ['best']", "recipe must be one of paper, crops, cameras, got 'best'"),
         ("GRIDseeds = [0]", "unknown entry seeds; known are dataset, model, options, recipe, seed"),
         ("GRIDseed = [true]", "seed must be a whole number of at least 0, got True"),
         ("GRIDseed = [-1]", "seed must be a whole number of at least 0, got -1"),

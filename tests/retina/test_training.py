@@ -458,10 +458,13 @@ def test_images_are_scaled_and_the_weights_say_so(tmp_path, images, monkeypatch)
 @pytest.mark.parametrize("scale", [0.5, 1.0, 1.4])
 def test_segment_gives_what_the_validation_saw(tmp_path, images, monkeypatch, scale):
     """With the saved weights: resized, padded and calibrated alike."""
-    seen, best = [], validation.best_threshold
-    monkeypatch.setattr(
-        validation, "best_threshold", lambda maps, *x, **y: seen.append(maps) or best(maps, *x, **y)
-    )
+    seen, resized = [], validation.resized_map
+
+    def keep(*given):
+        seen.append(resized(*given))
+        return seen[-1]
+
+    monkeypatch.setattr(validation, "resized_map", keep)
     network = Network("backbone", widths=(4, 8))
     torch.manual_seed(0)
     recipe = replace(FAST, input_scale=scale, side=96, calibrate=True, learning_rate=1e-2)
@@ -469,8 +472,8 @@ def test_segment_gives_what_the_validation_saw(tmp_path, images, monkeypatch, sc
     train(network.build(), same[:4], same[4:], recipe, tmp_path, network=network)
     trained = load_weights(tmp_path / "last.safetensors")
     shift = trained.settings.about["bias_shift"]
-    for fundus, before in zip(same[4:], seen[-1], strict=True):
-        expected = torch.logit(torch.from_numpy(before).double(), eps=1e-6)
+    for fundus, [before] in zip(same[4:], seen[-len(same[4:]) :], strict=True):
+        expected = torch.logit(before.double(), eps=1e-6)
         got = torch.from_numpy(segment(fundus.image, trained, fov=fundus.fov))
         if scale == 1:
             expected = torch.sigmoid(expected + shift).float()
@@ -479,7 +482,7 @@ def test_segment_gives_what_the_validation_saw(tmp_path, images, monkeypatch, sc
             trained.model.head.bias.data -= shift
             got = torch.from_numpy(segment(fundus.image, trained, fov=fundus.fov))
             trained.model.head.bias.data += shift
-            torch.testing.assert_close(got, torch.from_numpy(before), rtol=0, atol=1e-5)
+            torch.testing.assert_close(got, before, rtol=0, atol=1e-5)
 
 
 # What it refuses.

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from .training.crops import Crops as Crops
     from .training.curves import save_training_curves as save_training_curves
     from .training.loop import train as train
+    from .training.recipe import CAMERAS_RECIPE as CAMERAS_RECIPE
     from .training.recipe import CROPS_RECIPE as CROPS_RECIPE
     from .training.recipe import Recipe as Recipe
     from .weights import Settings as Settings
@@ -113,6 +114,7 @@ else:
             "Crops": ".training.crops",
             "save_training_curves": ".training.curves",
             "train": ".training.loop",
+            "CAMERAS_RECIPE": ".training.recipe",
             "CROPS_RECIPE": ".training.recipe",
             "Recipe": ".training.recipe",
             "Settings": ".weights",

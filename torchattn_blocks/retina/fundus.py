@@ -17,6 +17,8 @@ class Fundus:
         label: Vessel mask by the first observer, shape (H, W), or None if there is none.
         fov: Field of view, shape (H, W), True where the camera saw the retina.
         second_label: Vessel mask by the second observer, shape (H, W), or None.
+        dataset: Name of the data set that the image is from, for trainings on several; may be
+            empty.
 
     Raises:
         TypeError: If `image` is not an array of type uint8, or a mask not one of type bool.
@@ -34,6 +36,7 @@ class Fundus:
     label: NDArray[np.bool_] | None
     fov: NDArray[np.bool_]
     second_label: NDArray[np.bool_] | None = None
+    dataset: str = ""
 
     def __post_init__(self) -> None:
         """Check types and shapes."""

@@ -5,4 +5,4 @@ from typing import Literal
 ModelName = Literal["rsan", "backbone_dropblock", "backbone", "unet"]
 DatasetName = Literal["drive", "chase_db1", "stare", "hrf", "folder", "csv"]
 AttentionName = Literal["spatial", "channel", "cbam", "se", "eca", "scse"]
-RecipeName = Literal["paper", "crops"]
+RecipeName = Literal["paper", "crops", "cameras"]

@@ -84,6 +84,19 @@ class Network:
         """Take NumPy's numbers, too."""
         make_plain(self)
 
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> "Network":
+        """The network of its options as plain data, also after a way through JSON.
+
+        Args:
+            data: The options by name, as `dataclasses.asdict` gives them.
+
+        Raises:
+            TypeError: If there is an unknown option.
+            KeyError: If the widths are missing.
+        """
+        return cls(**{**data, "widths": tuple(data["widths"])})
+
     def build(self) -> UNet:
         """Build the network with new random weights: 3 input channels, 1 logit per pixel.
 

@@ -5,15 +5,17 @@ Guo et al., "Residual spatial attention network for retinal vessel segmentation"
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
 
 from .._check import check_ints
 from .data.decode import opened_image
 from .data.files import FundusFiles
-from .training.recipe import CROPS_RECIPE, Recipe
+from .names import RecipeName
+from .training.recipe import CAMERAS_RECIPE, CROPS_RECIPE, Recipe
 
 T = TypeVar("T")
 _MULTIPLE = 8  # of the side: the paper's networks halve it three times
@@ -115,14 +117,16 @@ to 1008 x 1008; p = 0.22; 150 epochs in batches of 1, the learning rate falls to
 """
 
 
-def on_crops(protocol: Protocol) -> Protocol:
-    """The same split, trained by the recipe of the shipped weights instead of the paper's.
+def on_crops(protocol: Protocol, recipe: Recipe = CROPS_RECIPE) -> Protocol:
+    """The same split, trained by a recipe on crops instead of the paper's.
 
     Args:
         protocol: The protocol whose images are used.
+        recipe: By default that of the shipped weights; `CAMERAS_RECIPE` is for images of cameras
+            that no training image is from.
 
     Returns:
-        A protocol with `CROPS_RECIPE` and its DropBlock rate, p = 0.05.
+        A protocol with this recipe and the DropBlock rate of the shipped weights, p = 0.05.
 
     Example:
         >>> from torchattn_blocks.retina import DRIVE_PROTOCOL, on_crops
@@ -130,7 +134,19 @@ def on_crops(protocol: Protocol) -> Protocol:
         >>> protocol.recipe.steps, protocol.p, protocol.validation
         (1900, 0.05, ('23', '40'))
     """
-    return replace(protocol, recipe=CROPS_RECIPE, p=0.05)
+    return replace(protocol, recipe=recipe, p=0.05)
+
+
+def _as_it_is(protocol: Protocol) -> Protocol:
+    return protocol
+
+
+# By the names that the command `train` accepts.
+RECIPES: Mapping[RecipeName, Callable[[Protocol], Protocol]] = {
+    "paper": _as_it_is,
+    "crops": on_crops,
+    "cameras": partial(on_crops, recipe=CAMERAS_RECIPE),
+}
 
 
 def cross_validation(split: Split, fold: int, folds: int) -> Split:

@@ -186,9 +186,7 @@ def load_weights(path: str | Path) -> Trained:
         )
     try:
         known = json.loads(said)
-        network = known["network"]
-        network = Network(**{**network, "widths": tuple(network["widths"])})
-        settings = Settings(**{**known, "network": network})
+        settings = Settings(**{**known, "network": Network.from_data(known["network"])})
         model = settings.network.build()
         model.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as cause:
@@ -209,6 +207,13 @@ def named_weights(name_or_path: str) -> Trained:
         return load_weights(name_or_path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}; shipped weights are {', '.join(shipped())}") from None
+
+
+def trained_on(settings: Settings) -> list[str]:
+    """The data sets of a training and of those that its weights started from, each once."""
+    before = settings.about.get("pretrained") or {}
+    joined = [settings.about.get("dataset"), before.get("dataset")]
+    return list(dict.fromkeys(name for names in joined if names for name in names.split("+")))
 
 
 def shipped() -> list[str]:

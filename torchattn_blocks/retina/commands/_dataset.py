@@ -4,6 +4,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from inspect import unwrap
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from ..protocol import (
     cross_validation,
     folder_protocol,
 )
+from ..training.recipe import Recipe
 
 
 def _list_drive(root: Path) -> list[FundusFiles]:
@@ -75,6 +77,53 @@ def open_dataset(name: DatasetName, root: Path, fold: str | None = None) -> tupl
     if fold is not None:
         split = cross_validation(split, *map(int, fold.split("/")))
     return protocol, split
+
+
+def open_datasets(
+    names: Sequence[DatasetName], roots: Sequence[Path], fold: str | None = None
+) -> tuple[Protocol, Split]:
+    """The same for one data set or several, whose images are then named after them, too.
+
+    Several have the paper's DropBlock for DRIVE, and a padding that all their images fit in.
+    """
+    if not roots:
+        raise ValueError("--data must name at least 1 folder or CSV file, got none")
+    if len(names) not in (1, len(roots)):
+        raise ValueError(
+            f"--dataset must name one layout, or one for each of the {len(roots)} places of --data,"
+            f" got {len(names)}"
+        )
+    every = list(names) * (len(roots) // len(names))
+    opened = [open_dataset(*each, fold) for each in zip(every, roots, strict=True)]
+    sets = _labels(every, roots)
+    if len(opened) == 1:
+        [(protocol, split)] = opened
+        return protocol, Split(*([_of(sets[0], file) for file in part] for part in split))
+    parts: list[list[FundusFiles]] = [[], [], []]
+    for name, (_, split) in zip(sets, opened, strict=True):
+        for part, files in zip(parts, split, strict=True):
+            part += [replace(_of(name, one), name=f"{name}/{one.name}") for one in files]
+    joined = Split(*parts)
+    validation, test = (tuple(one.name for one in part) for part in joined[1:])
+    side = max(protocol.recipe.side or 0 for protocol, _ in opened)
+    return Protocol(validation, test, DRIVE_PROTOCOL.p, Recipe(side=side)), joined
+
+
+def _labels(names: Sequence[str], roots: Sequence[Path]) -> list[str]:
+    """A name for each data set: that of its layout or, of several of one layout, of its folder."""
+    labels = [
+        root.resolve().stem if names.count(name) > 1 else name
+        for name, root in zip(names, roots, strict=True)
+    ]
+    return [
+        f"{label}-{number}" if labels.count(label) > 1 else label
+        for number, label in enumerate(labels, 1)
+    ]
+
+
+def _of(name: str, files: FundusFiles) -> FundusFiles:
+    """An image as one of a data set, unless it says already of which."""
+    return replace(files, dataset=files.dataset or name)
 
 
 def folders_read(files: Sequence[FundusFiles]) -> str:

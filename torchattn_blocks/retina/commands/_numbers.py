@@ -28,12 +28,12 @@ def read_numbers(words: list[str]) -> tuple[int, ...]:
 
 
 Numbers = Annotated[
-    tuple[int, ...],
+    tuple[int, ...] | None,
     PrimitiveConstructorSpec(
         nargs="*",
         metavar="[INT [INT ...]]",
         instance_from_str=read_numbers,
-        is_instance=lambda value: isinstance(value, tuple),
-        str_from_instance=lambda numbers: [str(number) for number in numbers],
+        is_instance=lambda value: value is None or isinstance(value, tuple),
+        str_from_instance=lambda numbers: list(map(str, numbers or ["None"])),
     ),
 ]

@@ -1,11 +1,12 @@
 """The command ``train``."""
 
-import math
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..names import AttentionName, DatasetName, ModelName, RecipeName
+from ._diameter import check_diameter
 from ._folder import check_folder
 from ._numbers import Numbers
 
@@ -17,60 +18,90 @@ if TYPE_CHECKING:
     from ..fundus import Fundus
     from ..training.recipe import Recipe
 
+_OF_NETWORK = ("model", "widths", "p", "block_size", "gamma", "scale", "attention")
+_OF_RECIPE = (
+    *("seed", "steps", "batch_size", "learning_rate", "validate_every"),
+    *("input_scale", "fov_diameter", "dice", "cl_dice", "precision"),
+)
+_EITHER = (("epochs", "steps"), ("recipe", "config"), ("input_scale", "fov_diameter"))
+
 
 @dataclass(frozen=True)
 class Train:
     """Train a network on a data set, by default by the paper's protocol.
 
     Writes to the folder --out the last weights (last.safetensors) and those with the lowest
-    validation loss (best.safetensors), the losses (log.csv, curves.png), a record of everything
-    that made them (run.json) and checkpoints. After a stop (--max-time, Ctrl-C or a power cut) the
-    same command with --resume continues; Ctrl-C costs at most a minute of work. For several GPUs,
-    start it with torchrun.
+    validation loss (best.safetensors), losses and validation scores (log.csv, curves.png), a record
+    of everything that made them (run.json) and checkpoints. After a stop (--max-time, Ctrl-C or a
+    power cut) the same command with --resume continues; Ctrl-C costs at most a minute of work. For
+    several GPUs, start it with torchrun.
     """
 
-    data: Path
-    """Folder of the data set, or the CSV file."""
-    dataset: DatasetName = "drive"
-    """Layout of the data set; folder: images/, labels/ and, if you have them, masks/."""
-    model: ModelName = "rsan"
-    """The network."""
-    recipe: RecipeName = "paper"
-    """paper: whole images, 200 epochs (CHASE_DB1: 150), no augmentation. crops: random crops of
-    256 x 256 with random orientation and colour, 1,900 steps; the recipe of the shipped weights."""
+    data: tuple[Path, ...]
+    """Folder of the data set, or the CSV file. Several are trained on together."""
+    dataset: tuple[DatasetName, ...] = ("drive",)
+    """Layout of the data set; folder: images/, labels/ and, if you have them, masks/. For several
+    data sets, one layout or one for each."""
+    model: ModelName | None = None
+    """The network; by default rsan."""
+    recipe: RecipeName | None = None
+    """paper (the default): whole images, 200 epochs (CHASE_DB1: 150), no augmentation. crops:
+    random crops of 256 x 256 with random orientation and colour, 1,900 steps; the recipe of the
+    shipped weights. cameras: the same with changes of scale, light, optics and compression, for
+    images of cameras that no training image is from."""
+    config: Path | None = None
+    """Take recipe and network from the run.json of another training; other options change them."""
+    pretrained: str | None = None
+    """Start from these weights: a name of shipped weights (drive, chase_db1), or a weights file.
+    Their network is trained, at their diameter of the field of view unless another is given."""
+    freeze: tuple[str, ...] = ()
+    """Leave modules as they are in --pretrained: names or patterns, such as 'encoders' or
+    'encoders.*'."""
     out: Path = Path("runs/train")
     """Folder to write to."""
-    seed: int = 0
-    """Seed of initial weights, order of images, crops, augmentation and DropBlock."""
+    seed: int | None = None
+    """Seed of initial weights, order of images, crops, augmentation and DropBlock; by default 0."""
     epochs: int | None = None
     """Passes over the training images."""
     steps: int | None = None
-    """Number of steps, in place of epochs."""
+    """Number of steps, in place of epochs. With --resume, a finished training may be given more."""
     batch_size: int | None = None
     """Images or crops per step; by default 2, for CHASE_DB1 1, with crops 4."""
+    learning_rate: float | None = None
+    """The highest learning rate; by default 1e-3, with crops 3e-3."""
+    validate_every: int | None = None
+    """Steps between validations; by default a pass over the images, with crops 100."""
     p: float | None = None
     """DropBlock's drop probability, 1 - keep_prob; by default 0.15, for CHASE_DB1 0.22, with crops
-    0.05."""
-    block_size: int = 7
-    """DropBlock's block size."""
-    gamma: Literal["paper", "exact"] = "paper"
-    """How DropBlock computes its gamma; exact: it drops the fraction p on average."""
-    scale: Literal["batch", "constant", "position"] = "batch"
-    """DropBlock's factor for kept elements; batch is the paper's."""
-    attention: AttentionName = "spatial"
-    """The attention layer of rsan; spatial is the paper's."""
+    0.05, and that of the weights with --pretrained."""
+    block_size: int | None = None
+    """DropBlock's block size; by default 7."""
+    gamma: Literal["paper", "exact"] | None = None
+    """How DropBlock computes its gamma; by default paper; exact: it drops the fraction p on
+    average."""
+    scale: Literal["batch", "constant", "position"] | None = None
+    """DropBlock's factor for kept elements; by default batch, the paper's."""
+    attention: AttentionName | None = None
+    """The attention layer of rsan; by default spatial, the paper's."""
     attention_after: bool = False
     """Apply the attention to the sum of branch and shortcut, not to the branch."""
-    widths: Numbers = (16, 32, 64, 128)
-    """Channels of the network's stages, from the first to the bottleneck: 8 16 32 or 8,16,32."""
+    widths: Numbers = None
+    """Channels of the network's stages, from the first to the bottleneck: 8 16 32 or 8,16,32; by
+    default 16 32 64 128."""
     augment: bool = False
     """Flip and rotate whole images at random, and change their brightness and contrast a little."""
-    input_scale: float = 1.0
+    input_scale: float | None = None
     """Resize images by this factor."""
-    dice: float = 0.0
-    """Weight of the Dice loss beside cross entropy."""
-    cl_dice: float = 0.0
-    """Weight of the soft clDice loss beside cross entropy."""
+    fov_diameter: float | None = None
+    """Resize each image until its field of view has this diameter in pixels, so that vessels of all
+    images are about as wide."""
+    shares: tuple[float, ...] = ()
+    """Relative number of crops of each data set, in the order of --data; by default each image
+    gives as many."""
+    dice: float | None = None
+    """Weight of the Dice loss beside cross entropy; by default 0."""
+    cl_dice: float | None = None
+    """Weight of the soft clDice loss beside cross entropy; by default 0."""
     auxiliary: Path | None = None
     """Folder of probability maps of the training images, as additional targets."""
     auxiliary_share: float | None = None
@@ -78,13 +109,17 @@ class Train:
     fold: str | None = None
     """Cross-validation without the test images: 1/5 leaves out the first of five parts of the
     training images. evaluate --fold 1/5 scores on it."""
-    precision: Literal["auto", "bf16", "no"] = "auto"
-    """bf16: mixed precision; no: float32; auto: bf16 if the machine has instructions for it."""
+    precision: Literal["auto", "bf16", "no"] | None = None
+    """bf16: mixed precision; no: float32; auto (the default): bf16 if the machine has instructions
+    for it."""
     memory_efficient: bool = False
     """Keep fewer tensors in a training step, for about an eighth more time: cheap parts are
     computed twice. Weights are the same. A stopped training can be resumed with or without."""
     workers: int = 0
     """Processes that prepare crops and images; they do not change the result."""
+    log_with: tuple[str, ...] = ()
+    """Also log losses and scores with these trackers: tensorboard (extra [tensorboard]; it writes
+    to --out), wandb, mlflow and others of accelerate, if they are installed."""
     resume: bool = False
     """Continue the training in --out."""
     max_time: str | None = None
@@ -93,39 +128,56 @@ class Train:
     def __call__(self) -> None:
         """Run the command."""
         check_folder("--out", self.out)
+        self._check()
         import torch
         from accelerate import PartialState
 
         from ..allocator import keep_freed_memory
         from ..network import Network
-        from ..protocol import on_crops
+        from ..protocol import RECIPES
         from ..training.checkpoint import is_finished, progress
         from ..training.curves import save_training_curves
         from ..training.loop import train
-        from ._dataset import open_dataset
+        from ..weights import named_weights
+        from ._config import read_config
+        from ._dataset import open_datasets
+        from ._pretrained import freeze, origin, start_from
+        from ._sets import sizes_of
         from ._time import seconds_left
 
         keep_freed_memory()
-        protocol, split = open_dataset(self.dataset, self.data, self.fold)
-        if self.recipe == "crops":
-            protocol = on_crops(protocol)
-        recipe = self._changed(protocol.recipe)
-        network = Network(
-            self.model,
-            self.widths,
-            p=protocol.p if self.p is None else self.p,
-            block_size=self.block_size,
-            gamma=self.gamma,
-            scale=self.scale,
-            attention=self.attention,
-            attention_after=self.attention_after,
-        )
-        torch.manual_seed(self.seed)
-        model = network.build()
-        model.memory_efficient = self.memory_efficient
+        config = None if self.config is None else read_config(self.config)
+        weights = self.pretrained or (config.pretrained if config else None)
+        trained = None if weights is None else named_weights(weights)
+        protocol, split = open_datasets(self.dataset, self.data, self.fold)
+        protocol = RECIPES[self.recipe or "paper"](protocol)
         training, validation = (
             [files.read() for files in part] for part in (split.training, split.validation)
         )
+        recipe = self._recipe(
+            protocol.recipe if config is None else config.recipe,
+            [*training, *validation],
+            trained.settings.fov_diameter if trained and not config else None,
+        )
+        network = Network(p=protocol.p)
+        if trained is not None:
+            network = trained.settings.network
+        if config is not None:
+            network = config.network
+        network = replace(network, **self._given(*_OF_NETWORK))
+        if self.attention_after:
+            network = replace(network, attention_after=True)
+        torch.manual_seed(recipe.seed)
+        model = network.build()
+        model.memory_efficient = self.memory_efficient
+        source = None
+        if trained is not None and weights is not None:
+            frozen = self.freeze or (config.freeze if config else ())
+            start_from(model, network, trained, weights)
+            freeze(model, frozen)
+            source = origin(trained, weights, frozen)
+        if int(os.environ.get("RANK", "0")) == 0:  # of torchrun's processes
+            print(*sizes_of([*training, *validation], recipe), sep="\n", flush=True)
         log = train(
             model,
             training,
@@ -133,11 +185,13 @@ class Train:
             recipe,
             self.out,
             network=network,
-            dataset=self.dataset,
+            dataset="+".join(dict.fromkeys(fundus.dataset for fundus in training)),
             auxiliary=self._auxiliary(split.training, training),
+            pretrained=source,
             resume=self.resume,
             max_time=seconds_left(self.max_time, reserve=2.0),  # for the curves
             workers=self.workers,
+            log_with=self.log_with,
         )
         if not PartialState().is_main_process:
             return
@@ -149,35 +203,66 @@ class Train:
         else:
             print(f"Trained for {steps} steps. Saved weights, log and curves in {self.out}")
 
-    def _changed(self, recipe: "Recipe") -> "Recipe":
-        """The recipe with the options of the command."""
-        from ..training.augment import Augmentation
+    def _check(self) -> None:
+        """Check which options were given together."""
+        check_diameter(self.fov_diameter)
+        for one, other in _EITHER:
+            if self._given(one) and self._given(other):
+                options = (f"--{name.replace('_', '-')}" for name in (one, other))
+                raise ValueError(f"train: pass either {' or '.join(options)}")
+        if self.auxiliary is None and self.auxiliary_share is not None:
+            raise ValueError("train: --auxiliary-share needs --auxiliary")
+        if self.freeze and not (self.pretrained or self.config):
+            raise ValueError("train: --freeze needs --pretrained: other weights are random")
 
-        changes: dict[str, Any] = {"seed": self.seed, "precision": self.precision}
-        changes |= {name: getattr(self, name) for name in ("input_scale", "dice", "cl_dice")}
-        if self.epochs is not None and self.steps is not None:
-            raise ValueError("train: pass either --epochs or --steps")
+    def _given(self, *names: str) -> dict[str, Any]:
+        """The options of these names that were given."""
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def _recipe(
+        self, base: "Recipe", images: "list[Fundus]", fov_diameter: float | None
+    ) -> "Recipe":
+        """The recipe with the options of the command.
+
+        Args:
+            base: The recipe without them.
+            images: The images of the training.
+            fov_diameter: The diameter of the field of view, unless an option sets the size.
+        """
+        from ..training.augment import Augmentation
+        from ._sets import padded
+
+        changes = self._given(*_OF_RECIPE)
+        if not self._given("input_scale", "fov_diameter") and fov_diameter is not None:
+            changes["fov_diameter"] = fov_diameter
+        if "fov_diameter" in changes:
+            changes["input_scale"] = 1.0
+        elif "input_scale" in changes:
+            changes["fov_diameter"] = None
         if self.epochs is not None:
             changes |= {"epochs": self.epochs, "steps": None}
-        if self.steps is not None:
-            changes["steps"] = self.steps
-        if self.batch_size is not None:
-            changes["batch_size"] = self.batch_size
-        if recipe.side is not None:
-            # The padding is resized too, and stays a multiple of 8.
-            changes["side"] = 8 * math.ceil(recipe.side * self.input_scale / 8)
-        if self.augment and recipe.crops is not None:
+        if self.shares:
+            changes["shares"] = self._shares(images)
+        if self.augment and base.crops is not None:
             raise ValueError("train: --augment is for whole images; crops are always changed")
         if self.augment:
             changes["augmentation"] = Augmentation(
                 flip=True, rotate=True, brightness=0.1, gamma=0.1
             )
-        if self.auxiliary is None and self.auxiliary_share is not None:
-            raise ValueError("train: --auxiliary-share needs --auxiliary")
         if self.auxiliary is not None:
             share = 0.5 if self.auxiliary_share is None else self.auxiliary_share
             changes["auxiliary"] = share
-        return replace(recipe, **changes)
+        return padded(replace(base, **changes), base, images)
+
+    def _shares(self, images: "list[Fundus]") -> dict[str, float]:
+        """The shares by the names of the data sets."""
+        names = list(dict.fromkeys(fundus.dataset for fundus in images))
+        if len(names) != len(self.shares):
+            raise ValueError(
+                f"train: --shares must have a number for each of {', '.join(names)}, got "
+                f"{len(self.shares)}"
+            )
+        return dict(zip(names, self.shares, strict=True))
 
     def _auxiliary(
         self, files: "list[FundusFiles]", images: "list[Fundus]"

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from .files import FundusFiles
 
-_COLUMNS = ("image", "label", "mask", "second_label")
+_PATHS = ("image", "label", "mask", "second_label")
+_COLUMNS = (*_PATHS, "dataset")
 
 
 def list_csv(path: str | Path) -> list[FundusFiles]:
@@ -13,7 +14,8 @@ def list_csv(path: str | Path) -> list[FundusFiles]:
 
     Each row has the paths of one image, its vessel mask and its field of view, absolute or relative
     to the folder of the CSV file. All columns but ``image`` are optional, and their cells may be
-    empty; a column ``second_label`` is for vessel masks of a second observer.
+    empty; a column ``second_label`` is for vessel masks of a second observer. A column ``dataset``
+    names the data set that an image is from, for trainings on several.
 
     Args:
         path: The CSV file, with a header.
@@ -61,7 +63,7 @@ def list_csv(path: str | Path) -> list[FundusFiles]:
         raise ValueError(f"{path}: must have at least 1 row, got 0")
     files: dict[str, FundusFiles] = {}
     for number, row in rows:
-        given = {column: _file(path, number, row.get(column)) for column in _COLUMNS}
+        given = {column: _file(path, number, row.get(column)) for column in _PATHS}
         if given["image"] is None:
             raise ValueError(f"{path}: row {number} has no image")
         relative = Path(str(row["image"]).strip())
@@ -71,7 +73,12 @@ def list_csv(path: str | Path) -> list[FundusFiles]:
         if name in files:
             raise ValueError(f"{path}: row {number}: another row has the image {name} too")
         files[name] = FundusFiles(
-            name, given["image"], given["label"], given["mask"], given["second_label"]
+            name,
+            given["image"],
+            given["label"],
+            given["mask"],
+            given["second_label"],
+            (row.get("dataset") or "").strip(),
         )
     return [files[name] for name in sorted(files)]
 

@@ -19,6 +19,7 @@ class FundusFiles:
         label: Vessel mask by the first observer, or None if there is none.
         fov: Field of view, or None to estimate it from the image.
         second_label: Vessel mask by the second observer, or None.
+        dataset: Name of the data set, for trainings on several; may be empty.
 
     Example:
         >>> from pathlib import Path
@@ -31,6 +32,7 @@ class FundusFiles:
     label: Path | None
     fov: Path | None
     second_label: Path | None
+    dataset: str = ""
 
     def read(self) -> Fundus:
         """Decode the files.
@@ -70,7 +72,7 @@ class FundusFiles:
         for path, mask in ((self.label, label), (self.second_label, second)):
             if mask is not None:
                 _check_share(path, mask[fov].mean())
-        return Fundus(self.name, image, label, fov, second)
+        return Fundus(self.name, image, label, fov, second, self.dataset)
 
 
 def _check_share(path: Path | None, share: float) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,19 +11,26 @@ from typing import Any, NamedTuple
 import torch
 
 from ..write import csv_text, write_whole
-from .record import differences
+from .record import NOTES, differences
 
 _LOG = "log.csv"
+_ENDS = "earlier_ends"  # steps at which a training had ended before it was given more
 _KEPT = 2  # checkpoints: if the last is damaged, there is another
 
 
 class LogEntry(NamedTuple):
-    """The mean losses between two validations.
+    """A validation: losses, and scores within the field of view of the validation images.
+
+    The scores are those of the weights that are then written: with ``Recipe.calibrate``, F1 and
+    clDice are at a threshold chosen on the same images, and so a little too high.
 
     Attributes:
         step: Number of completed steps.
         training_loss: Mean over the steps since the last entry, with DropBlock.
         validation_loss: Mean over the validation images after these steps.
+        f1: F1 of all pixels.
+        auc: Area under the ROC curve of all pixels.
+        cl_dice: Mean clDice of the first eight images.
 
     Example:
         >>> from torchattn_blocks.retina import LogEntry
@@ -32,6 +40,9 @@ class LogEntry(NamedTuple):
     step: int
     training_loss: float
     validation_loss: float
+    f1: float = math.nan
+    auc: float = math.nan
+    cl_dice: float = math.nan
 
 
 def open_folder(folder: Path, record: Mapping[str, Any], resume: bool) -> Path | None:
@@ -47,10 +58,13 @@ def open_folder(folder: Path, record: Mapping[str, Any], resume: bool) -> Path |
         raise ValueError(
             f"train: folder {folder} holds no run to resume. Start one without resume."
         )
-    if other := differences(_read_record(folder), record):
+    was = _read_record(folder)
+    if _is_longer(record, was) and is_finished(folder):
+        was["recipe"]["steps"] = record["recipe"]["steps"]
+    if other := differences(was, record):
         raise ValueError(
             f"train: folder {folder} holds another run: {other}. Resume it as it began, or use "
-            "another folder."
+            "another folder. (A finished run may be given more steps.)"
         )
     return found[-1]
 
@@ -58,7 +72,19 @@ def open_folder(folder: Path, record: Mapping[str, Any], resume: bool) -> Path |
 def start_folder(folder: Path, record: Mapping[str, Any]) -> None:
     """Write the record of a new training."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "run.json", json.dumps(record, indent=2).encode())
+    _write_record(folder, record)
+
+
+def lengthen(folder: Path, record: Mapping[str, Any]) -> None:
+    """If a training was given more steps, write so in its record."""
+    was = _read_record(folder)
+    if _is_longer(record, was):
+        ends = [*was[NOTES].get(_ENDS, []), was["recipe"]["steps"]]
+        _write_record(folder, {**record, NOTES: {**record[NOTES], _ENDS: ends}})
+
+
+def _is_longer(record: Mapping[str, Any], was: Mapping[str, Any]) -> bool:
+    return record["recipe"]["steps"] > was["recipe"]["steps"]
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -130,6 +156,10 @@ def _last_row(folder: Path) -> str:
 
 def _step(checkpoint: Path) -> int:
     return int(checkpoint.stem[11:])
+
+
+def _write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    write_whole(folder / "run.json", json.dumps(record, indent=2).encode())
 
 
 def _read_record(folder: Path) -> Any:

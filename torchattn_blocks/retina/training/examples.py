@@ -1,16 +1,17 @@
 """What the training loop is fed with."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
+from ..data.fov import fov_diameter
 from ..data.tensors import (
+    ALIKE,
     image_tensor,
     mask_tensor,
     pad_evenly,
@@ -19,10 +20,9 @@ from ..data.tensors import (
     scaled_size,
 )
 from ..fundus import Fundus
+from .order import Place
 from .recipe import Recipe
 from .seeds import Use, generator, torch_seed
-
-Place = tuple[int, int, int]  # of an example: step, position in its batch, number of the image
 
 
 class Examples(Dataset[tuple[Tensor, Tensor]]):
@@ -36,7 +36,8 @@ class Examples(Dataset[tuple[Tensor, Tensor]]):
     ) -> None:
         self.recipe = recipe
         self.names = [fundus.name for fundus in images]
-        self.images = [prepared(fundus, recipe.input_scale) for fundus in images]
+        self.images = [prepared(fundus, recipe) for fundus in images]
+        self.datasets = [fundus.dataset for fundus in images]
         if auxiliary is not None:
             for fundus, sample in zip(images, self.images, strict=True):
                 hint = torch.from_numpy(np.ascontiguousarray(auxiliary[fundus.name])).float()[None]
@@ -64,73 +65,29 @@ class Examples(Dataset[tuple[Tensor, Tensor]]):
         return pad_evenly(sample["image"], recipe.side), pad_evenly(sample["label"], recipe.side)
 
 
-def prepared(fundus: Fundus, scale: float) -> dict[str, Tensor]:
+def scale_of(fundus: Fundus, recipe: Recipe) -> float:
+    """The factor by which an image is resized before anything else."""
+    if recipe.fov_diameter is None:
+        return recipe.input_scale
+    scale = recipe.fov_diameter / fov_diameter(fundus.fov)
+    return 1.0 if abs(scale - 1) < ALIKE else scale
+
+
+def prepared(fundus: Fundus, recipe: Recipe) -> dict[str, Tensor]:
     """Image (3, H, W), label (1, H, W) and field of view (1, H, W) as tensors, resized."""
+    scale = scale_of(fundus, recipe)
     size = scaled_size(fundus.fov.shape, scale)
     return {
         "image": image_tensor(resized_image(fundus.image, scale)),
-        "label": prepared_label(fundus, scale),
+        "label": prepared_label(fundus, recipe),
         "fov": resized_map(mask_tensor(fundus.fov), size).round(),
     }
 
 
-def prepared_label(fundus: Fundus, scale: float) -> Tensor:
+def prepared_label(fundus: Fundus, recipe: Recipe) -> Tensor:
     """The label (1, H, W) as a tensor, resized."""
-    size = scaled_size(fundus.fov.shape, scale)
+    size = scaled_size(fundus.fov.shape, scale_of(fundus, recipe))
     return resized_map(mask_tensor(np.asarray(fundus.label)), size)
-
-
-class Batches(Sampler[list[Place]]):
-    """The examples of each step from `start` on that one process trains on.
-
-    Images are shuffled anew for each pass over them. A pass over whole images ends with an
-    incomplete batch if they do not divide evenly; crops go on with the next pass.
-
-    Args:
-        images: How many images there are.
-        recipe: The recipe.
-        start: The first step.
-        steps: Number of steps of the training.
-        process: Number of this process.
-        processes: How many processes share each batch. An incomplete batch that they cannot share
-            evenly is filled up with images of the same pass.
-    """
-
-    def __init__(
-        self, images: int, recipe: Recipe, start: int, steps: int, process: int, processes: int
-    ) -> None:
-        self.images = images
-        self.recipe = recipe
-        self.range = range(start, steps)
-        self.process = process
-        self.processes = processes
-
-    def __len__(self) -> int:
-        return len(self.range)
-
-    def __iter__(self) -> Iterator[list[Place]]:
-        for step in self.range:
-            places = [(step, position, n) for position, n in enumerate(self.of_step(step))]
-            yield places[self.process :: self.processes]
-
-    def of_step(self, step: int) -> list[int]:
-        """The numbers of the images of a step, in all processes."""
-        size = self.recipe.batch_size
-        if self.recipe.crops is not None:
-            return [self._order(*divmod(step * size + i, self.images)) for i in range(size)]
-        turn, part = divmod(step, self.recipe.steps_in_a_pass(self.images))
-        count = min(size, self.images - part * size)
-        count += -count % self.processes
-        return [self._order(turn, (part * size + i) % self.images) for i in range(count)]
-
-    def _order(self, turn: int, position: int) -> int:
-        """The number of the image at a position of a pass."""
-        return _shuffled(self.recipe.seed, turn, self.images)[position]
-
-
-@lru_cache(maxsize=2)
-def _shuffled(seed: int, turn: int, images: int) -> list[int]:
-    return generator(seed, Use.ORDER, turn).permutation(images).tolist()
 
 
 def check_images(part: str, images: Sequence[Fundus], recipe: Recipe) -> None:
@@ -145,7 +102,7 @@ def check_images(part: str, images: Sequence[Fundus], recipe: Recipe) -> None:
             raise ValueError(f"train: every {part} image must have a label; missing: {fundus.name}")
         if not fundus.fov.any():
             raise ValueError(f"train: the field of view of {part} image {fundus.name} is empty")
-        longest = max(scaled_size(fundus.label.shape, recipe.input_scale))
+        longest = max(scaled_size(fundus.label.shape, scale_of(fundus, recipe)))
         if recipe.side is not None and recipe.side < longest:
             raise ValueError(
                 f"train: recipe.side must be at least {longest}, the longer side of {part} image "
@@ -159,6 +116,7 @@ def check_images(part: str, images: Sequence[Fundus], recipe: Recipe) -> None:
             f"train: {part} images must have different names, got {', '.join(twice)} more than once"
         )
     if part == "training":
+        _check_shares({fundus.dataset for fundus in images}, recipe)
         _check_sizes({fundus.fov.shape for fundus in images}, recipe)
 
 
@@ -182,6 +140,15 @@ def check_auxiliary(
                 f"train: auxiliary map of {fundus.name} must have shape {fundus.fov.shape} and "
                 f"values in [0, 1], got shape {hint.shape}, {hint.min()} to {hint.max()}"
             )
+
+
+def _check_shares(datasets: set[str], recipe: Recipe) -> None:
+    """Raise unless the recipe has a share for each data set, if it has shares at all."""
+    if recipe.shares is not None and {*recipe.shares} != datasets:
+        raise ValueError(
+            f"train: recipe.shares must name the data sets of the training images, "
+            f"{', '.join(map(repr, sorted(datasets)))}, got {', '.join(map(repr, recipe.shares))}"
+        )
 
 
 def _check_sizes(sizes: set[tuple[int, ...]], recipe: Recipe) -> None:

@@ -7,6 +7,7 @@ from math import inf, isfinite
 from pathlib import Path
 from statistics import fmean, median
 from time import monotonic
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,20 +27,23 @@ from ..weights import Settings, save_weights
 from .checkpoint import (
     LogEntry,
     checkpoints,
+    lengthen,
     load_checkpoint,
     open_folder,
     save_checkpoint,
     save_log,
     start_folder,
 )
-from .examples import Batches, Examples, check_auxiliary, check_images
+from .examples import Examples, check_auxiliary, check_images
 from .losses import Objective, check_model, cl_dice_iterations, fastest_layout
+from .order import Batches
 from .recipe import Recipe
 from .record import record_of
 from .seeds import Use, torch_seed
 from .state import State, rates_restored
 from .time_limit import TimeLimit
-from .validation import Validation
+from .trackers import check_trackers, tracked
+from .validation import Validated, Validation
 
 _SAVE_EVERY = 60.0  # seconds between checkpoints, at most: what a power cut may cost
 
@@ -54,9 +58,11 @@ def train(
     network: Network | None = None,
     dataset: str = "",
     auxiliary: Mapping[str, NDArray[np.floating]] | None = None,
+    pretrained: Mapping[str, Any] | None = None,
     resume: bool = False,
     max_time: float | None = None,
     workers: int = 0,
+    log_with: Sequence[str] = (),
 ) -> list[LogEntry]:
     """Train `model`, on the device and in as many processes as `accelerate` finds.
 
@@ -83,14 +89,21 @@ def train(
         network: Name and options of `model`. With it, `folder` also gets two weights files for
             `load_weights`: ``last.safetensors``, and ``best.safetensors`` of the validation with
             the lowest loss.
-        dataset: Name of the data set, to be recorded.
+        dataset: Name of the data set, to be recorded; several are joined by ``+``.
         auxiliary: A probability map (H, W) by the name of each training image, for
             ``recipe.auxiliary``.
-        resume: Continue the training in `folder`. Otherwise `folder` must not hold one.
+        pretrained: If `model` was trained before, where its weights are from, as plain data. It is
+            recorded in ``run.json`` and in the weights files.
+        resume: Continue the training in `folder`. Otherwise `folder` must not hold one. A finished
+            training may be given more steps; learning rate and drop rate then go on as they are at
+            this step of a training of that length.
         max_time: Return before so many seconds are over. Call `train` again with ``resume=True`` to
             continue. Works of training and validation are started only if they are expected to end
             in time; the first ones may take longer.
         workers: Processes that crop and augment images. They do not change the result.
+        log_with: Also log losses and scores with these trackers of `accelerate`: ``"tensorboard"``
+            writes to ``folder/torchattn_blocks``; ``"wandb"``, ``"mlflow"`` and others work if they
+            are installed.
 
     Returns:
         A log entry for each validation, earlier calls included.
@@ -105,8 +118,9 @@ def train(
             run or another one and `resume` is True, or a damaged checkpoint. If `network` does not
             describe `model`, `model` does not make logits (N, 1, H, W) of images (N, 3, H, W),
             `max_time` is not above 0, ``recipe.cl_dice_iterations`` are too few for the vessels,
-            ``recipe.auxiliary`` and `auxiliary` do not go together, or the batch cannot be shared
-            by the processes.
+            ``recipe.auxiliary`` and `auxiliary` do not go together, ``recipe.shares`` names other
+            data sets than the images, the batch cannot be shared by the processes, or a tracker of
+            `log_with` is unknown or not installed.
         FloatingPointError: If the loss or its gradient is not finite.
         OSError: If a file cannot be written. The last checkpoint remains.
 
@@ -134,7 +148,8 @@ def train(
     check_images("training", training, recipe)
     check_images("validation", validation, recipe)
     check_auxiliary(training, recipe, auxiliary)
-    accelerator = _accelerator(recipe)
+    check_kind("train", Mapping, None, pretrained=pretrained)
+    accelerator = _accelerator(recipe, log_with, folder)
     steps = recipe.steps_for(len(training))
     every = recipe.validate_every or recipe.steps_in_a_pass(len(training))
     precision = recipe.resolved_precision()
@@ -152,14 +167,16 @@ def train(
         "processes": accelerator.num_processes,
     }
     images = {"training": training, "validation": validation}
-    record = record_of(model, network, recipe, dataset, images, auxiliary, machine)
+    record = record_of(model, network, recipe, dataset, images, auxiliary, machine, pretrained)
     accelerator.wait_for_everyone()  # the first has written what it had to, in an earlier call
     checkpoint = open_folder(folder, record, resume)
     accelerator.wait_for_everyone()  # every process has looked before one writes
     settings = None
     if network is not None:
-        diameter = median(fov_diameter(fundus.fov) for fundus in training) * recipe.input_scale
+        seen = median(fov_diameter(fundus.fov) for fundus in training) * recipe.input_scale
+        diameter = recipe.fov_diameter or seen
         about = {"dataset": dataset, "recipe": recipe.as_data()}
+        about |= {} if pretrained is None else {"pretrained": dict(pretrained)}
         settings = Settings(network, diameter, recipe.side, about)
     with modes_restored(model), rates_restored(model), own_random_numbers(accelerator.device):
         if not model.training:
@@ -186,8 +203,10 @@ def train(
                 start_folder(folder, record)
                 run.save()
             else:
+                lengthen(folder, record)
                 save_log(folder, state.log)  # it may be older than the checkpoint
-        run.advance(workers)
+        with tracked(accelerator, record):
+            run.advance(workers)
         with state.calibrated() as kept:
             weights = {name: tensor.clone() for name, tensor in kept.state_dict().items()}
         model.load_state_dict(broadcast(weights))  # statistics differ between processes
@@ -214,9 +233,11 @@ class _Run:
         """Train, validate and save until the end of the training or of the time."""
         state, first = self.state, self.state.step
         processes = self.accelerator.process_index, self.accelerator.num_processes
-        batches = Batches(len(self.examples), state.recipe, first, state.steps, *processes)
+        order = len(self.examples), state.recipe, first, state.steps, *processes
+        batches = Batches(*order, self.examples.datasets)
         loader = iter(DataLoader(self.examples, batch_sampler=batches, num_workers=workers))
         hidden = not self.accelerator.is_main_process
+        shown: dict[str, str] = {}
         with tqdm(total=state.steps, initial=first, unit="step", disable=hidden) as bar:
             while True:
                 if self._validation_is_due():
@@ -224,13 +245,14 @@ class _Run:
                         break
                     self._validate()
                     self.save()
+                    shown = {"F1": f"{state.log[-1].f1:.4f}"}
                 if state.step == state.steps:
                     return
                 if not self._has_time("step"):
                     break
                 with self.limit.timed("step"):
                     self._train_step(batches.of_step(state.step), *next(loader))
-                bar.set_postfix(loss=f"{state.losses[-1]:.4f}", refresh=False)
+                bar.set_postfix(shown | {"loss": f"{state.losses[-1]:.4f}"}, refresh=False)
                 bar.update()
                 if monotonic() - self.saved > _SAVE_EVERY:
                     self.save()
@@ -281,21 +303,27 @@ class _Run:
             )
         state.losses.append(mean)
         state.update()
+        rate = state.optimizer.param_groups[0]["lr"]
+        self.accelerator.log({"training/loss": mean, "training/learning_rate": rate}, state.step)
 
     def _validate(self) -> None:
         """Validate the weights kept and, if asked to, write them."""
-        state, found = self.state, [0.0, 0.0]
+        state, found = self.state, [*Validated(0.0)]
         if self.accelerator.is_main_process:
             with self.limit.timed("validation"):
                 found = [*self.validation(state.kept, self.layout)]
-        loss, state.bias_shift = broadcast_object_list(found)
+        loss, state.bias_shift, *scores = broadcast_object_list(found)
         if not isfinite(loss):
             raise FloatingPointError(
                 f"train: after step {state.step} the validation loss is {loss}. "
                 f"{checkpoints(self.folder)[-1]} is the last checkpoint."
             )
-        state.log.append(LogEntry(state.step, fmean(state.losses), loss))
+        state.log.append(LogEntry(state.step, fmean(state.losses), loss, *scores))
         state.losses.clear()
+        _, _, *values = state.log[-1]
+        names = ("loss", "f1", "auc", "cl_dice")
+        named = {f"validation/{name}": one for name, one in zip(names, values, strict=True)}
+        self.accelerator.log(named, state.step)
         if self.settings is not None and self.accelerator.is_main_process:
             # Before the checkpoint: after a power cut between the two, resuming repeats both.
             notes = state.log[-1]._asdict() | {"bias_shift": state.bias_shift}
@@ -306,10 +334,15 @@ class _Run:
                     save_weights(self.folder / f"{name}.safetensors", kept, settings)
 
 
-def _accelerator(recipe: Recipe) -> Accelerator:
-    """The processes and the device of the training."""
-    # On a machine without GPU, accelerate sees torchrun's processes only if told so.
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
+def _accelerator(recipe: Recipe, log_with: Sequence[str], folder: Path) -> Accelerator:
+    """The processes, the device and the trackers of the training."""
+    check_trackers(log_with)
+    accelerator = Accelerator(
+        # On a machine without GPU, accelerate sees torchrun's processes only if told so.
+        cpu=not torch.accelerator.is_available(),
+        log_with=list(log_with) or None,
+        project_dir=folder,
+    )
     wanted, got = int(os.environ.get("WORLD_SIZE", "1")), accelerator.num_processes
     if wanted > got:
         raise ValueError(

@@ -75,7 +75,7 @@ def cl_dice_iterations(training: Sequence[Fundus], recipe: Recipe) -> int | None
     """
     if not recipe.cl_dice:
         return None
-    least = iterations_for(prepared_label(fundus, recipe.input_scale) for fundus in training)
+    least = iterations_for(prepared_label(fundus, recipe) for fundus in training)
     given = recipe.cl_dice_iterations
     if given is not None and given < least:
         raise ValueError(

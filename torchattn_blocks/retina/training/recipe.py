@@ -1,7 +1,8 @@
 """The options of a training, as plain data."""
 
 import math
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -29,6 +30,11 @@ class Recipe:
         input_scale: Resize images, vessel masks and fields of view by this factor before anything
             else, above 0; 1 or at least 3 % off. `segment` does the same with images given to the
             trained network.
+        fov_diameter: Resize each image until its field of view has this diameter in pixels, above
+            0, as `segment` then does too; so images of several cameras go together. Not with
+            `input_scale`. None: no.
+        shares: Relative number of crops of each data set, above 0, by the name that its images have
+            as ``Fundus.dataset``. None: each image gives as many crops. Only with `crops`.
         augmentation: Random changes of whole training images.
         learning_rate: The highest learning rate, above 0.
         schedule: ``"step"``: the learning rate falls to a tenth after `first_part` of the steps.
@@ -61,8 +67,9 @@ class Recipe:
     Raises:
         TypeError: If a count is not an int, a number not an int or float, or another attribute of
             another type than above.
-        ValueError: If an attribute is outside the bounds above, or `crops` is given together with
-            `side` or `augmentation`.
+        ValueError: If an attribute is outside the bounds above, `crops` is given together with
+            `side` or `augmentation`, `fov_diameter` with `input_scale`, or `shares` without
+            `crops`.
 
     Example:
         >>> from torchattn_blocks.retina import Recipe
@@ -78,6 +85,8 @@ class Recipe:
     crops: Crops | None = None
     side: int | None = None
     input_scale: float = 1.0
+    fov_diameter: float | None = None
+    shares: Mapping[str, float] | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
     learning_rate: float = 1e-3
     schedule: Literal["step", "cosine"] = "step"
@@ -100,13 +109,13 @@ class Recipe:
         """Check types and bounds."""
         make_plain(self)
         counts = ("epochs", "steps", "batch_size", "side", "validate_every")
-        optional = ("steps", "side", "validate_every", "max_norm")
+        optional = ("steps", "side", "validate_every", "max_norm", "fov_diameter")
         given = {k: v for k, v in vars(self).items() if v is not None or k not in optional}
         check_ints("Recipe", 1, **{name: given[name] for name in counts if name in given})
         if self.cl_dice_iterations is not None:
             check_ints("Recipe", 0, cl_dice_iterations=self.cl_dice_iterations)
         check_ints("Recipe", 0, 2**32 - 1, seed=self.seed)
-        above = ("learning_rate", "input_scale", "max_norm")
+        above = ("learning_rate", "input_scale", "fov_diameter", "max_norm")
         check_numbers("Recipe", 0, ends="(]", **{n: given[n] for n in above if n in given})
         least = ("weight_decay", "dice", "cl_dice")
         check_numbers("Recipe", 0, **{name: given[name] for name in least})
@@ -123,6 +132,13 @@ class Recipe:
                 f"Recipe: input_scale must be 1 or differ from it by {ALIKE} or more, got "
                 f"{self.input_scale}: segment resizes no image by less"
             )
+        if self.fov_diameter is not None and self.input_scale != 1:
+            raise ValueError("Recipe: pass either input_scale or fov_diameter")
+        check_kind("Recipe", Mapping, None, shares=self.shares)
+        shares = {f"shares[{name!r}]": share for name, share in (self.shares or {}).items()}
+        check_numbers("Recipe", 0, ends="(]", **shares)
+        if self.shares is not None and self.crops is None:
+            raise ValueError("Recipe: shares are of crops; crops must be given with them")
         if self.crops is not None and (self.side is not None or self.augmentation.changes()):
             raise ValueError("Recipe: with crops, side must be None and augmentation the default")
 
@@ -153,6 +169,27 @@ class Recipe:
         if not self.cl_dice:
             del counted["cl_dice_iterations"]
         return counted
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> "Recipe":
+        """The recipe of what `as_data` gave, also after a way through JSON.
+
+        Args:
+            data: The options; those that are not in it have their defaults.
+
+        Raises:
+            TypeError: If there is an unknown option, or one of a wrong type.
+            ValueError: If an option is outside its bounds.
+        """
+        options = dict(data)
+        if options.get("crops") is not None:
+            crops = dict(options["crops"])
+            if isinstance(crops.get("zoom"), list):
+                crops["zoom"] = tuple(crops["zoom"])
+            options["crops"] = Crops(**crops)
+        if "augmentation" in options:
+            options["augmentation"] = Augmentation(**options["augmentation"])
+        return cls(**options)
 
     def resolved_precision(self) -> Literal["bf16", "no"]:
         """The precision on this machine."""
@@ -186,4 +223,26 @@ CROPS_RECIPE = Recipe(
 )
 """Crops of 256 x 256 pixels in batches of 4, 1,900 steps: the recipe of the shipped weights, whose
 networks have DropBlock with p = 0.05 (`on_crops`).
+"""
+
+CAMERAS_RECIPE = replace(
+    CROPS_RECIPE,
+    crops=Crops(
+        free=0.75,
+        zoom=(0.5, 2.0),
+        gain=0.2,
+        channel_gain=0.1,
+        gamma=0.2,
+        contrast=0.2,
+        light=0.2,
+        vignette=0.5,
+        reflex=0.4,
+        blur=1.0,
+        noise=0.03,
+        jpeg=40,
+    ),
+)
+"""The same with crops as other cameras may see them: vessels of half to twice the width, and every
+change of light, optics and compression that `Crops` has. For images of cameras that no training
+image is from; the command `train` has it as ``--recipe cameras``.
 """

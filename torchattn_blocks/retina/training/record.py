@@ -18,7 +18,7 @@ from ..fundus import Fundus
 from ..network import Network
 from .recipe import Recipe
 
-_NOTES = "notes"  # the part that may differ when a training is resumed
+NOTES = "notes"  # the part that may differ when a training is resumed
 _SHOWN = 3  # differences in a message
 
 
@@ -30,6 +30,7 @@ def record_of(
     images: Mapping[str, Sequence[Fundus]],
     auxiliary: Mapping[str, NDArray[np.floating]] | None,
     machine: Mapping[str, Any],
+    pretrained: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """The record of a training. `images` are those of each part, `recipe` is a resolved one."""
     record = {
@@ -44,12 +45,13 @@ def record_of(
             "frozen": _frozen(model),
         }
         | (asdict(network) if network is not None else {}),
+        **({} if pretrained is None else {"pretrained": dict(pretrained)}),
         "recipe": recipe.as_data(),
         "images": {
             part: {fundus.name: _fingerprint(fundus, auxiliary) for fundus in some}
             for part, some in images.items()
         },
-        _NOTES: {
+        NOTES: {
             "python": platform.python_version(),
             "accelerate": version("accelerate"),
             "threads": torch.get_num_threads(),
@@ -70,7 +72,7 @@ def _frozen(model: nn.Module) -> list[str]:
 
 def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What differs between two records, in words; empty if nothing does."""
-    old, new = ({k: v for k, v in one.items() if k != _NOTES} for one in (was, now))
+    old, new = ({k: v for k, v in one.items() if k != NOTES} for one in (was, now))
     found = [*_differences(old, new)]
     more = len(found) - _SHOWN
     return "; ".join([*found[:_SHOWN], *([f"and {more} more"] if more > 0 else [])])

@@ -1,0 +1,51 @@
+"""The option --config: the settings of another training."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..network import Network
+from ..training.recipe import Recipe
+
+
+class Config(NamedTuple):
+    """What the record of a training says of its settings.
+
+    Attributes:
+        recipe: The recipe.
+        network: The network.
+        pretrained: The weights that it started from, if any.
+        freeze: Which parts of them were not trained.
+    """
+
+    recipe: Recipe
+    network: Network
+    pretrained: str | None
+    freeze: tuple[str, ...]
+
+
+def read_config(path: Path) -> Config:
+    """Read the record of a training, ``run.json``.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is not such a record.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"--config {path}: this file does not exist")
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        known = {field.name for field in fields(Network)}
+        network = {name: value for name, value in record["model"].items() if name in known}
+        before = record.get("pretrained", {})
+        return Config(
+            Recipe.from_data(record["recipe"]),
+            Network.from_data(network),
+            before.get("weights"),
+            tuple(before.get("freeze", ())),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"--config {path}: must be the run.json of a training by this version ({error!r})"
+        ) from error

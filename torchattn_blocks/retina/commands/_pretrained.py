@@ -1,0 +1,62 @@
+"""The options --pretrained and --freeze."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..._modules import members, picked
+from ..network import Network
+from ..weights import Trained, trained_on
+
+
+def start_from(model: nn.Module, network: Network, trained: Trained, name: str) -> None:
+    """Give a model the weights of a trained one.
+
+    Raises:
+        ValueError: If the networks differ in their weights.
+    """
+    try:
+        network.check_describes("train", trained.model)
+    except ValueError as cause:
+        has = trained.settings.network
+        raise ValueError(
+            f"--pretrained {name} is a network {has.model} of widths {has.widths}. Leave out "
+            f"--model, --widths and --attention, or use other weights. ({cause})"
+        ) from None
+    model.load_state_dict(trained.model.state_dict())
+
+
+def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
+    """Train no weight of the modules that the patterns pick; statistics of norms stay, too.
+
+    Raises:
+        ValueError: If a pattern picks nothing, or nothing is left to be trained.
+    """
+    if not patterns:
+        return
+    among = list(members(model, inserted=True).values())
+    for member in picked("train --freeze", model, among, list(patterns)):
+        member.module.requires_grad_(False)
+        for module in member.module.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+    if not any(weights.requires_grad for weights in model.parameters()):
+        raise ValueError(f"--freeze {' '.join(patterns)} leaves no weight to be trained")
+
+
+def origin(trained: Trained, name: str, patterns: Sequence[str]) -> dict[str, Any]:
+    """Where weights come from, and what of them stays, for the record of a training."""
+    digest = hashlib.sha256()
+    for key, values in trained.model.state_dict().items():
+        digest.update(key.encode())
+        digest.update(values.cpu().numpy().tobytes())
+    return {
+        "weights": name,
+        "sha256": digest.hexdigest()[:16],
+        "dataset": "+".join(trained_on(trained.settings)),
+        "fov_diameter": trained.settings.fov_diameter,
+        "freeze": list(patterns),
+    }

@@ -1,0 +1,51 @@
+"""What a training does with the sizes of its images."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from statistics import median
+
+from ..data.fov import fov_diameter
+from ..data.tensors import scaled_size
+from ..fundus import Fundus
+from ..training.examples import scale_of
+from ..training.recipe import Recipe
+
+_MULTIPLE = 8  # of the side: the paper's networks halve it three times
+_DIFFERENT = 1.1  # ratio of diameters from which vessels look different
+
+
+def sizes_of(images: Sequence[Fundus], recipe: Recipe) -> Iterator[str]:
+    """A line for each data set: how wide its fields of view are, and what is done about it."""
+    sets: dict[str, list[Fundus]] = {}
+    for fundus in images:
+        sets.setdefault(fundus.dataset, []).append(fundus)
+    middles = []
+    for name, members in sets.items():
+        diameters = [fov_diameter(fundus.fov) for fundus in members]
+        middles.append(median(diameters))
+        scales = [scale_of(fundus, recipe) for fundus in members]
+        how = f"resized by {_range(scales, '.2f')}" if {*scales} != {1.0} else "not resized"
+        wide = _range(diameters, ".0f")
+        yield f"{name}: {len(members)} images, field of view {wide} pixels wide, {how}"
+    if recipe.fov_diameter is None and max(middles) > _DIFFERENT * min(middles):
+        yield (
+            "The data sets have vessels of different width in pixels. --fov-diameter "
+            f"{min(middles):.0f} resizes all images to one diameter."
+        )
+
+
+def padded(recipe: Recipe, base: Recipe, images: Sequence[Fundus]) -> Recipe:
+    """A recipe with a padding for its images resized, if `base`, which it was made of, pads."""
+    if recipe.side is None:
+        return recipe
+    longest = max(max(scaled_size(one.fov.shape, scale_of(one, recipe))) for one in images)
+    wanted = recipe.side * recipe.input_scale / base.input_scale
+    if recipe.fov_diameter is not None or wanted < longest:
+        wanted = longest
+    return replace(recipe, side=_MULTIPLE * math.ceil(wanted / _MULTIPLE))
+
+
+def _range(numbers: Sequence[float], form: str) -> str:
+    low, high = (format(number, form) for number in (min(numbers), max(numbers)))
+    return low if low == high else f"{low} to {high}"
