@@ -43,8 +43,29 @@ def test_all_images_are_scored_by_weights_of_another_data_set(scored, stare, tmp
 
 
 @pytest.mark.parametrize(
+    "about",
+    [
+        {"dataset": "drive+chase_db1"},
+        {"dataset": "hrf", "pretrained": {"dataset": "drive+chase_db1"}},
+    ],
+)
+def test_also_by_weights_of_several_other_sets(scored, stare, tmp_path, about):
+    _, report = scored(*stare, *weights(tmp_path / "w", **about))
+    assert (report["part"], report["leak"], len(report["images"])) == ("all", None, 3)
+
+
+@pytest.mark.parametrize(
     ("about", "said"),
     [
+        (
+            {"dataset": "drive+stare"},
+            "the weights were trained on images of stare, which are scored too",
+        ),
+        (
+            {"dataset": "drive", "pretrained": {"dataset": "hrf+stare"}},
+            "the weights were trained on images of stare, which are scored too",
+        ),
+        ({"dataset": "drive+folder"}, "images that were trained on may be scored too"),
         ({"dataset": "stare"}, "the weights were trained on images of stare, which are scored too"),
         ({"dataset": "folder"}, "images that were trained on may be scored too"),
         ({}, "images that were trained on may be scored too"),

@@ -183,15 +183,18 @@ class Evaluate:
 
     def _part(self, trained: "Trained | None") -> tuple[Literal["test", "all"], str | None]:
         """Which images are scored, and what to say if some of them may have been trained on."""
-        trained_on = trained and trained.settings.about.get("dataset")
-        if trained_on in _DATA_SETS and self.dataset in _DATA_SETS and trained_on != self.dataset:
+        from ..weights import trained_on
+
+        seen = [] if trained is None else trained_on(trained.settings)
+        is_known = bool(seen) and {*seen, self.dataset} <= {*_DATA_SETS}
+        if is_known and self.dataset not in seen:
             return self.part or ("test" if self.fold else "all"), None
         if self.part != "all":
             return "test", None
-        if trained_on == self.dataset and self.dataset in _DATA_SETS:
+        if self.dataset in seen and self.dataset in _DATA_SETS:
             return (
                 "all",
-                f"the weights were trained on images of {trained_on}, which are scored too",
+                f"the weights were trained on images of {self.dataset}, which are scored too",
             )
         return "all", "images that were trained on may be scored too; the files do not say"
 
