@@ -117,7 +117,7 @@ def save_weights(path: str | Path, model: nn.Module, settings: Settings) -> None
 def load_pretrained(name: str) -> Trained:
     """Load a trained network of the distribution ``torchattn-retina-weights``.
 
-    The extra ``[retina]`` installs it. Nothing is downloaded.
+    The extra ``[retina]`` installs it; nothing is downloaded.
 
     Args:
         name: The data set that it was trained on, ``"drive"`` or ``"chase_db1"``, or
