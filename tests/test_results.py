@@ -13,7 +13,7 @@ DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "docs" / "results.md",
     ROOT / "docs" / "weights.md",
-    *sorted((ROOT / "torchattn_blocks" / "retina" / "pretrained").glob("*.md")),
+    *sorted((ROOT / "weights" / "torchattn_retina_weights").glob("*.md")),
 ]
 VIEWS = {"whole image": "whole", "field of view": "fov"}
 _REPORT = re.compile(r"\]\(([^)]*report\.json)\)")

@@ -1,9 +1,11 @@
-"""The weights that come with the library."""
+"""The weights of the distribution torchattn-retina-weights."""
 
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import torchattn_retina_weights
 
 from torchattn_blocks import DropBlock2d
 from torchattn_blocks.retina import (
@@ -19,10 +21,11 @@ from torchattn_blocks.retina import (
     segment_monte_carlo,
     synthesize,
 )
-from torchattn_blocks.retina import weights as weights_module
-from torchattn_blocks.retina.weights import shipped
+from torchattn_blocks.retina.weights import check_trained, named_weights, shipped
 
-REPORTS = Path(__file__).parents[2] / "docs" / "results" / "weights"
+ROOT = Path(__file__).parents[2]
+REPORTS = ROOT / "docs" / "results" / "weights"
+CLONED = ROOT / "weights" / "torchattn_retina_weights"
 
 
 def images_to_score(name, root):
@@ -38,7 +41,7 @@ def test_all_are_known_here():
 
 @pytest.mark.parametrize("name", shipped())
 def test_each_is_small_and_has_a_card(name):
-    path = Path(weights_module.__file__).parent / "pretrained" / f"{name}.safetensors"
+    path = Path(torchattn_retina_weights.__file__).parent / f"{name}.safetensors"
     assert path.stat().st_size < 5e6
     assert f'load_pretrained("{name}")' in path.with_suffix(".md").read_text()
     settings = load_pretrained(name).settings
@@ -46,6 +49,36 @@ def test_each_is_small_and_has_a_card(name):
     # What DropBlock dropped at the end of the training: a training that goes on, and the passes
     # of segment_monte_carlo, drop as much.
     assert settings.network.p == on_crops(DRIVE_PROTOCOL).p == 0.05
+
+
+@pytest.mark.skipif(not CLONED.exists(), reason="no clone")
+def test_what_is_installed_is_what_the_clone_has():
+    """They are a copy: after a change, `pip install -e` has to run again."""
+    installed = Path(torchattn_retina_weights.__file__).parent
+    names = sorted(path.name for path in CLONED.iterdir() if path.is_file())
+    assert names == [
+        "__init__.py",
+        *sorted(f"{name}.{kind}" for name in shipped() for kind in ("md", "safetensors")),
+    ]
+    for name in names:
+        assert (installed / name).read_bytes() == (CLONED / name).read_bytes()
+
+
+def test_without_the_distribution_the_extra_is_named(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "torchattn_retina_weights", None)
+    said = (
+        r"shipped weights need torchattn_retina_weights, of the extra \[retina\]\. "
+        r"In a clone of the repository: pip install '\.\[retina\]'$"
+    )
+    with pytest.raises(ModuleNotFoundError, match=f"^{said}") as raised:
+        load_pretrained("drive")
+    assert raised.value.name == "torchattn_retina_weights"
+    assert shipped() == []
+    with pytest.raises(FileNotFoundError, match=f"^drive: .* does not exist; {said}"):
+        named_weights("drive")
+    with pytest.raises(TypeError, match=r"got str\. Pass load_weights\('mine'\)"):
+        check_trained("segment", "mine")
 
 
 @pytest.mark.parametrize(

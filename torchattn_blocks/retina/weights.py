@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from .._check import check_ints, check_kind, check_numbers, make_plain
 from .network import Network
 from .write import write_whole
 
-_SHIPPED = Path(__file__).parent / "pretrained"
+_PACKAGE = "torchattn_retina_weights"  # of the distribution in the folder `weights`
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,9 @@ def save_weights(path: str | Path, model: nn.Module, settings: Settings) -> None
 
 
 def load_pretrained(name: str) -> Trained:
-    """Load a trained network that comes with the library.
+    """Load a trained network of the distribution ``torchattn-retina-weights``.
+
+    The extra ``[retina]`` installs it; nothing is downloaded.
 
     Args:
         name: The data set that it was trained on, ``"drive"`` or ``"chase_db1"``, or
@@ -127,6 +130,7 @@ def load_pretrained(name: str) -> Trained:
 
     Raises:
         ValueError: If no weights have this name.
+        ModuleNotFoundError: If ``torchattn-retina-weights`` is not installed.
 
     Example:
         >>> from torchattn_blocks.retina import load_pretrained
@@ -134,12 +138,13 @@ def load_pretrained(name: str) -> Trained:
         >>> trained.settings.network.model, trained.settings.fov_diameter
         ('rsan', 535.0)
     """
-    if name not in shipped():
+    files = _shipped_files()
+    if name not in files:
         raise ValueError(
-            f"load_pretrained: name must be one of {', '.join(shipped())}, got {name!r}; "
+            f"load_pretrained: name must be one of {', '.join(files)}, got {name!r}; "
             "load_weights loads a file"
         )
-    return load_weights(_SHIPPED / f"{name}.safetensors")
+    return load_weights(files[name])
 
 
 def load_weights(path: str | Path) -> Trained:
@@ -206,7 +211,11 @@ def named_weights(name_or_path: str) -> Trained:
     try:
         return load_weights(name_or_path)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}; shipped weights are {', '.join(shipped())}") from None
+        try:
+            known = f"shipped weights are {', '.join(_shipped_files())}"
+        except ModuleNotFoundError as missing:
+            known = str(missing)
+        raise FileNotFoundError(f"{error}; {known}") from None
 
 
 def trained_on(settings: Settings) -> list[str]:
@@ -217,5 +226,22 @@ def trained_on(settings: Settings) -> list[str]:
 
 
 def shipped() -> list[str]:
-    """Names of the weights that come with the library."""
-    return sorted(path.stem for path in _SHIPPED.glob("*.safetensors"))
+    """Names of the weights that are installed: none without ``torchattn-retina-weights``."""
+    try:
+        return [*_shipped_files()]
+    except ModuleNotFoundError:
+        return []
+
+
+def _shipped_files() -> dict[str, Path]:
+    """Files of the shipped weights by name."""
+    try:
+        package = import_module(_PACKAGE)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"shipped weights need {_PACKAGE}, of the extra [retina]. In a clone of the "
+            "repository: pip install '.[retina]'",
+            name=_PACKAGE,
+        ) from error
+    files = Path(package.__path__[0]).glob("*.safetensors")
+    return dict(sorted((path.stem, path) for path in files))
