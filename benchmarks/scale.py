@@ -2,7 +2,7 @@
 
 python benchmarks/scale.py --drive path/to/DRIVE --chase-db1 path/to/CHASE_DB1
     [--images 5] [--skip 0] [--weights drive] [--half] [--shift 0]
-    [--out /tmp/scale_maps]
+    [--largest 1440] [--out /tmp/scale_maps]
 
 Training images only: `--images` of each set after the first `--skip` (DRIVE 21 to 40 without 23 and
 40, which chose the weights; the left eyes of CHASE_DB1 01 to 10). For the weights that were trained
@@ -25,7 +25,8 @@ itself; "(set)": all images of a set together, by the mean of the measure. "stay
 left only for a measure that is 5 % higher. "climb": fewer passes, see `picked`.
 
 The maps are kept in the folder `--out`. On one core, an image takes 30 s (45 s with `--weights
-chase_db1`, whose diameter is 918), then 2 s from kept maps; with 5 images of each set, 5 minutes.
+chase_db1`, whose diameter is 918: by `--largest`, no diameter is above 1440 pixels), then 2 s from
+kept maps; with 5 images of each set, 5 minutes. Maps kept with another `--largest` do not fit.
 """
 
 import argparse
@@ -55,12 +56,15 @@ from torchattn_blocks.retina.data.tensors import resized_map
 from torchattn_blocks.retina.evaluation.confusion import Confusion
 
 STEP, FIRST, LAST = 1.25, -8, 4  # diameters: that of the training times 1.25 to the power of these
-LARGEST = 1440  # no diameter above this, to save time
 REACH = 4  # a rule sees so many steps to both sides of its start
 DOUBLE = 3  # steps for twice the diameter, nearly
 STARTS = range(-4, 5)  # around the right one, which for half a disc is DOUBLE steps lower
 SIDE = 535
-FINALISTS = ("length > .8", "length > .9")  # tried in more ways
+FINALISTS = (
+    "length > .9",
+    "length > .9, times F1 if calibrated",
+    "length > .9, times certain length",
+)  # tried in more ways
 MOST, RIGHT = 0.02, 0.002  # the gaps allowed
 Map = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -105,9 +109,9 @@ def chosen(arguments: argparse.Namespace) -> Iterator[tuple[str, list[Fundus]]]:
         yield name, [middle(eye) if arguments.half else eye for eye in eyes]
 
 
-def diameters_of(trained: Trained, shift: float) -> list[float]:
+def diameters_of(trained: Trained, shift: float, largest: float) -> list[float]:
     steps = (STEP ** (k + shift) for k in range(FIRST, LAST + 1))
-    return [d for step in steps if (d := trained.settings.fov_diameter * step) <= LARGEST]
+    return [d for step in steps if (d := trained.settings.fov_diameter * step) <= largest]
 
 
 def maps_of(fundus: Fundus, trained: Trained, diameters: list[float], kept: Path) -> list[Map]:
@@ -172,6 +176,9 @@ def measured(p: Map, fov: Mask, working: float) -> dict[str, float]:
         "certain length": sureness.sum() / SIDE,
         "certain length, squared": (sureness**2).sum() / SIDE,
         "certain length, in bits": (1 - entropy(inside[at_half])).sum() / SIDE,
+        "length > .9, times F1 if calibrated": sure * float(calibrated),
+        "length > .9, times certain length": sure * sureness.sum() / SIDE,
+        "length > .9, times share": sure * share,
         "certain area": float((2 * found - 1).sum()) / values.size,
         "information": float(entropy(values.mean()) - entropy(values).mean()),
         "width nearest 4 px": -abs(math.log(max(width, 1e-9) / 4)),
@@ -351,11 +358,12 @@ def main() -> None:
     parser.add_argument("--weights", default="drive")
     parser.add_argument("--half", action="store_true")
     parser.add_argument("--shift", type=float, default=0.0)
+    parser.add_argument("--largest", type=float, default=1440.0)
     parser.add_argument("--out", type=Path, default=Path("/tmp/scale_maps"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     trained = load_pretrained(arguments.weights)
-    diameters = diameters_of(trained, arguments.shift)
+    diameters = diameters_of(trained, arguments.shift, arguments.largest)
     part = ("half" if arguments.half else "whole") + f"_{arguments.shift}" * bool(arguments.shift)
     sets = {}
     for name, images in chosen(arguments):
