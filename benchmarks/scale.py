@@ -48,12 +48,13 @@ from torchattn_blocks.retina import (
     fov_diameter,
     list_chase_db1,
     list_drive,
-    load_pretrained,
     pooled_scores,
     segment,
 )
 from torchattn_blocks.retina.data.tensors import resized_map
 from torchattn_blocks.retina.evaluation.confusion import Confusion
+from torchattn_blocks.retina.weights import named_weights
+from torchattn_blocks.retina.working_diameter import certainty, climb
 
 STEP, FIRST, LAST = 1.25, -8, 4  # diameters: that of the training times 1.25 to the power of these
 REACH = 4  # a rule sees so many steps to both sides of its start
@@ -176,7 +177,7 @@ def measured(p: Map, fov: Mask, working: float) -> dict[str, float]:
         "certain length": sureness.sum() / SIDE,
         "certain length, squared": (sureness**2).sum() / SIDE,
         "certain length, in bits": (1 - entropy(inside[at_half])).sum() / SIDE,
-        "length > .9, times F1 if calibrated": sure * float(calibrated),
+        "length > .9, times F1 if calibrated": certainty(p, fov),
         "length > .9, times certain length": sure * sureness.sum() / SIDE,
         "length > .9, times share": sure * share,
         "certain area": float((2 * found - 1).sum()) / values.size,
@@ -239,18 +240,18 @@ def f1(parts: Sequence[Confusion]) -> float:
 def picked(measure: Values, start: int, stay: float, search: str) -> tuple[int, list[int]]:
     """The diameter in reach where a measure is highest, and all that were looked at.
 
-    It is the start, unless it is worth moving. "climb" looks two steps to both sides, goes on where
-    it is higher, until it is not, and then looks one step to both sides.
+    It is the start, unless it is worth moving. "climb" is the library's search.
     """
     low, high = max(start - REACH, 0), min(start + REACH, len(measure) - 1)
     seen = list(range(low, high + 1))
     if search == "climb":
-        seen, best = [start], -1
-        for stride in (2, 1):
-            while best != (best := max(seen, key=lambda i: measure[i])):
-                sides = (best - stride, best + stride)
-                seen += [i for i in sides if low <= i <= high and i not in seen]
-            best = -1
+        seen = []
+
+        def look(steps: int) -> float:
+            seen.append(start + steps)
+            return measure[start + steps]
+
+        return start + climb(look, low - start, high - start, stay), seen
     best = max(seen, key=lambda i: measure[i])
     moves = measure[best] > measure[start] + stay * abs(measure[start])
     return (best if moves else start), seen
@@ -362,12 +363,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("/tmp/scale_maps"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    trained = load_pretrained(arguments.weights)
+    trained = named_weights(arguments.weights)
     diameters = diameters_of(trained, arguments.shift, arguments.largest)
     part = ("half" if arguments.half else "whole") + f"_{arguments.shift}" * bool(arguments.shift)
     sets = {}
     for name, images in chosen(arguments):
-        kept = [f"{arguments.weights}_{name}_{image.name}_{part}.npz" for image in images]
+        stem = arguments.weights.removesuffix(".safetensors").replace("/", "_")
+        kept = [f"{stem}_{name}_{image.name}_{part}.npz" for image in images]
         sets[name] = [
             eye_of(image, trained, diameters, arguments.out / file)
             for image, file in zip(images, kept, strict=True)

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from .weights import load_pretrained as load_pretrained
     from .weights import load_weights as load_weights
     from .weights import save_weights as save_weights
+    from .working_diameter import find_fov_diameter as find_fov_diameter
 else:
     from .._lazy import lazy
 
@@ -122,6 +123,7 @@ else:
             "load_pretrained": ".weights",
             "load_weights": ".weights",
             "save_weights": ".weights",
+            "find_fov_diameter": ".working_diameter",
         },
         extra="retina",
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..names import DatasetName
-from ._diameter import check_diameter
+from ._diameter import Diameter, check_diameter, resolved
 from ._folder import check_folder
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ class Evaluate:
     """Folder to write to."""
     flips: bool = False
     """Average over each image and its three flips; takes four times as long."""
-    fov_diameter: float | None = None
+    fov_diameter: Diameter | None = None
     """Resize images until their field of view has this diameter in pixels; by default that of the
-    training."""
+    training. auto: as in segment."""
     part: Literal["test", "all"] | None = None
     """test: the test images. all: every image with a vessel mask; then no threshold is chosen. The
     default is all for weights that were trained on another data set (those of drive on stare, say),
@@ -228,11 +228,13 @@ class Evaluate:
         """The maps that a network computes."""
         from ..predict import segment
 
-        how: dict[str, Any] = {"flips": self.flips, "fov_diameter": self.fov_diameter}
-        return _Maps(
-            lambda fundus: segment(fundus.image, trained, fov=fundus.fov, **how),
-            {"weights": asdict(trained.settings)} | how,
-        )
+        def of(fundus: "Fundus") -> "NDArray[np.float32]":
+            how: dict[str, Any] = {"flips": self.flips, "fov": fundus.fov}
+            diameter = resolved(self.fov_diameter, fundus, trained)
+            return segment(fundus.image, trained, fov_diameter=diameter, **how)
+
+        about = {"flips": self.flips, "fov_diameter": self.fov_diameter}
+        return _Maps(of, {"weights": asdict(trained.settings)} | about)
 
     def _predictions(self, split: "Split") -> _Maps:
         """The maps in a folder, which need not hold those of the validation images."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
-from ._diameter import check_diameter
+from ._diameter import Diameter, check_diameter
 from ._folder import check_folder
 
 if TYPE_CHECKING:
@@ -48,9 +48,11 @@ class Segment:
     min_size: int = 0
     """Leave out of NAME-vessels.png connected vessels of fewer pixels, counted at the size that the
     network sees; 30, say."""
-    fov_diameter: float | None = None
+    fov_diameter: Diameter | None = None
     """Resize images until their field of view has this diameter in pixels; by default that of the
-    training (535 for drive). Try twice as much where vessels are narrow in a wide field of view."""
+    training (535 for drive). Try twice as much where vessels are narrow in a wide field of view.
+    auto: the diameter at which the network is most certain of the vessels of each image; takes six
+    times as long or more, and was found to work with the weights drive."""
     flips: bool = False
     """Average over each image and its three flips; takes four times as long."""
     uncertainty: int | None = None
@@ -103,6 +105,7 @@ class Segment:
         from ..weights import named_weights
         from ._bar import image_bar
         from ._device import to_accelerator
+        from ._diameter import resolved
 
         trained = to_accelerator(named_weights(self.weights))
         if self.uncertainty is not None:
@@ -114,7 +117,8 @@ class Segment:
                 std = None
                 try:
                     fundus = FundusFiles(path.stem, path, None, masks.get(path.stem), None).read()
-                    how: dict[str, Any] = {"fov": fundus.fov, "fov_diameter": self.fov_diameter}
+                    diameter = resolved(self.fov_diameter, fundus, trained)
+                    how: dict[str, Any] = {"fov": fundus.fov, "fov_diameter": diameter}
                     probability = segment(fundus.image, trained, flips=self.flips, **how)
                     if self.uncertainty is not None:
                         _, std = segment_monte_carlo(fundus.image, trained, self.uncertainty, **how)
@@ -122,13 +126,13 @@ class Segment:
                     said = str(error)
                     failures.append(said if said.startswith(str(path)) else f"{path}: {said}")
                     continue
-                scale = working_scale("segment", fundus.fov, self.fov_diameter, trained.settings)
+                scale = working_scale("segment", fundus.fov, diameter, trained.settings)
                 for remark in _remarks(fundus, scale, is_estimated=path.stem not in masks):
                     tqdm.write(f"{path}: {remark}")
-                if self.fov_diameter is not None and self.fov_diameter < _LEAST:
-                    tqdm.write(
-                        f"{path}: at {self.fov_diameter:g} pixels, vessels are too narrow to see"
-                    )
+                if self.fov_diameter == "auto":
+                    tqdm.write(f"{path}: field of view resized to {diameter:.0f} pixels")
+                if diameter is not None and diameter < _LEAST:
+                    tqdm.write(f"{path}: at {diameter:g} pixels, vessels are too narrow to see")
                 self._save(fundus, probability * fundus.fov, std, scale)
                 tqdm.write(str(self.out / f"{path.stem}-overlay.png"))
         if failures:
