@@ -105,10 +105,21 @@ def test_options_name_the_folder_and_reach_the_training(grid, options, folder, a
         ("[[grid]]\n", "grid 1: dataset must be a list with at least 1 entry, got nothing"),
         ("[[grid]]\ndataset = 'drive'", "dataset must be a list .* got 'drive'"),
         ("[[grid]]\ndataset = []", r"dataset must be a list .* got \[\]"),
-        ("[[grid]]\ndataset = ['stare']", "must be one of drive, chase_db1, folder, got 'stare'"),
+        ("[[grid]]\ndataset = ['csv']", "of drive, chase_db1, stare, hrf, folder, got 'csv'"),
+        ("GRIDleave_one_out = ['stare']", "there must be either dataset or leave_one_out"),
+        ("[[grid]]\nleave_one_out = ['stare']", r"of at least 2 data sets, got \['stare'\]"),
+        ("[[grid]]\nleave_one_out = ['hrf', 'hrf']", "of at least 2 data sets, got .'hrf', 'hrf'"),
+        ("[[grid]]\nleave_one_out = ['hrf', 'x']", "must be one of drive.*, got 'x'"),
+        (
+            "[[grid]]\nleave_one_out = ['hrf', 'drive']\noptions = [{fold = '1/2'}]",
+            "fold is not possible with leave_one_out",
+        ),
         ("GRID[[grid]]\ndataset = ['drive']\nmodel = ['vnet']", "grid 2: model must .* got 'vnet'"),
         ("GRIDrecipe = ['best']", "recipe must be one of paper, crops, cameras, got 'best'"),
-        ("GRIDseeds = [0]", "unknown entry seeds; known are dataset, model, options, recipe, seed"),
+        (
+            "GRIDseeds = [0]",
+            "unknown entry seeds; known are dataset, leave_one_out, model, options",
+        ),
         ("GRIDseed = [true]", "seed must be a whole number of at least 0, got True"),
         ("GRIDseed = [-1]", "seed must be a whole number of at least 0, got -1"),
         ("GRIDoptions = ['p']", r"options must be tables like {p = 0.1}, got 'p'"),
@@ -136,7 +147,8 @@ def test_what_is_wrong_in_a_grid_is_one_line(grid, text, message, capsys):
 
 def test_a_bad_name_lists_the_shipped_grids():
     with pytest.raises(
-        FileNotFoundError, match=r"nowhere: .*ablations, attention, cross_validation, paper_tables"
+        FileNotFoundError,
+        match=r"nowhere: .*ablations, attention, cameras, cross_validation, paper_tables",
     ):
         read_grid("nowhere")
 
@@ -166,6 +178,20 @@ def test_the_shipped_grids():
         for recipe, options in (("paper", {}), ("crops", {}), ("paper", {"augment": True}))
         for n in range(1, 6)
     ]
+
+
+def test_a_set_is_left_out_and_the_others_trained_on(grid):
+    *_, runs = read_grid("cameras")
+    sets = ["drive", "chase_db1", "stare", "hrf"]
+    assert [(one.dataset, *one.trained_on) for one in runs] == [
+        (name, *(other for other in sets if other != name)) for name in sets for _ in range(2)
+    ]
+    assert [one.recipe for one in runs] == ["crops", "cameras"] * 4
+    assert {one.images for one in runs} == {"all images, never seen"}
+    assert len({one.system for one in runs}) == 2
+    assert runs[0].folder(Path("out")) == Path(
+        "out/drive/rsan/crops/trained-on=chase_db1-stare-hrf,fov-diameter=535.0/seed-0"
+    )
 
 
 @pytest.mark.parametrize("page", ["commands.md", "results.md"])
@@ -303,6 +329,17 @@ def test_a_run_is_trained_and_scored_in_all_ways(programs, tmp_path):
         assert words[-5:] == [*fold, "--no-pictures", "--out", str(folder / name)]
         assert "--p" not in words
     assert one.is_finished(tmp_path)
+
+
+def test_a_set_that_was_left_out_is_scored_with_all_its_images(programs, tmp_path):
+    one = run("folder")._replace(trained_on=("drive", "chase_db1"))
+    data = {"drive": Path("a"), "chase_db1": Path("b"), "folder": Path("c")}
+    assert running.run_study([one], data, tmp_path) == []
+    [training] = programs.of("train")
+    assert training[:7] == ["train", "--data", "a", "b", "--dataset", "drive", "chase_db1"]
+    for words in programs.of("evaluate"):
+        assert words[:5] == ["evaluate", "--data", "c", "--dataset", "folder"]
+        assert words[words.index("--part") + 1] == "all"
 
 
 def test_the_fold_is_for_cross_validation_only(programs, tmp_path):
@@ -497,6 +534,18 @@ def test_data_sets_without_folder_are_left_out_but_tabulated(programs, command, 
     assert re.search(r"folder, test images, whole[^#]*, last +\| 2 of 2 seeds \| \.8000 ± ", out)
 
 
+def test_without_a_set_the_runs_that_train_on_it_are_left_out(programs, command, grid, tmp_path):
+    path = grid("[[grid]]\nleave_one_out = ['stare', 'folder', 'hrf']\n"
+                "[[grid]]\ndataset = ['folder']")  # fmt: skip
+    (tmp_path / "data").mkdir()
+    out = command("study", path, "--folder", tmp_path / "data", "--out", tmp_path)
+    assert out.splitlines()[:2] == [
+        "3 runs on hrf left out: pass --hrf",
+        "3 runs on stare left out: pass --stare",
+    ]
+    assert len(programs.of("train")) == 1
+
+
 def test_failures_are_told_after_the_tables(programs, command, grid, tmp_path):
     programs.fails = lambda words: words[0] == "evaluate"
     (tmp_path / "data").mkdir()
@@ -662,6 +711,34 @@ FOLDS = """
     ]
     seed = SEEDS
 """
+
+
+def test_sets_left_out_are_tabulated_each_and_together(tables):
+    text = """
+        [[grid]]
+        leave_one_out = ["drive", "stare", "hrf"]
+        recipe = ["crops", "cameras"]
+    """
+
+    def of(dataset, recipe):
+        others = tuple(name for name in ("drive", "stare", "hrf") if name != dataset)
+        return run(dataset, recipe=recipe)._replace(trained_on=others)
+
+    scored = [
+        (of("drive", "crops"), {"f1": 0.6}),
+        (of("stare", "crops"), {"f1": 0.8}),
+        (of("stare", "cameras"), {"f1": 0.83}),
+    ]
+    found = tables(text, scored)
+    heading = "## {}, all images, never seen, whole image"
+    single = found[heading.format("stare")]
+    assert single["rsan, crops, default, last"][:2] == ["1 of 1 seed", ".8000"]
+    assert not [title for title in single if "paper's" in title]
+    together = heading.format("all data sets, each left out once")
+    assert found[together]["rsan, crops, default, last"][:2] == ["2 of 3 sets", ".7000 ± .1414"]
+    assert found[together]["rsan, cameras, default, last"][:2] == ["1 of 3 sets", ".8300"]
+    differences = together + DIFFERENCES.replace("backbone, paper", "rsan, crops")
+    assert found[differences]["rsan, cameras, default, last"] == ["1 of 3 sets", *["+.0300"] * 3]
 
 
 def test_folds_are_one_system_and_apart_from_the_test_images(tables):

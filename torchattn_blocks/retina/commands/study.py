@@ -21,11 +21,16 @@ class Study:
     """
 
     grid: Annotated[Positional[str], arg(metavar="GRID")]
-    """A TOML file, or a shipped grid: paper_tables, ablations, attention or cross_validation."""
+    """A TOML file, or a shipped grid: paper_tables, ablations, attention, cameras or
+    cross_validation."""
     drive: Path | None = None
     """Folder of DRIVE."""
     chase_db1: Path | None = None
     """Folder of CHASE_DB1."""
+    stare: Path | None = None
+    """Folder of STARE."""
+    hrf: Path | None = None
+    """Folder of HRF."""
     folder: Path | None = None
     """Folder with images/, labels/ and perhaps masks/."""
     out: Path = Path("runs/study")
@@ -39,7 +44,7 @@ class Study:
         """Run the command."""
         check_folder("--out", self.out)
         from ..studies.figure import save_study_figure
-        from ..studies.grid import read_grid
+        from ..studies.grid import DATASETS, read_grid
         from ..studies.results import study_rows
         from ..studies.running import run_study
         from ..studies.tables import comma_separated, markdown
@@ -47,17 +52,18 @@ class Study:
         from ._time import seconds_left
 
         grid = read_grid(self.grid)
-        roots = {"drive": self.drive, "chase_db1": self.chase_db1, "folder": self.folder}
+        roots: dict[str, Path | None] = {name: getattr(self, name) for name in DATASETS}
         data = {name: root for name, root in roots.items() if root is not None}
         if absent := [str(root) for root in data.values() if not root.is_dir()]:
             raise FileNotFoundError(f"{absent[0]}: this folder does not exist")
         unfinished = [run for run in grid.runs if not run.is_finished(self.out)]
-        without = Counter(run.dataset for run in unfinished if run.dataset not in data)
+        lacking = {run: [name for name in run.needed if name not in data] for run in unfinished}
+        without = Counter(name for names in lacking.values() for name in names)
         for name, many in without.items():
             option = name.replace("_", "-")
             print(f"{many} run{'s' if many > 1 else ''} on {name} left out: pass --{option}")
         failures = run_study(
-            [run for run in unfinished if run.dataset in data],
+            [run for run in unfinished if not lacking[run]],
             data,
             self.out,
             jobs=self.jobs,

@@ -3,7 +3,7 @@
 import io
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import fields
 from itertools import product
@@ -16,12 +16,15 @@ from ..commands.train import Train
 from ..names import ModelName, RecipeName
 from .run import Run
 
-DATASETS = ("drive", "chase_db1", "folder")  # those that the command `study` takes folders of
+# Those that the command `study` takes folders of.
+DATASETS = ("drive", "chase_db1", "stare", "hrf", "folder")
 _SHIPPED = {path.stem: path for path in sorted(Path(__file__).parent.glob("*.toml"))}
 _DEFAULTS = {"model": ["rsan"], "recipe": ["paper"], "options": [{}], "seed": [0]}
+_LISTED = [name for name in Run._fields if name != "trained_on"]
+_LEFT_OUT = "leave_one_out"
 _NAMES = {"dataset": DATASETS, "model": get_args(ModelName), "recipe": get_args(RecipeName)}
 # Options of `train` that a study sets itself.
-_OWN = {"data", "dataset", "model", "recipe", "seed", "out", "resume", "max-time"}
+_OWN = {"data", "dataset", "model", "recipe", "seed", "out", "resume", "max-time", "config"}
 _OPTIONS = {field.name.replace("_", "-") for field in fields(Train)} - _OWN
 
 
@@ -92,15 +95,31 @@ def _grid(content: Mapping[str, Any], stem: str) -> Grid:
 
 def _runs(table: Mapping[str, Any]) -> Iterator[Run]:
     """All combinations of the entries of a table."""
-    _check_known(table, Run._fields)
+    _check_known(table, {*_LISTED, _LEFT_OUT})
+    if _LEFT_OUT in table:
+        if "dataset" in table:
+            raise ValueError(f"there must be either dataset or {_LEFT_OUT}")
+        names = table[_LEFT_OUT]
+        if not (isinstance(names, list) and len(names) > 1 and len({*map(str, names)}) > 1):
+            raise ValueError(f"{_LEFT_OUT} must be a list of at least 2 data sets, got {names!r}")
+        table = {**table, "dataset": names}
     lists = []
-    for name in Run._fields:
+    for name in _LISTED:
         entries = table.get(name, _DEFAULTS.get(name))
         if not (isinstance(entries, list) and entries):
             got = "nothing" if entries is None else repr(entries)
             raise ValueError(f"{name} must be a list with at least 1 entry, got {got}")
         lists.append([_entry(name, entry) for entry in entries])
-    return (Run(*combination) for combination in product(*lists))
+    for run in (Run(*combination) for combination in product(*lists)):
+        yield _leaving_out(run, table["dataset"]) if _LEFT_OUT in table else run
+
+
+def _leaving_out(run: Run, datasets: Sequence[str]) -> Run:
+    """The run that is trained on all other data sets."""
+    if run.fold:
+        raise ValueError(f"options: fold is not possible with {_LEFT_OUT}")
+    others = [name for name in dict.fromkeys(datasets) if name != run.dataset]
+    return run._replace(trained_on=tuple(others))
 
 
 def _entry(name: str, entry: Any) -> Any:

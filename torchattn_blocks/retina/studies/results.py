@@ -9,10 +9,11 @@ from typing import Literal, NamedTuple
 
 from ..evaluation.report import Evaluation
 from .paper import PAPER
-from .run import EVALUATIONS, Run, System
+from .run import EVALUATIONS, NEVER_SEEN, Run, System
 
 VIEWS = {"whole": "whole image", "fov": "field of view"}
 SCORES = ("SEN", "SPE", "F1", "ACC", "AUC", "AP", "MCC", "clDice")
+OVERALL = "all data sets, each left out once"
 COMPARED = ("F1", "AUC", "clDice")
 
 Scores = Mapping[str, float]
@@ -22,8 +23,8 @@ class Row(NamedTuple):
     """A row of a study's tables.
 
     Attributes:
-        dataset: Name of the data set.
-        images: ``"test images"``, or ``"5 folds"``.
+        dataset: Name of the data set; `OVERALL` for all that were left out of a training.
+        images: As ``Run.images``.
         view: ``"whole"`` or ``"fov"``.
         kind: Scores of a system, its differences from the first system, or scores in the paper.
         system: The system.
@@ -60,16 +61,18 @@ class Row(NamedTuple):
         if not self.runs:
             return "–"
         seeds, of = len({run.seed for run in self.runs}), len(self.runs)
-        unit = "seed" if self.images == "test images" else "fold"
+        unit = "fold" if self.images.endswith("folds") else "seed"
+        unit = "set" if self.dataset == OVERALL else unit
         text = f"{len(self.each)} of {of} {unit}{'s' if of > 1 else ''}"
-        return f"{text}, {seeds} seeds" if unit == "fold" and seeds > 1 else text
+        return f"{text}, {seeds} seeds" if unit != "seed" and seeds > 1 else text
 
 
 def study_rows(runs: Sequence[Run], out: Path) -> list[Row]:
     """The rows of all tables of a study.
 
     For each data set and view: the paper's scores, those of each system by each evaluation, and the
-    differences from the first system on the data set, over the seeds and folds that both have.
+    differences from the first system on the data set, over the seeds and folds that both have. For
+    data sets that were left out of a training, also all of them together.
 
     Args:
         runs: The runs of the study.
@@ -88,6 +91,10 @@ def study_rows(runs: Sequence[Run], out: Path) -> list[Row]:
     for run in runs:
         systems = tables.setdefault((run.dataset, run.images), {})
         systems.setdefault(run.system, []).append(run)
+    if left_out := [run for run in runs if run.trained_on]:
+        everything = tables.setdefault((OVERALL, NEVER_SEEN), {})
+        for run in left_out:
+            everything.setdefault(run.system, []).append(run)
     rows: list[Row] = []
     for (dataset, images), systems in tables.items():
         if images == "test images":
@@ -113,9 +120,10 @@ def study_rows(runs: Sequence[Run], out: Path) -> list[Row]:
 
 
 def _pairs(runs: Sequence[Run], others: Sequence[Run]) -> dict[Run, Run]:
-    """Those of the others that have the seed and fold of a run, by this run."""
-    by_seed = {(other.seed, other.fold): other for other in others}
-    return {r: by_seed[r.seed, r.fold] for r in runs if (r.seed, r.fold) in by_seed}
+    """Those of the others that have the data set, seed and fold of a run, by this run."""
+    by_place = {(other.dataset, other.seed, other.fold): other for other in others}
+    places = {run: (run.dataset, run.seed, run.fold) for run in runs}
+    return {run: by_place[place] for run, place in places.items() if place in by_place}
 
 
 def _paper_rows(dataset: str, systems: Iterable[System]) -> Iterator[Row]:

@@ -14,8 +14,11 @@ EVALUATIONS = {
 }
 
 
+NEVER_SEEN = "all images, never seen"  # of a data set that was left out of a training
+
+
 class System(NamedTuple):
-    """What the runs that differ only in seed and fold have in common.
+    """What the runs that differ only in seed, fold and data sets have in common.
 
     Attributes:
         model: Name of the network.
@@ -38,6 +41,8 @@ class Run(NamedTuple):
         options: Further options of the command `train` by name, in alphabetical order. A value is
             text, a number, a truth value or a tuple of numbers.
         seed: Seed of the training.
+        trained_on: Names of the data sets to train on, all of whose images `dataset` is scored
+            with. Empty: `dataset` itself is trained on.
 
     Example:
         >>> from pathlib import Path
@@ -54,6 +59,12 @@ class Run(NamedTuple):
     recipe: str
     options: tuple[tuple[str, Any], ...]
     seed: int
+    trained_on: tuple[str, ...] = ()
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The data sets of the training, and then that of the scores if it is another."""
+        return (*self.trained_on, self.dataset)
 
     @property
     def fold(self) -> str | None:
@@ -62,18 +73,22 @@ class Run(NamedTuple):
 
     @property
     def images(self) -> str:
-        """What is scored: ``"test images"``, or ``"5 folds"`` of the training images."""
+        """What is scored: ``"test images"``, ``"5 folds"`` of the training images, or all."""
+        if self.trained_on:
+            return NEVER_SEEN
         return f"{self.fold.partition('/')[2]} folds" if self.fold else "test images"
 
     @property
     def system(self) -> System:
-        """The run without data set, seed and fold."""
+        """The run without data sets, seed and fold."""
         others = tuple(option for option in self.options if option[0] != "fold")
         return System(self.model, self.recipe, _slug(others))
 
     def folder(self, out: Path) -> Path:
         """The folder of the run in the folder of its study."""
         options = _slug(self.options)
+        if self.trained_on:
+            options = f"trained-on={'-'.join(self.trained_on)},{options}"
         return out / self.dataset / self.model / self.recipe / options / f"seed-{self.seed}"
 
     def report(self, out: Path, evaluation: str) -> Path:

@@ -85,22 +85,28 @@ class _Study:
     def advance(self, run: Run) -> None:
         """Carry a run on, as far as time allows: train, then score."""
         folder = run.folder(self.out)
-        data = ["--data", str(self.data[run.dataset]), "--dataset", run.dataset]
+        trained_on = run.trained_on or (run.dataset,)
         if not is_finished(folder):
             options = [*run.training(), "--out", str(folder)]
             if progress(folder)[1]:
                 options.append("--resume")
             if self.end < math.inf:
                 options += ["--max-time", str(max(0, int(self.end - monotonic())))]
-            self._call(folder, "train", *data, *options)
+            self._call(folder, "train", *self._place(*trained_on), *options)
         if not is_finished(folder):
             return  # time is over
-        fold = ["--fold", run.fold] if run.fold else []
+        part = ["--fold", run.fold] if run.fold else []
+        part = ["--part", "all"] if run.trained_on else part
         for evaluation, (weights, *how) in EVALUATIONS.items():
             report = run.report(self.out, evaluation)
             if not report.is_file():
-                options = ["--weights", str(folder / weights), *how, *fold, "--no-pictures"]
-                self._call(folder, "evaluate", *data, *options, "--out", str(report.parent))
+                options = ["--weights", str(folder / weights), *how, *part, "--no-pictures"]
+                place = self._place(run.dataset)
+                self._call(folder, "evaluate", *place, *options, "--out", str(report.parent))
+
+    def _place(self, *datasets: str) -> list[str]:
+        """The options that name data sets."""
+        return ["--data", *(str(self.data[name]) for name in datasets), "--dataset", *datasets]
 
     def _call(self, folder: Path, *arguments: str) -> None:
         """Run a command of the library, its output in a log, until the study is over."""
