@@ -4,7 +4,7 @@
 
 Five images of CHASE_DB1 are trained on for 60 steps by the recipe `crops`, validated on its two
 validation images and scored on its test images, each by the commands `train` and `evaluate`. Takes
-about eight minutes on one core (set OMP_NUM_THREADS=1).
+about six minutes on one core (set OMP_NUM_THREADS=1).
 """
 
 import argparse

@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = "torchattn-retina-weights"
+WITH_WEIGHTS = {"retina", "tensorboard", "test", "docs", "dev"}  # these extras
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def of_weights(metadata: Message) -> dict[str, Requirement]:
 
 def test_a_clone_has_its_weights_beside_it(clone: Path) -> None:
     needed = of_weights(wheel_of(clone))
-    assert needed.keys() == {"retina", "test", "docs", "dev"}
+    assert needed.keys() == WITH_WEIGHTS
     for requirement in needed.values():
         url = requirement.url or ""
         assert url.startswith("file://")
@@ -65,7 +66,7 @@ def test_without_them_they_are_required_by_version(clone: Path, left: str) -> No
     if left == "another folder":
         (clone / "weights").mkdir()
     needed = of_weights(wheel_of(clone))
-    assert needed.keys() == {"retina", "test", "docs", "dev"}
+    assert needed.keys() == WITH_WEIGHTS
     assert {str(requirement.specifier) for requirement in needed.values()} == {"<2,>=1"}
     assert {requirement.url for requirement in needed.values()} == {None}
 
@@ -79,7 +80,7 @@ def test_the_sdist_and_its_wheel_name_no_path(clone: Path, tmp_path: Path) -> No
     info = message_from_string((root / "PKG-INFO").read_text(encoding="utf-8"))
     for metadata in (info, wheel_of(root)):
         needed = of_weights(metadata)
-        assert needed.keys() == {"retina", "test", "docs", "dev"}
+        assert needed.keys() == WITH_WEIGHTS
         assert {str(requirement.specifier) for requirement in needed.values()} == {"<2,>=1"}
         assert "file:" not in metadata.as_string().partition("\n\n")[0]
         assert set(metadata.get_all("Provides-Extra", [])) == {*needed, "bench"}
