@@ -9,9 +9,9 @@ import torch
 from scipy import ndimage
 from small_runs import SMALL_CROPS, drawn, run
 
-from torchattn_blocks.retina import CAMERAS_RECIPE, CROPS_RECIPE, Crops, list_drive
+from torchattn_blocks.retina import CAMERAS_RECIPE, CROPS_RECIPE, Crops, Recipe, list_drive
 from torchattn_blocks.retina.training import appearance
-from torchattn_blocks.retina.training.examples import prepared
+from torchattn_blocks.retina.training.examples import Examples, prepared
 
 PLAIN = {"gain": 0, "channel_gain": 0, "gamma": 0, "offset": 0}
 STILL = Crops(side=64, free=0, **PLAIN)
@@ -307,3 +307,33 @@ def test_workers_draw_the_same_crops(tmp_path):
         torch.equal(values, helped.state_dict()[name])
         for name, values in alone.state_dict().items()
     )
+
+
+def test_maps_beside_the_mask_are_averages_in_reduced_crops():
+    """A probability is not taken for a mask, of which a fifth of a pixel counts."""
+    _, label, fov = eye()
+    hint = torch.full_like(label, 0.3)
+    crops = Crops(side=32, free=1, zoom=(0.5, 0.5), stretch=0, **PLAIN)
+    for seed in range(5):
+        centre = torch.zeros_like(fov)
+        centre[0, 80, 75] = 1
+        _, alone = draw(crops, (label.expand(3, -1, -1), label, centre), seed)
+        _, moved = draw(crops, (label.expand(3, -1, -1), torch.cat([label, hint]), centre), seed)
+        assert torch.equal(moved[:1], alone)
+        torch.testing.assert_close(moved[1, 8:24, 8:24], torch.full((16, 16), 0.3))
+
+
+@pytest.mark.parametrize("crops", [None, Crops(side=24), replace(CAMERAS_RECIPE.crops, side=24)])
+def test_auxiliary_targets_have_their_share_in_every_recipe(crops):
+    fundus = drawn(0, 64, 64)
+    hint = np.full(fundus.fov.shape, 0.5, np.float32)
+    recipe = Recipe(steps=1, crops=crops, auxiliary=0.4)
+    examples = Examples([fundus], recipe, {fundus.name: hint})
+    plain = Examples([fundus], replace(recipe, auxiliary=0.0))
+    for step in range(4):
+        (image, mixed), (same, mask) = (each[step, 0, 0] for each in (examples, plain))
+        assert torch.equal(image, same)
+        assert mixed.shape == mask.shape
+        share = mixed - 0.6 * mask
+        assert share.min() > -1e-6  # none beyond the image
+        assert share.max() == pytest.approx(0.4 * 0.5, abs=1e-6)

@@ -119,27 +119,29 @@ class Crops:
 
         Args:
             image: Values between 0 and 1, shape (3, H, W).
-            target: Vessel mask, values between 0 and 1, shape (1, H, W).
+            target: Vessel mask, values between 0 and 1, shape (1, H, W). Or (K, H, W): with further
+                maps that move along, such as probabilities. Of reduced crops they are averages.
             fov: Field of view, zeros and ones, shape (1, H, W), with at least one 1.
             rng: Source of random numbers.
 
         Returns:
-            The crops of image and vessel mask, of shape (3, side, side) and (1, side, side). What
-            lies outside the image is 0.
+            The crops of image and target, of shape (3, side, side) and (K, side, side). What lies
+            outside the image is 0.
         """
         inside = fov[0].flatten().nonzero()[:, 0]
         row, column = divmod(int(inside[rng.integers(len(inside))]), fov.shape[-1])
         maps = [image, target, fov]
         if self.vignette:
             maps.append(_from_the_centre(inside, fov))
-        all_maps = torch.cat(maps)  # (5 or 6, H, W)
+        all_maps = torch.cat(maps)  # (4 or 5 + K, H, W)
         cut = self._transformed if rng.random() < self.free else self._turned
         window = cut(all_maps, row, column, rng)
-        seen, moved, inner = window[:3], window[3:4], window[4:5]
+        end = 3 + len(target)
+        seen, moved, inner = window[:3], window[3:end], window[end : end + 1]
         if self.reflex:
-            seen = with_reflex(seen, moved, rng.uniform(0, self.reflex), rng)
+            seen = with_reflex(seen, moved[:1], rng.uniform(0, self.reflex), rng)
         if self.vignette:
-            seen = seen * (1 - rng.uniform(0, self.vignette) * window[5:])
+            seen = seen * (1 - rng.uniform(0, self.vignette) * window[end + 1 :])
         if self.light:
             seen = with_light(seen, self.light, rng)
         return self._photographed(self._recoloured(seen, inner, rng), inner, rng), moved

@@ -41,8 +41,7 @@ class Examples(Dataset[tuple[Tensor, Tensor]]):
         if auxiliary is not None:
             for fundus, sample in zip(images, self.images, strict=True):
                 hint = torch.from_numpy(np.ascontiguousarray(auxiliary[fundus.name])).float()[None]
-                hint = resized_map(hint, sample["label"].shape[1:])
-                sample["label"] = torch.lerp(sample["label"], hint, recipe.auxiliary)
+                sample["hint"] = resized_map(hint, sample["label"].shape[1:])
 
     def __len__(self) -> int:
         return len(self.images)
@@ -57,12 +56,21 @@ class Examples(Dataset[tuple[Tensor, Tensor]]):
         step, position, number = place
         sample, recipe = self.images[number], self.recipe
         here = recipe.seed, Use.EXAMPLE, step, position
+        targets = sample["label"]
+        if "hint" in sample:
+            targets = torch.cat([targets, sample["hint"]])
         if recipe.crops is not None:
-            maps = sample["image"], sample["label"], sample["fov"]
-            return recipe.crops(*maps, generator(*here))
+            image, targets = recipe.crops(sample["image"], targets, sample["fov"], generator(*here))
+            return image, self._mixed(targets)
+        sample = {"image": sample["image"], "label": self._mixed(targets), "fov": sample["fov"]}
         if recipe.augmentation.changes():
             sample = recipe.augmentation.applied(sample, torch_seed(*here) % 2**32)
         return pad_evenly(sample["image"], recipe.side), pad_evenly(sample["label"], recipe.side)
+
+    def _mixed(self, targets: Tensor) -> Tensor:
+        """Vessel mask (1, H, W) and perhaps an auxiliary target, in their shares."""
+        mask, hint = targets[:1], targets[1:]
+        return torch.lerp(mask, hint, self.recipe.auxiliary) if len(hint) else mask
 
 
 def scale_of(fundus: Fundus, recipe: Recipe) -> float:
