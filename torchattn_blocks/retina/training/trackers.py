@@ -21,7 +21,7 @@ def check_trackers(names: Sequence[str]) -> None:
     for name in names:
         if name not in known:
             raise ValueError(f"train: log_with must be of {', '.join(known)}, got {name!r}")
-        if name not in installed:  # accelerate would log nothing, and not say so
+        if name not in installed:  # accelerate would warn at most, and log nothing
             raise ValueError(f"train: log_with {name!r} needs its package, which is not installed")
 
 
