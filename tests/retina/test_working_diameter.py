@@ -107,15 +107,18 @@ def test_what_lies_outside_counts_nothing(eye):
 
 
 class Sharpest(nn.Module):
-    """Vessels are dark; certain of them in images of one height alone."""
+    """Three lines in each dark image; the longer and clearer, the nearer it is to one height."""
 
     def __init__(self, height):
         super().__init__()
-        self.slope, self.height = nn.Parameter(torch.tensor(100.0)), height
+        self.slope, self.height = nn.Parameter(torch.tensor(12.0)), height
 
     def forward(self, x):
         away = np.log(x.shape[2] / self.height) / np.log(1.25)
-        return (0.3 - x[:, 1:2]) * self.slope * float(np.exp(-(away**2) / 4))
+        row, column = (torch.linspace(0, 1, side) for side in x.shape[2:])
+        lines = -torch.cos(6 * torch.pi * row)[:, None] * torch.exp(-4.6 * column)
+        lines = lines.expand(len(x), 1, -1, -1)
+        return lines * self.slope * float(np.exp(-(away**2) / 4)) - 99 * (x.mean() > 0.5)
 
 
 def sharpest_at(fundus, diameter, settings=90.0):
