@@ -225,8 +225,10 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.weights:
-        other = replace(WHOLE, title="other weights", weights=arguments.weights)
-        chosen_trials = [replace(WHOLE, title="drive"), other]
+        chosen_trials = [
+            replace(WHOLE, title=f"weights {Path(weights).stem}", weights=weights)
+            for weights in ("drive", arguments.weights)
+        ]
     else:
         chosen_trials = [trial for trial in TRIALS if arguments.long or not trial.long]
     trials = {trial: sets_of(trial, arguments) for trial in chosen_trials}

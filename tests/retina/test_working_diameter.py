@@ -147,6 +147,23 @@ def test_a_given_field_of_view_decides(eye):
         assert found == pytest.approx(90)
 
 
+def test_all_maps_are_compared_at_a_field_of_view_of_535_pixels(eye, monkeypatch):
+    seen = []
+
+    def measure(probability, fov):
+        seen.append((probability.shape, fov.shape, fov_diameter(fov), fov.mean()))
+        return 1.0
+
+    monkeypatch.setattr("torchattn_blocks.retina.working_diameter.certainty", measure)
+    find_fov_diameter(eye.image, sharpest_at(eye, 90), fov=eye.fov)
+    side = 535 / fov_diameter(eye.fov)
+    assert len(seen) == 5
+    for shape, fov_shape, diameter, share in seen:
+        assert shape == fov_shape == (round(200 * side), round(190 * side))
+        assert diameter == pytest.approx(535, abs=3)
+        assert share == pytest.approx(eye.fov.mean(), abs=0.01)
+
+
 def test_without_vessels_the_diameter_is_that_of_the_training(eye):
     bright = np.full(eye.image.shape, 200, np.uint8)
     assert find_fov_diameter(bright, sharpest_at(eye, 200), fov=eye.fov) == 90
