@@ -16,8 +16,9 @@ It writes starts.md (F1 before and after the library's rule, by start), rules.md
 rule tried falls short of the best diameter of a set) and cost.md (what the library's rule costs).
 With `--weights`, a name or a file, it writes only weights.md: other weights beside `drive`.
 
-Maps are kept in the folder `--maps`; empty it when weights have changed. On one core it takes eight
-minutes, with `--long` 26, with `--weights` ten; from kept maps a minute at most.
+Maps are kept in the folder `--maps`; empty it when weights have changed. On one core it takes six
+minutes, and nine if others use the machine; with `--long` 20 to 30; with `--weights` nine or more,
+half of it if the maps of `drive` are kept. From kept maps it takes a minute at most.
 """
 
 import argparse
