@@ -1,391 +1,245 @@
 """Can the right working diameter of an image be found from the network's maps alone?
 
 python benchmarks/scale.py --drive path/to/DRIVE --chase-db1 path/to/CHASE_DB1
-    [--images 5] [--skip 0] [--weights drive] [--half] [--shift 0]
-    [--largest 1440] [--out /tmp/scale_maps]
+    --out docs/scale --long
+python benchmarks/scale.py --drive path/to/DRIVE --chase-db1 path/to/CHASE_DB1
+    --out docs/scale --weights mine.safetensors
 
-Training images only: `--images` of each set after the first `--skip` (DRIVE 21 to 40 without 23 and
-40, which chose the weights; the left eyes of CHASE_DB1 01 to 10). For the weights that were trained
-on a set, its rows are optimistic. `--half`: the middle half of each field of view, all else black,
-so that vessels are twice as wide for the field of view (starts are halved, too). `--shift .5`: no
-diameter is that of the training or that of the image itself, at which nothing is resized.
+Training images only: DRIVE 21 to 31 without 23, which chose the weights; the left eyes of CHASE_DB1
+01 to 10. Each image is segmented at diameters of the field of view in steps of 1.25, from .17 to
+2.44 times that of the training, none above 1440 pixels. All maps are resized to a field of view of
+535 pixels, where everything is measured. A rule starts at one of these diameters, sees those up to
+four steps away and picks one, for each image on its own. Scores are F1 at .5 in the field of view,
+of all images of a set together.
 
-Each image is segmented at diameters in steps of 1.25 around that of the training, times .17 to
-2.44, and its maps are resized to a field of view of 535 pixels, where all is measured. The first
-tables: what the maps score in the field of view at .5, and what a rule can look at. The others: by
-how much a rule's F1, pooled over the set, lies below that of the best diameter of the set. A rule
-starts at a wrong diameter (columns) or at the best one ("right"), sees the diameters between .41
-and 2.44 times its start, as far as they were computed, and picks the one where its measure is
-highest, or takes a mean of maps. "worst" is the largest gap of one image to the best diameter of
-that image, over all starts. A rule holds if no gap is above .02 and that of the right start not
-above .002.
+It writes starts.md (F1 before and after the library's rule, by start), rules.md (by how much each
+rule tried falls short of the best diameter of a set) and cost.md (what the library's rule costs).
+With `--weights`, a name or a file, it writes only weights.md: other weights beside `drive`.
 
-"length > .9" is the length of the skeleton of the pixels above .9. "(each)": each image decides for
-itself; "(set)": all images of a set together, by the mean of the measure. "stay .05": the start is
-left only for a measure that is 5 % higher. "climb": fewer passes, see `picked`.
-
-The maps are kept in the folder `--out`. On one core, an image takes 30 s (45 s with `--weights
-chase_db1`, whose diameter is 918: by `--largest`, no diameter is above 1440 pixels), then 2 s from
-kept maps; with 5 images of each set, 5 minutes. Maps kept with another `--largest` do not fit.
+Maps are kept in the folder `--maps`; empty it when weights have changed. On one core it takes six
+minutes, and nine if others use the machine; with `--long` 20 to 30; with `--weights` nine or more,
+half of it if the maps of `drive` are kept. From kept maps it takes a minute at most.
 """
 
 import argparse
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import reduce
-from itertools import pairwise
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache, reduce
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from skimage.morphology import skeletonize
+from scale_maps import CHOSEN, FIRST, REACH, STEP, Eye, eye_of, middle
+from tables import table
 
-from torchattn_blocks.retina import (
-    Fundus,
-    Trained,
-    fov_diameter,
-    list_chase_db1,
-    list_drive,
-    pooled_scores,
-    segment,
-)
-from torchattn_blocks.retina.data.tensors import resized_map
+from torchattn_blocks.retina import list_chase_db1, list_drive
+from torchattn_blocks.retina.data.files import FundusFiles
 from torchattn_blocks.retina.evaluation.confusion import Confusion
 from torchattn_blocks.retina.weights import named_weights
-from torchattn_blocks.retina.working_diameter import certainty, climb
+from torchattn_blocks.retina.working_diameter import climb
 
-STEP, FIRST, LAST = 1.25, -8, 4  # diameters: that of the training times 1.25 to the power of these
-REACH = 4  # a rule sees so many steps to both sides of its start
 DOUBLE = 3  # steps for twice the diameter, nearly
-STARTS = range(-4, 5)  # around the right one, which for half a disc is DOUBLE steps lower
-SIDE = 535
-FINALISTS = (
-    "length > .9",
-    "length > .9, times F1 if calibrated",
-    "length > .9, times certain length",
-)  # tried in more ways
-MOST, RIGHT = 0.02, 0.002  # the gaps allowed
-Map = NDArray[np.float32]
-Mask = NDArray[np.bool_]
-Values = NDArray[np.float64]
+named = cache(named_weights)
+Rule = Callable[[Eye, int], Confusion]
 
 
-@dataclass
-class Eye:
-    """What was measured of one image; lists and arrays have an entry for each diameter."""
+@dataclass(frozen=True)
+class Trial:
+    """Images, and what is done to them."""
 
-    times: list[float]  # the diameters, over that of the training
-    at: list[Confusion]  # the vessels at each diameter
-    mixed: dict[str, list[Confusion]]  # the vessels of means of maps, by rule
-    auc: Values
-    measures: dict[str, Values]
+    title: str
+    drive: tuple[int, int]
+    chase_db1: tuple[int, int]
+    weights: str = "drive"
+    half: bool = False  # the middle half of the field of view: vessels are twice as wide for it
+    shift: float = 0.0  # in steps, so that no diameter is that of the training or of the image
+    long: bool = True
 
-
-def middle(fundus: Fundus) -> Fundus:
-    """The middle half of the field of view, everything else black."""
-    rows, columns = (np.flatnonzero(fundus.fov.any(axis=axis)) for axis in (1, 0))
-    y, x = (rows[0] + rows[-1]) / 2, (columns[0] + columns[-1]) / 2
-    radius = fov_diameter(fundus.fov) / 4
-    row, column = np.ogrid[: fundus.fov.shape[0], : fundus.fov.shape[1]]
-    disc = fundus.fov & ((row - y) ** 2 + (column - x) ** 2 <= radius**2)
-    box = tuple(slice(int(c - radius) - 8, int(c + radius) + 9) for c in (y, x))
-    assert fundus.label is not None
-    image = np.where(disc[..., None], fundus.image, 0).astype(np.uint8)
-    return Fundus(fundus.name, image[box], fundus.label[box], disc[box])
+    @property
+    def right(self) -> int:
+        """The place of the right diameter, as far as the geometry tells."""
+        return -FIRST - DOUBLE * self.half
 
 
-def chosen(arguments: argparse.Namespace) -> Iterator[tuple[str, list[Fundus]]]:
-    """The images of each data set that is given: from its training images only."""
-    sets = {}
-    if arguments.drive:
-        files = list_drive(arguments.drive, "training")
-        sets["drive"] = [f for f in files if f.name not in ("23", "40")]
-    if arguments.chase_db1:
-        files = list_chase_db1(arguments.chase_db1)
-        sets["chase_db1"] = [f for f in files if f.name.endswith("L") and f.name <= "10L"]
-    for name, files in sets.items():
-        eyes = [f.read() for f in files[arguments.skip :][: arguments.images]]
-        yield name, [middle(eye) if arguments.half else eye for eye in eyes]
+NONE, FIVE, OTHERS = (0, 0), (0, 5), (5, 10)
+WHOLE = Trial("whole disc", FIVE, FIVE, long=False)
+TRIALS = [
+    WHOLE,
+    Trial("whole disc, other images", OTHERS, OTHERS),
+    Trial("half disc", FIVE, FIVE, half=True),
+    Trial("half disc, other images", (5, 8), (5, 8), half=True),
+    Trial("diameters times 1.12", (0, 3), (0, 3), shift=0.5),
+    Trial("weights chase_db1", (5, 8), NONE, "chase_db1", long=False),
+]
 
 
-def diameters_of(trained: Trained, shift: float, largest: float) -> list[float]:
-    steps = (STEP ** (k + shift) for k in range(FIRST, LAST + 1))
-    return [d for step in steps if (d := trained.settings.fov_diameter * step) <= largest]
+def sets_of(trial: Trial, arguments: argparse.Namespace) -> dict[str, list[Eye]]:
+    """The images of a trial by data set, measured."""
+    drive = [f for f in list_drive(arguments.drive, "training") if f.name != "23"]
+    chase_db1 = [f for f in list_chase_db1(arguments.chase_db1) if f.name.endswith("L")]
+    trained, weights = named(trial.weights), trial.weights
+    if weights.endswith(".safetensors"):
+        weights = hashlib.sha256(Path(weights).read_bytes()).hexdigest()[:12]
+    part = ("half" if trial.half else "whole") + f"_{trial.shift}" * bool(trial.shift)
 
+    def eye(name: str, files: FundusFiles) -> Eye:
+        fundus = middle(files.read()) if trial.half else files.read()
+        kept = arguments.maps / f"{weights}_{name}_{files.name}_{part}.npz"
+        return eye_of(fundus, trained, trial.shift, kept)
 
-def maps_of(fundus: Fundus, trained: Trained, diameters: list[float], kept: Path) -> list[Map]:
-    """The maps at all diameters, at a field of view of 535 pixels."""
-    if not kept.exists():
-        scale = SIDE / fov_diameter(fundus.fov)
-        size = [round(side * scale) for side in fundus.fov.shape]
-        maps = []
-        for diameter in diameters:
-            p = segment(fundus.image, trained, fov=fundus.fov, fov_diameter=diameter)
-            p = resized_map(torch.from_numpy(p)[None], size)[0].numpy()
-            maps.append(np.round(p * 65535).astype(np.uint16))
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(kept, np.stack(maps))
-    with np.load(kept) as file:
-        return [(p / 65535).astype(np.float32) for p in file["arr_0"]]
-
-
-def length(mask: Mask) -> int:
-    return int(np.count_nonzero(skeletonize(mask)))
-
-
-def entropy(p: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Of vessel or not, in bits."""
-    q = np.clip(p, 1e-6, 1 - 1e-6)
-    return -q * np.log2(q) - (1 - q) * np.log2(1 - q)
-
-
-def measured(p: Map, fov: Mask, working: float) -> dict[str, float]:
-    """The measures of one map, which was computed at a working diameter.
-
-    Lengths are in diameters of the field of view. No measure knows the labels.
-    """
-    inside = np.where(fov, p, 0)
-    values = inside[fov]
-    found = values[values > 0.5]
-    lines = skeletonize(inside > 0.1)
-    at_half = skeletonize(inside > 0.5)
-    sureness = 2 * inside[at_half].astype(np.float64) - 1
-    sure = length(inside > 0.9) / SIDE
-    between = length((inside > 0.1) & (inside <= 0.9)) / SIDE
-    half = np.count_nonzero(at_half) / SIDE
-    width = found.size / max(np.count_nonzero(at_half), 1) * working / SIDE
-    share = np.count_nonzero(lines & (inside > 0.9)) / max(np.count_nonzero(lines), 1)
-    calibrated = 2 * found.sum() / max(found.size + values.sum(), 1e-9)
+    sets = {"drive": drive[slice(*trial.drive)], "chase_db1": chase_db1[slice(*trial.chase_db1)]}
     return {
-        "length > .9": sure,
-        "length > .5": half,
-        "length > .9 / length .1-.9": sure / max(between, 1e-9),
-        "the same, floor 2": sure / (between + 2),
-        "the same, floor 10": sure / (between + 10),
-        "share > .9 of lines > .1": share,
-        "share, times length > .5": share * half,
-        "mean |p - .5| where p > .1": float(np.abs(values[values > 0.1] - 0.5).mean())
-        if (values > 0.1).any()
-        else 0.0,
-        "1 - entropy where p > .5": 1 - float(entropy(found).mean()) if found.size else 0.0,
-        "F1 if calibrated": float(calibrated),
-        "F1 if calibrated, times length > .5": float(calibrated) * half,
-        "length > .8": length(inside > 0.8) / SIDE,
-        "length > .95": length(inside > 0.95) / SIDE,
-        "certain length": sureness.sum() / SIDE,
-        "certain length, squared": (sureness**2).sum() / SIDE,
-        "certain length, in bits": (1 - entropy(inside[at_half])).sum() / SIDE,
-        "length > .9, times F1 if calibrated": certainty(p, fov),
-        "length > .9, times certain length": sure * sureness.sum() / SIDE,
-        "length > .9, times share": sure * share,
-        "certain area": float((2 * found - 1).sum()) / values.size,
-        "information": float(entropy(values.mean()) - entropy(values).mean()),
-        "width nearest 4 px": -abs(math.log(max(width, 1e-9) / 4)),
+        f"{name.upper()} {files[0].name} to {files[-1].name}": [eye(name, one) for one in files]
+        for name, files in sets.items()
+        if files
     }
 
 
-def soft_dice(p: Map, q: Map, fov: Mask) -> float:
-    return float(2 * np.minimum(p, q)[fov].sum() / max((p[fov] + q[fov]).sum(), 1e-9))
+def highest(name: str) -> Rule:
+    """The diameter in reach where a measure is highest."""
 
-
-def eye_of(fundus: Fundus, trained: Trained, diameters: list[float], kept: Path) -> Eye:
-    maps = maps_of(fundus, trained, diameters, kept)
-    size = maps[0].shape
-    assert fundus.label is not None
-    label, fov = (
-        resized_map(torch.from_numpy(mask & True)[None].float(), size)[0].numpy() > 0.5
-        for mask in (fundus.label, fundus.fov)
-    )
-    rows = [measured(p, fov, d) for p, d in zip(maps, diameters, strict=True)]
-    measures = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    dice = np.array([soft_dice(p, q, fov) for p, q in pairwise(maps)])
-    measures["agreement with the next"] = np.append(dice, 0)
-    measures["agreement with both sides"] = np.concatenate([[0], (dice[1:] + dice[:-1]) / 2, [0]])
-    agreement = measures["agreement with both sides"]
-    measures["agreement, times length > .5"] = agreement * measures["length > .5"]
-    measures["agreement, times certain length"] = agreement * measures["certain length"]
-    mean = sum(maps) / len(maps)
-    measures["agreement with the mean of all"] = np.array([soft_dice(p, mean, fov) for p in maps])
-
-    def confusion(p: Map) -> Confusion:
-        return Confusion.of((p > 0.5) & fov, label & fov, int(np.count_nonzero(fov)))
-
-    def mean_at(i: int, steps: Sequence[int]) -> Confusion:
-        seen = [maps[i + step] for step in steps if 0 <= i + step < len(maps)]
-        return confusion(np.mean(seen, axis=0))
-
-    mixtures = {
-        "mean of d, 2d": (0, DOUBLE),
-        "mean of d/2, d": (-DOUBLE, 0),
-        "mean of d/2, d, 2d": (-DOUBLE, 0, DOUBLE),
-    }
-    return Eye(
-        times=[d / trained.settings.fov_diameter for d in diameters],
-        at=[confusion(p) for p in maps],
-        mixed={
-            name: [mean_at(i, steps) for i in range(len(maps))] for name, steps in mixtures.items()
-        },
-        auc=np.array([pooled_scores([p], [label], masks=[fov])["AUC"] for p in maps]),
-        measures=measures,
-    )
-
-
-def f1(parts: Sequence[Confusion]) -> float:
-    """The F1 of all images together."""
-    return reduce(Confusion.plus, parts).scores((0, 0))["F1"]
-
-
-def picked(measure: Values, start: int, stay: float, search: str) -> tuple[int, list[int]]:
-    """The diameter in reach where a measure is highest, and all that were looked at.
-
-    It is the start, unless it is worth moving. "climb" is the library's search.
-    """
-    low, high = max(start - REACH, 0), min(start + REACH, len(measure) - 1)
-    seen = list(range(low, high + 1))
-    if search == "climb":
-        seen = []
-
-        def look(steps: int) -> float:
-            seen.append(start + steps)
-            return measure[start + steps]
-
-        return start + climb(look, low - start, high - start, stay), seen
-    best = max(seen, key=lambda i: measure[i])
-    moves = measure[best] > measure[start] + stay * abs(measure[start])
-    return (best if moves else start), seen
-
-
-Rule = Callable[[list[Eye], int], list[Confusion]]
-
-
-def by_measure(name: str, stay: float, together: bool, search: str) -> Rule:
-    def rule(eyes: list[Eye], start: int) -> list[Confusion]:
-        measures = [eye.measures[name] for eye in eyes]
-        if together:
-            measures = [np.mean(measures, axis=0)] * len(eyes)
-        return [
-            e.at[picked(m, start, stay, search)[0]] for e, m in zip(eyes, measures, strict=True)
-        ]
+    def rule(eye: Eye, start: int) -> Confusion:
+        low, high = eye.reach(start)
+        return eye.at[max(range(low, high + 1), key=lambda i: eye.measures[name][i])]
 
     return rule
 
 
-def by_mean(name: str) -> Rule:
-    return lambda eyes, start: [eye.mixed[name][start] for eye in eyes]
+def mean_of(*steps: int) -> Rule:
+    """The mean of the maps at so many steps from the start, as far as there are some."""
+
+    def rule(eye: Eye, start: int) -> Confusion:
+        places = [start + step for step in steps if 0 <= start + step < len(eye.maps)]
+        return eye.vessels(np.mean([eye.maps[place] for place in places], axis=0))
+
+    return rule
+
+
+def climbed(eye: Eye, start: int) -> tuple[int, list[int]]:
+    """Where the library's search ends, and all places that it looked at, in steps."""
+    seen: list[int] = []
+
+    def look(steps: int) -> float:
+        seen.append(steps)
+        return eye.measures[CHOSEN][start + steps]
+
+    low, high = eye.reach(start)
+    return start + climb(look, low - start, high - start), seen
+
+
+def chosen(eye: Eye, start: int) -> Confusion:
+    return eye.at[climbed(eye, start)[0]]
+
+
+def start_itself(eye: Eye, start: int) -> Confusion:
+    return eye.at[start]
 
 
 def rules(eye: Eye) -> dict[str, Rule]:
-    listed: dict[str, Rule] = {"the start": lambda eyes, start: [eye.at[start] for eye in eyes]}
-    listed |= {name: by_mean(name) for name in eye.mixed}
-    for name in eye.measures:
-        ways = [("", 0.0)]
-        if name in FINALISTS:
-            ways += [("", 0.02), ("", 0.05), ("climb", 0.0), ("climb", 0.02), ("climb", 0.05)]
-        for search, stay in ways:
-            how = ", climb" * bool(search) + f", stay {stay:.2f}".replace("0.", ".") * bool(stay)
-            listed[f"{name}{how} (each)"] = by_measure(name, stay, False, search)
-            listed[f"{name}{how} (set)"] = by_measure(name, stay, True, search)
-    return listed
-
-
-def cells(values: Iterable[float], digits: int = 3) -> str:
-    return " | ".join(f"{value:.{digits}f}" for value in values)
-
-
-def print_measures(name: str, eyes: list[Eye]) -> None:
-    """What the set scores at each diameter, and the mean of each measure over its images."""
-    count = len(eyes[0].at)
-    print(f"\n{name}, {len(eyes)} images\n\n| diameter times | {cells(eyes[0].times, 2)} |")
-    print("|---|" + "---:|" * count)
-    rows = {
-        "F1 (pooled)": [f1([eye.at[i] for eye in eyes]) for i in range(count)],
-        "AUC (mean)": np.mean([eye.auc for eye in eyes], axis=0),
+    listed: dict[str, Rule] = {
+        "the start": start_itself,
+        "mean of maps at d and 2d": mean_of(0, DOUBLE),
+        "mean of maps at d/2 and d": mean_of(-DOUBLE, 0),
+        "mean of maps at d/2, d and 2d": mean_of(-DOUBLE, 0, DOUBLE),
     }
-    rows |= {m: np.mean([eye.measures[m] for eye in eyes], axis=0) for m in eyes[0].measures}
-    for row, values in rows.items():
-        print(f"| {row} | {cells(values)} |")
+    listed |= {name: highest(name) for name in eye.measures if name != CHOSEN}
+    return {**listed, CHOSEN: highest(CHOSEN), "**the same, uphill, stay .05 (chosen)**": chosen}
 
 
-def print_rules(
-    name: str, eyes: list[Eye], starts: list[int], listed: dict[str, Rule], all_hold: set[str]
-) -> None:
-    """By how much each rule falls short, from each start; rules that fail leave `all_hold`."""
-    times = eyes[0].times
-    pooled = [f1([eye.at[i] for eye in eyes]) for i in range(len(times))]
-    best, alone = int(np.argmax(pooled)), [max(f1([c]) for c in eye.at) for eye in eyes]
-    print(
-        f"\n{name}, {len(eyes)} images: gap to F1 {pooled[best]:.3f} at diameter times "
-        f"{times[best]:.2f}, by rule and start\n\n"
-        f"| rule | {cells((times[i] for i in starts), 2)} | right | worst | holds |"
-    )
-    print("|---|" + "---:|" * (len(starts) + 2) + "---|")
-    for title, rule in listed.items():
-        results = [rule(eyes, i) for i in starts]
-        gaps = [pooled[best] - f1(result) for result in results]
-        right = pooled[best] - f1(rule(eyes, best))
-        worst = max(
-            top - f1([c]) for result in results for c, top in zip(result, alone, strict=True)
-        )
-        holds = max(gaps) <= MOST and right <= RIGHT
-        if not holds:
-            all_hold.discard(title)
-        print(f"| {title} | {cells((*gaps, right, worst))} | {'yes' if holds else 'no'} |")
+def f1(rule: Rule, eyes: list[Eye], start: int) -> float:
+    """The F1 of all images together."""
+    return reduce(Confusion.plus, [rule(eye, start) for eye in eyes]).scores((0, 0))["F1"]
 
 
-def print_cost(eyes: list[Eye], starts: list[int]) -> None:
-    """The passes of "climb" and their cost, where 1 is the pass at the start alone."""
-    print("\nclimb, each image: passes; their pixels over those of one pass at the start\n")
-    print(f"| measure | {cells((eyes[0].times[i] for i in starts), 2)} |")
-    print("|---|" + "---:|" * len(starts))
-    for name in FINALISTS:
-        row = []
-        for start in starts:
-            ways = [picked(eye.measures[name], start, 0, "climb")[1] for eye in eyes]
-            pixels = np.mean([sum(STEP ** (2 * (i - start)) for i in way) for way in ways])
-            row.append(f"{np.mean([len(way) for way in ways]):.1f}; {pixels:.1f}")
-        print(f"| {name} | {' | '.join(row)} |")
-    everything = sum(STEP ** (2 * i) for i in range(-REACH, REACH + 1))
-    print(f"\nall {2 * REACH + 1} diameters in reach: {everything:.1f}")
+def starts(trial: Trial, eyes: list[Eye]) -> list[int]:
+    places = [trial.right + k for k in range(-REACH, REACH + 1)]
+    return [place for place in places if place < len(eyes[0].at)]
+
+
+def best(eyes: list[Eye]) -> int:
+    """The place of the diameter that is best for a set."""
+    return max(range(len(eyes[0].at)), key=lambda i: f1(start_itself, eyes, i))
+
+
+Sets = dict[str, list[Eye]]
+HEAD = [f"{STEP**k:.2f}" for k in range(-REACH, REACH + 1)]
+
+
+def padded(cells: list[str]) -> list[str]:
+    return cells + ["–"] * (len(HEAD) - len(cells))
+
+
+def starts_table(trials: dict[Trial, Sets]) -> str:
+    lines = []
+    for trial, sets in trials.items():
+        for name, eyes in sets.items():
+            top = f"{f1(start_itself, eyes, best(eyes)):.3f}"
+            for title, rule in {"start": start_itself, "auto": chosen}.items():
+                cells = [f"{f1(rule, eyes, start):.3f}" for start in starts(trial, eyes)]
+                lines.append([trial.title, name, title, *padded(cells), top])
+    return table(["F1, by start", "", "", *HEAD, "best"], lines, left=3)
+
+
+def gaps(rule: Rule, trial: Trial, sets: Sets) -> str:
+    """By how much a rule falls short: at most; from the best diameter. Of the worse set."""
+    worst = right = -1.0
+    for eyes in sets.values():
+        top = f1(start_itself, eyes, best(eyes))
+        worst = max(worst, *(top - f1(rule, eyes, start) for start in starts(trial, eyes)))
+        right = max(right, top - f1(rule, eyes, best(eyes)))
+    return f"{worst:.3f} / {right:.3f}".replace("-0.000", "0.000")
+
+
+def rules_table(trials: dict[Trial, Sets]) -> str:
+    one_eye = next(iter(next(iter(trials.values())).values()))[0]
+    lines = [
+        [name, *(gaps(rule, trial, sets) for trial, sets in trials.items())]
+        for name, rule in rules(one_eye).items()
+    ]
+    return table(["rule", *(trial.title for trial in trials)], lines)
+
+
+def cost_table(trials: dict[Trial, Sets]) -> str:
+    lines = []
+    for trial, sets in trials.items():
+        eyes = [eye for some in sets.values() for eye in some]
+        cells = []
+        for start in starts(trial, eyes):
+            ways = [climbed(eye, start)[1] for eye in eyes]
+            pixels = np.mean([sum(STEP ** (2 * steps) for steps in way) for way in ways])
+            cells.append(f"{np.mean([len(way) for way in ways]):.1f}; {pixels:.1f}")
+        lines.append([trial.title, *padded(cells)])
+    return table(["passes; pixels, by start", *HEAD], lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Rules for the working diameter, on trial.")
-    parser.add_argument("--drive", type=Path)
-    parser.add_argument("--chase-db1", type=Path)
-    parser.add_argument("--images", type=int, default=5)
-    parser.add_argument("--skip", type=int, default=0)
-    parser.add_argument("--weights", default="drive")
-    parser.add_argument("--half", action="store_true")
-    parser.add_argument("--shift", type=float, default=0.0)
-    parser.add_argument("--largest", type=float, default=1440.0)
-    parser.add_argument("--out", type=Path, default=Path("/tmp/scale_maps"))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--drive", type=Path, required=True)
+    parser.add_argument("--chase-db1", type=Path, required=True)
+    parser.add_argument("--weights", help="only these weights beside drive: a name or a file")
+    parser.add_argument("--maps", type=Path, default=Path("runs/scale_maps"))
+    parser.add_argument("--long", action="store_true", help="all trials")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    trained = named_weights(arguments.weights)
-    diameters = diameters_of(trained, arguments.shift, arguments.largest)
-    part = ("half" if arguments.half else "whole") + f"_{arguments.shift}" * bool(arguments.shift)
-    sets = {}
-    for name, images in chosen(arguments):
-        stem = arguments.weights.removesuffix(".safetensors").replace("/", "_")
-        kept = [f"{stem}_{name}_{image.name}_{part}.npz" for image in images]
-        sets[name] = [
-            eye_of(image, trained, diameters, arguments.out / file)
-            for image, file in zip(images, kept, strict=True)
+    if arguments.weights:
+        chosen_trials = [
+            replace(WHOLE, title=f"weights {Path(weights).stem}", weights=weights)
+            for weights in ("drive", arguments.weights)
         ]
-        print_measures(name, sets[name])
-    together = [eye for eyes in sets.values() for eye in eyes]
-    lowest = -FIRST - DOUBLE * arguments.half
-    starts = [lowest + k for k in STARTS if lowest + k < len(diameters)]
-    listed = rules(together[0])
-    all_hold = set(listed)
-    for name, eyes in sets.items():
-        print_rules(name, eyes, starts, listed, all_hold)
-    print_cost(together, starts)
-    print(
-        f"\nhold on each set: {', '.join(title for title in listed if title in all_hold) or 'none'}"
-    )
+    else:
+        chosen_trials = [trial for trial in TRIALS if arguments.long or not trial.long]
+    trials = {trial: sets_of(trial, arguments) for trial in chosen_trials}
+    tables = {"weights" if arguments.weights else "starts": starts_table(trials)}
+    if not arguments.weights:
+        tables |= {"rules": rules_table(trials), "cost": cost_table(trials)}
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name, text in tables.items():
+        (arguments.out / f"{name}.md").write_text(text, encoding="utf-8")
+        print(text)
 
 
 if __name__ == "__main__":
