@@ -139,12 +139,45 @@ def test_what_is_refused(tuned, options, message):
 def test_freezing_needs_trained_weights(command, images, tmp_path):
     with pytest.raises(SystemExit, match="--freeze needs --pretrained: other weights are random"):
         command("train", "--data", images, *ARGUMENTS, "--freeze", "encoders", "--out", tmp_path)
+    command("train", "--data", images, *ARGUMENTS, "--widths", "4,8", "--steps", 1,
+            "--out", tmp_path / "a")  # fmt: skip
+    with pytest.raises(SystemExit, match="--freeze needs --pretrained"):
+        command("train", "--data", images, "--dataset", "folder", "--freeze", "encoders",
+                "--config", tmp_path / "a" / "run.json", "--out", tmp_path / "b")  # fmt: skip
 
 
 def test_weights_that_are_not_there(command, images, tmp_path):
     with pytest.raises(SystemExit, match=r"none\.safetensors: this weights file does not exist"):
         command("train", "--data", images, *ARGUMENTS, "--pretrained", "none.safetensors",
                 "--out", tmp_path)  # fmt: skip
+
+
+def test_weights_are_known_by_their_contents(tuned, tmp_path, monkeypatch):
+    """A file by another path is the same; another file by the same path is not."""
+    _, out = tuned("--max-time", "0")
+    text = (out / "run.json").read_text()
+    start = tmp_path / "start.safetensors"
+    moved = tmp_path / "moved.safetensors"
+    moved.write_bytes(start.read_bytes())
+    tuned("--pretrained", moved, "--resume")
+    network = Network(widths=(4, 8), p=0.1)
+    save_weights(start, network.build(), Settings(network, 48.0))
+    (out / "run.json").write_text(text)
+    with pytest.raises(SystemExit, match=r"holds another run: pretrained\.sha256 was"):
+        tuned("--resume")
+
+
+def test_a_config_says_if_its_weights_have_changed(command, tuned, images, tmp_path, monkeypatch):
+    _, out = tuned()
+    monkeypatch.chdir(out)  # its path is recorded in full
+    data = ["--data", images, "--dataset", "folder", "--config", out / "run.json"]
+    command("train", *data, "--out", tmp_path / "same")
+    network = Network(widths=(4, 8), p=0.1)
+    start = tmp_path / "start.safetensors"
+    save_weights(start, network.build(), Settings(network, 48.0))
+    with pytest.raises(SystemExit, match="holds other weights than those"):
+        command("train", *data, "--out", tmp_path / "other")
+    command("train", *data, "--pretrained", start, "--out", tmp_path / "other")
 
 
 # Longer trainings.
@@ -164,6 +197,15 @@ def test_a_finished_training_may_be_given_more_steps(tmp_path, eyes, recipe):
     run(tmp_path, eyes, replace(recipe, steps=3 * steps), resume=True)
     record = json.loads((tmp_path / "run.json").read_text())
     assert record["notes"]["earlier_ends"] == [steps, 2 * steps]
+
+
+def test_a_training_too_short_for_a_ramp_becomes_one_with_it(tmp_path, eyes):
+    short = replace(SMALL_CROPS, steps=1, ramp=0.5)
+    run(tmp_path, eyes, short)
+    _, log = run(tmp_path, eyes, replace(short, steps=8), resume=True)
+    assert log[-1].step == 8
+    state = torch.load(tmp_path / "checkpoint-8.pt")
+    assert state["ramp"]["step"] == 8
 
 
 def test_the_longer_part_can_be_stopped_and_resumed(tmp_path, eyes):
@@ -193,7 +235,7 @@ def test_its_learning_rate_is_that_of_the_longer_training(tmp_path, eyes, monkey
 
 def test_a_training_that_is_not_finished_stays_as_long(tmp_path, eyes):
     run(tmp_path, eyes, SMALL_CROPS, max_time=1e-3)
-    with pytest.raises(ValueError, match=r"steps was 6, got 9.*A finished run may be given more"):
+    with pytest.raises(ValueError, match=r"steps was 6, got 9.*more steps once it is finished"):
         run(tmp_path, eyes, replace(SMALL_CROPS, steps=9), resume=True)
 
 
@@ -264,7 +306,26 @@ def test_the_settings_of_a_training_on_whole_images(command, images, tmp_path):
     a, b, c = (json.loads((tmp_path / f / "run.json").read_text()) for f in "abc")
     assert a == b
     assert a["recipe"]["side"] == 40
-    assert (c["recipe"]["side"], c["recipe"]["steps"]) == (80, 2 * a["recipe"]["steps"])
+    assert (c["recipe"]["side"], c["recipe"]["steps"]) == (72, 2 * a["recipe"]["steps"])
+
+
+def test_auxiliary_targets_and_shares_of_another_run(command, images, tmp_path):
+    data = ["--data", images, "--dataset", "folder", "--precision", "no", "--widths", "4,8"]
+    maps = ["--auxiliary", images / "labels"]
+    crops = ["--recipe", "crops", "--steps", 1, "--batch-size", 1, "--shares", 2]
+    command("train", *data, *crops, *maps, "--auxiliary-share", 0.2, "--cl-dice", 0.1,
+            "--out", tmp_path / "a")  # fmt: skip
+    config = ["--config", tmp_path / "a" / "run.json"]
+    command("train", *data, *config, *maps, "--out", tmp_path / "b")
+    a, b = (json.loads((tmp_path / f / "run.json").read_text())["recipe"] for f in "ab")
+    assert a == b
+    assert b["auxiliary"] == 0.2
+    with pytest.raises(SystemExit, match="has auxiliary targets: pass --auxiliary"):
+        command("train", *data, *config, "--out", tmp_path / "c")
+    both = ["--data", images, tmp_path / "link", "--dataset", "folder"]
+    (tmp_path / "link").symlink_to(images)
+    with pytest.raises(SystemExit, match="--shares must have a number for each of"):
+        command("train", *both, *config, *maps, "--out", tmp_path / "c")
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "nonsense", '{"model": {}, "recipe": {"x": 1}}'])

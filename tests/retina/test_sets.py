@@ -1,10 +1,13 @@
 """Trainings on several data sets, at one diameter of the field of view."""
 
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from math import ceil
+from types import MappingProxyType
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -12,6 +15,7 @@ from small_runs import FAST, SMALL_CROPS, drawn, run, small_rsan
 
 from torchattn_blocks.retina import (
     CAMERAS_RECIPE,
+    Fundus,
     Recipe,
     fov_diameter,
     list_csv,
@@ -154,6 +158,7 @@ def test_shares_must_name_the_sets(tmp_path):
         ({"shares": [1, 2]}, TypeError, "shares must be a Mapping or None, got tuple"),
         ({"shares": {"a": 1}, "crops": None}, ValueError, "crops must be given with them"),
         ({"fov_diameter": 0}, ValueError, "fov_diameter must be above 0 and finite, got 0"),
+        ({"shares": {}}, ValueError, "shares must name at least 1 data set, got none"),
         ({"fov_diameter": 9, "input_scale": 2}, ValueError, "either input_scale or fov_diameter"),
     ],
 )
@@ -166,6 +171,49 @@ def test_shares_are_as_many_as_sets(command, sites, tmp_path):
     data = ["--data", sites / "a", sites / "b", "--dataset", "folder", "--recipe", "crops"]
     with pytest.raises(SystemExit, match="--shares must have a number for each of a, b, got 3"):
         command("train", *data, "--shares", 1, 2, 3, "--out", tmp_path)
+
+
+def test_shares_are_kept_as_plain_data():
+    given = {"a": 1.0}
+    recipe = replace(SMALL_CROPS, shares=MappingProxyType(given))
+    assert recipe == replace(SMALL_CROPS, shares=given)
+    assert hash(recipe) == hash(replace(SMALL_CROPS, shares=given))
+    given["b"] = 2.0
+    assert recipe.as_data()["shares"] == {"a": 1.0}
+
+
+def test_a_set_that_only_validates_needs_no_share(command, sites, tmp_path):
+    """And shares are printed, in the order in which they were taken."""
+    rows = ["image,label,dataset"]
+    for number, path in enumerate(sorted((sites / "a" / "images").iterdir())):
+        part = "validation" if number == 5 else "test" if number == 4 else "training"
+        link = tmp_path / part / path.name
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(path)
+        name = "c" if number == 5 else "a" if number < 2 else "b"
+        rows.append(f"{part}/{path.name},{sites / 'a' / 'labels' / path.name},{name}")
+    (tmp_path / "all.csv").write_text("\n".join(rows))
+    options = ["--steps", 1, "--batch-size", 2, "--shares", 1, 3, "--out", tmp_path / "out"]
+    data = ["--data", tmp_path / "all.csv", "--dataset", "csv", "--recipe", "crops"]
+    said = command("train", *data, *SMALL, *options)
+    assert re.search(r"^a: 2 images, .*, share 1 of the crops$", said, re.M)
+    assert re.search(r"^b: 2 images, .*, share 3 of the crops$", said, re.M)
+    assert re.search(r"^c: 1 images, .* not resized$", said, re.M)
+
+
+def test_whole_images_that_get_one_size_need_no_padding(tmp_path):
+    """Of one size only when resized; and of one size before, but not after."""
+    small = drawn(0, 64, 64)
+    large = Fundus("large", *(np.kron(one, np.ones((2, 2, 1)[: one.ndim], one.dtype))
+                              for one in (small.image, small.label, small.fov)))  # fmt: skip
+    recipe = replace(FAST, epochs=1, fov_diameter=fov_diameter(small.fov))
+    assert fov_diameter(large.fov) / fov_diameter(small.fov) == pytest.approx(2, rel=0.01)
+    train(small_rsan(), [small, large], [small], recipe, tmp_path / "a")
+    inner = np.zeros((64, 64), bool)
+    inner[12:52, 12:52] = True
+    other = replace(small, name="other", fov=small.fov & inner)
+    with pytest.raises(ValueError, match="must have the same size, resized, got"):
+        train(small_rsan(), [small, other], [small], recipe, tmp_path / "b")
 
 
 def test_images_are_resized_to_one_diameter():
@@ -229,11 +277,12 @@ def test_the_recipe_for_cameras_reaches_the_training(command, sites, tmp_path):
 def test_padding_fits_images_that_are_enlarged(sites):
     images = of("a", range(2))
     base = Recipe(side=72)
-    assert padded(base, base, images).side == 72
-    assert padded(replace(base, input_scale=0.5), base, images).side == 40
-    larger = padded(replace(base, fov_diameter=120.0), base, images).side
+    assert padded(base, 72, images).side == 72
+    assert padded(replace(base, input_scale=0.5), 72, images).side == 40
+    larger = padded(replace(base, fov_diameter=120.0), 72, images).side
     longest = max(ceil(max(fundus.fov.shape) * 120 / fov_diameter(fundus.fov)) for fundus in images)
     assert longest <= larger <= longest + 8
     assert larger % 8 == 0
-    assert padded(base, base, of("b", [3], 130, 140)).side == 144  # of --config on larger images
-    assert padded(Recipe(), Recipe(), images).side is None
+    assert padded(base, 144, of("b", [3], 130, 140)).side == 144  # of --config on larger images
+    assert padded(replace(base, side=400), 72, images).side == 72  # and on smaller ones
+    assert padded(Recipe(), None, images).side is None

@@ -114,6 +114,10 @@ def test_options_name_the_folder_and_reach_the_training(grid, options, folder, a
             "[[grid]]\nleave_one_out = ['hrf', 'drive']\noptions = [{fold = '1/2'}]",
             "fold is not possible with leave_one_out",
         ),
+        (
+            "[[grid]]\nleave_one_out = ['hrf', 'drive']\noptions = [{pretrained = 'drive'}]",
+            "pretrained is not possible with leave_one_out",
+        ),
         ("GRID[[grid]]\ndataset = ['drive']\nmodel = ['vnet']", "grid 2: model must .* got 'vnet'"),
         ("GRIDrecipe = ['best']", "recipe must be one of paper, crops, cameras, got 'best'"),
         (

@@ -1,6 +1,7 @@
 """The option --config: the settings of another training."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,12 +18,24 @@ class Config(NamedTuple):
         network: The network.
         pretrained: The weights that it started from, if any.
         freeze: Which parts of them were not trained.
+        sha256: The fingerprint of the weights that it started from.
+        path: The file.
     """
 
     recipe: Recipe
     network: Network
     pretrained: str | None
     freeze: tuple[str, ...]
+    sha256: str | None
+    path: Path
+
+    def check_same(self, source: Mapping[str, Any]) -> None:
+        """Raise `ValueError` if the weights to start from are no longer those of the record."""
+        if source["sha256"] != self.sha256:
+            raise ValueError(
+                f"--config {self.path}: {self.pretrained} holds other weights than those that this "
+                "training started from. Pass --pretrained to start from what it holds now."
+            )
 
 
 def read_config(path: Path) -> Config:
@@ -39,11 +52,15 @@ def read_config(path: Path) -> Config:
         known = {field.name for field in fields(Network)}
         network = {name: value for name, value in record["model"].items() if name in known}
         before = record.get("pretrained", {})
+        # How long a soft skeleton must be depends on the images.
+        recipe = {**record["recipe"], "cl_dice_iterations": None}
         return Config(
-            Recipe.from_data(record["recipe"]),
+            Recipe.from_data(recipe),
             Network.from_data(network),
             before.get("weights"),
             tuple(before.get("freeze", ())),
+            before.get("sha256"),
+            path,
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(

@@ -111,8 +111,9 @@ def open_datasets(
 
 def _labels(names: Sequence[str], roots: Sequence[Path]) -> list[str]:
     """A name for each data set: that of its layout or, of several of one layout, of its folder."""
+    twice = {name: names.count(name) > 1 for name in names}
     labels = [
-        root.resolve().stem if names.count(name) > 1 else name
+        (root.resolve().stem if root.is_file() else root.resolve().name) if twice[name] else name
         for name, root in zip(names, roots, strict=True)
     ]
     return [

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -9,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..._modules import members, picked
 from ..network import Network
-from ..weights import Trained, trained_on
+from ..weights import Trained, shipped, trained_on
 
 
 def start_from(model: nn.Module, network: Network, trained: Trained, name: str) -> None:
@@ -24,7 +25,8 @@ def start_from(model: nn.Module, network: Network, trained: Trained, name: str) 
         has = trained.settings.network
         raise ValueError(
             f"--pretrained {name} is a network {has.model} of widths {has.widths}. Leave out "
-            f"--model, --widths and --attention, or use other weights. ({cause})"
+            "--model, --widths, --attention and a --config of another network, or use other "
+            f"weights. ({cause})"
         ) from None
     model.load_state_dict(trained.model.state_dict())
 
@@ -53,8 +55,9 @@ def origin(trained: Trained, name: str, patterns: Sequence[str]) -> dict[str, An
     for key, values in trained.model.state_dict().items():
         digest.update(key.encode())
         digest.update(values.cpu().numpy().tobytes())
+    is_file = name.lower() not in shipped() or Path(name).is_file()
     return {
-        "weights": name,
+        "weights": str(Path(name).resolve()) if is_file else name.lower(),
         "sha256": digest.hexdigest()[:16],
         "dataset": "+".join(trained_on(trained.settings)),
         "fov_diameter": trained.settings.fov_diameter,

@@ -17,7 +17,7 @@ _DIFFERENT = 1.1  # ratio of diameters from which vessels look different
 
 def sizes_of(images: Sequence[Fundus], recipe: Recipe) -> Iterator[str]:
     """A line for each data set: how wide its fields of view are, and what is done about it."""
-    sets: dict[str, list[Fundus]] = {}
+    shares, sets = recipe.shares or {}, dict[str, list[Fundus]]()
     for fundus in images:
         sets.setdefault(fundus.dataset, []).append(fundus)
     middles = []
@@ -27,7 +27,8 @@ def sizes_of(images: Sequence[Fundus], recipe: Recipe) -> Iterator[str]:
         scales = [scale_of(fundus, recipe) for fundus in members]
         how = f"resized by {_range(scales, '.2f')}" if {*scales} != {1.0} else "not resized"
         wide = _range(diameters, ".0f")
-        yield f"{name}: {len(members)} images, field of view {wide} pixels wide, {how}"
+        share = f", share {shares[name]:g} of the crops" if name in shares else ""
+        yield f"{name}: {len(members)} images, field of view {wide} pixels wide, {how}{share}"
     if recipe.fov_diameter is None and max(middles) > _DIFFERENT * min(middles):
         yield (
             "The data sets have vessels of different width in pixels. --fov-diameter "
@@ -35,12 +36,18 @@ def sizes_of(images: Sequence[Fundus], recipe: Recipe) -> Iterator[str]:
         )
 
 
-def padded(recipe: Recipe, base: Recipe, images: Sequence[Fundus]) -> Recipe:
-    """A recipe with a padding for its images resized, if `base`, which it was made of, pads."""
+def padded(recipe: Recipe, side: int | None, images: Sequence[Fundus]) -> Recipe:
+    """A recipe with a padding for its images resized, if it pads.
+
+    Args:
+        recipe: The recipe.
+        side: The side that images of these data sets are padded to, if they are not resized.
+        images: The images that the padding must hold.
+    """
     if recipe.side is None:
         return recipe
     longest = max(max(scaled_size(one.fov.shape, scale_of(one, recipe))) for one in images)
-    wanted = recipe.side * recipe.input_scale / base.input_scale
+    wanted = (side or 0) * recipe.input_scale
     if recipe.fov_diameter is not None or wanted < longest:
         wanted = longest
     return replace(recipe, side=_MULTIPLE * math.ceil(wanted / _MULTIPLE))

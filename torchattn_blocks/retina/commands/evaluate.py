@@ -228,13 +228,18 @@ class Evaluate:
         """The maps that a network computes."""
         from ..predict import segment
 
+        about: dict[str, Any] = {"flips": self.flips, "fov_diameter": self.fov_diameter}
+        if self.fov_diameter == "auto":
+            about["fov_diameters"] = {}
+
         def of(fundus: "Fundus") -> "NDArray[np.float32]":
             how: dict[str, Any] = {"flips": self.flips, "fov": fundus.fov}
             diameter = resolved(self.fov_diameter, fundus, trained)
+            if self.fov_diameter == "auto":
+                about["fov_diameters"][fundus.name] = diameter
             return segment(fundus.image, trained, fov_diameter=diameter, **how)
 
-        about = {"flips": self.flips, "fov_diameter": self.fov_diameter}
-        return _Maps(of, {"weights": asdict(trained.settings)} | about)
+        return _Maps(of, {"weights": asdict(trained.settings), **about})
 
     def _predictions(self, split: "Split") -> _Maps:
         """The maps in a folder, which need not hold those of the validation images."""

@@ -109,7 +109,7 @@ class Segment:
 
         trained = to_accelerator(named_weights(self.weights))
         if self.fov_diameter == "auto" and self.weights.lower() != "drive":
-            print("--fov-diameter auto was found to work with the weights drive, not with chase_db1.")
+            print("--fov-diameter auto was found to work with weights drive, not with chase_db1.")
         if self.uncertainty is not None:
             check_drops("--uncertainty", trained)
         self.out.mkdir(parents=True, exist_ok=True)

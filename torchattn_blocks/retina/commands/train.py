@@ -50,10 +50,12 @@ class Train:
     shipped weights. cameras: the same with changes of scale, light, optics and compression, for
     images of cameras that no training image is from."""
     config: Path | None = None
-    """Take recipe and network from the run.json of another training; other options change them."""
+    """Take recipe and network from the run.json of another training, and the weights that it
+    started from; other options change them."""
     pretrained: str | None = None
     """Start from these weights: a name of shipped weights (drive, chase_db1), or a weights file.
-    Their network is trained, at their diameter of the field of view unless another is given."""
+    Their network is trained, with their drop rate and at their diameter of the field of view unless
+    another is given here or by --config."""
     freeze: tuple[str, ...] = ()
     """Leave modules as they are in --pretrained: names or patterns, such as 'encoders' or
     'encoders.*'."""
@@ -96,8 +98,8 @@ class Train:
     """Resize each image until its field of view has this diameter in pixels, so that vessels of all
     images are about as wide."""
     shares: tuple[float, ...] = ()
-    """Relative number of crops of each data set, in the order of --data; by default each image
-    gives as many."""
+    """Relative number of crops of each data set, in the order of --data; of a CSV file, in the
+    order in which the data sets are printed. By default each image gives as many."""
     dice: float | None = None
     """Weight of the Dice loss beside cross entropy; by default 0."""
     cl_dice: float | None = None
@@ -142,13 +144,15 @@ class Train:
         from ._config import read_config
         from ._dataset import open_datasets
         from ._pretrained import freeze, origin, start_from
-        from ._sets import sizes_of
+        from ._sets import padded, sizes_of
         from ._time import seconds_left
 
         keep_freed_memory()
         config = None if self.config is None else read_config(self.config)
         weights = self.pretrained or (config.pretrained if config else None)
         trained = None if weights is None else named_weights(weights)
+        if self.freeze and trained is None:
+            raise ValueError("train: --freeze needs --pretrained: other weights are random")
         protocol, split = open_datasets(self.dataset, self.data, self.fold)
         protocol = RECIPES[self.recipe or "paper"](protocol)
         training, validation = (
@@ -156,9 +160,10 @@ class Train:
         )
         recipe = self._recipe(
             protocol.recipe if config is None else config.recipe,
-            [*training, *validation],
+            training,
             trained.settings.fov_diameter if trained and not config else None,
         )
+        recipe = padded(recipe, protocol.recipe.side, [*training, *validation])
         network = Network(p=protocol.p)
         if trained is not None:
             network = trained.settings.network
@@ -176,6 +181,8 @@ class Train:
             start_from(model, network, trained, weights)
             freeze(model, frozen)
             source = origin(trained, weights, frozen)
+            if config is not None and not self.pretrained:
+                config.check_same(source)
         if int(os.environ.get("RANK", "0")) == 0:  # of torchrun's processes
             print(*sizes_of([*training, *validation], recipe), sep="\n", flush=True)
         log = train(
@@ -212,25 +219,22 @@ class Train:
                 raise ValueError(f"train: pass either {' or '.join(options)}")
         if self.auxiliary is None and self.auxiliary_share is not None:
             raise ValueError("train: --auxiliary-share needs --auxiliary")
-        if self.freeze and not (self.pretrained or self.config):
-            raise ValueError("train: --freeze needs --pretrained: other weights are random")
 
     def _given(self, *names: str) -> dict[str, Any]:
         """The options of these names that were given."""
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def _recipe(
-        self, base: "Recipe", images: "list[Fundus]", fov_diameter: float | None
+        self, base: "Recipe", training: "list[Fundus]", fov_diameter: float | None
     ) -> "Recipe":
         """The recipe with the options of the command.
 
         Args:
             base: The recipe without them.
-            images: The images of the training.
+            training: The training images.
             fov_diameter: The diameter of the field of view, unless an option sets the size.
         """
         from ..training.augment import Augmentation
-        from ._sets import padded
 
         changes = self._given(*_OF_RECIPE)
         if not self._given("input_scale", "fov_diameter") and fov_diameter is not None:
@@ -241,8 +245,8 @@ class Train:
             changes["fov_diameter"] = None
         if self.epochs is not None:
             changes |= {"epochs": self.epochs, "steps": None}
-        if self.shares:
-            changes["shares"] = self._shares(images)
+        if shares := self._shares(base, training):
+            changes["shares"] = shares
         if self.augment and base.crops is not None:
             raise ValueError("train: --augment is for whole images; crops are always changed")
         if self.augment:
@@ -250,19 +254,23 @@ class Train:
                 flip=True, rotate=True, brightness=0.1, gamma=0.1
             )
         if self.auxiliary is not None:
-            share = 0.5 if self.auxiliary_share is None else self.auxiliary_share
-            changes["auxiliary"] = share
-        return padded(replace(base, **changes), base, images)
+            share = base.auxiliary or 0.5
+            changes["auxiliary"] = share if self.auxiliary_share is None else self.auxiliary_share
+        elif base.auxiliary:
+            raise ValueError("train: the run of --config has auxiliary targets: pass --auxiliary")
+        return replace(base, **changes)
 
-    def _shares(self, images: "list[Fundus]") -> dict[str, float]:
-        """The shares by the names of the data sets."""
-        names = list(dict.fromkeys(fundus.dataset for fundus in images))
-        if len(names) != len(self.shares):
+    def _shares(self, base: "Recipe", training: "list[Fundus]") -> dict[str, float]:
+        """The shares that were given, by the names of the data sets."""
+        names = list(dict.fromkeys(fundus.dataset for fundus in training))
+        if base.shares and {*base.shares} == {*names} and not self.shares:
+            return {}
+        if len(names) != len(self.shares) and (self.shares or base.shares):
             raise ValueError(
                 f"train: --shares must have a number for each of {', '.join(names)}, got "
                 f"{len(self.shares)}"
             )
-        return dict(zip(names, self.shares, strict=True))
+        return dict(zip(names, self.shares, strict=bool(self.shares)))
 
     def _auxiliary(
         self, files: "list[FundusFiles]", images: "list[Fundus]"

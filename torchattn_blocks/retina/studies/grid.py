@@ -116,8 +116,9 @@ def _runs(table: Mapping[str, Any]) -> Iterator[Run]:
 
 def _leaving_out(run: Run, datasets: Sequence[str]) -> Run:
     """The run that is trained on all other data sets."""
-    if run.fold:
-        raise ValueError(f"options: fold is not possible with {_LEFT_OUT}")
+    for name in ("fold", "pretrained"):  # the weights may have seen the set that is left out
+        if name in dict(run.options):
+            raise ValueError(f"options: {name} is not possible with {_LEFT_OUT}")
     others = [name for name in dict.fromkeys(datasets) if name != run.dataset]
     return run._replace(trained_on=tuple(others))
 

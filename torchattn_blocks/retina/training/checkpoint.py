@@ -22,7 +22,8 @@ class LogEntry(NamedTuple):
     """A validation: losses, and scores within the field of view of the validation images.
 
     The scores are those of the weights that are then written: with ``Recipe.calibrate``, F1 and
-    clDice are at a threshold chosen on the same images, and so a little too high.
+    clDice are at a threshold chosen on the same images, and so a little too high. (Where images are
+    resized, `segment` with these weights differs by about 0.001.)
 
     Attributes:
         step: Number of completed steps.
@@ -30,7 +31,8 @@ class LogEntry(NamedTuple):
         validation_loss: Mean over the validation images after these steps.
         f1: F1 of all pixels.
         auc: Area under the ROC curve of all pixels.
-        cl_dice: Mean clDice of the first eight images.
+        cl_dice: Mean clDice of the images or, if there are more than eight, of up to eight that
+            are spread evenly over them.
 
     Example:
         >>> from torchattn_blocks.retina import LogEntry
@@ -64,7 +66,7 @@ def open_folder(folder: Path, record: Mapping[str, Any], resume: bool) -> Path |
     if other := differences(was, record):
         raise ValueError(
             f"train: folder {folder} holds another run: {other}. Resume it as it began, or use "
-            "another folder. (A finished run may be given more steps.)"
+            "another folder. (A run may be given more steps once it is finished.)"
         )
     return found[-1]
 

@@ -125,7 +125,8 @@ def check_images(part: str, images: Sequence[Fundus], recipe: Recipe) -> None:
         )
     if part == "training":
         _check_shares({fundus.dataset for fundus in images}, recipe)
-        _check_sizes({fundus.fov.shape for fundus in images}, recipe)
+        sizes = (scaled_size(fundus.fov.shape, scale_of(fundus, recipe)) for fundus in images)
+        _check_sizes({tuple(size) for size in sizes}, recipe)
 
 
 def check_auxiliary(
@@ -165,7 +166,7 @@ def _check_sizes(sizes: set[tuple[int, ...]], recipe: Recipe) -> None:
         return
     if len(sizes) > 1:
         raise ValueError(
-            "train: without recipe.side all training images must have the same size, got "
+            "train: without recipe.side all training images must have the same size, resized, got "
             f"{sorted(sizes)}"
         )
     if recipe.augmentation.rotate and len(set(*sizes)) > 1:

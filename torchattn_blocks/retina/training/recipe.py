@@ -86,7 +86,7 @@ class Recipe:
     side: int | None = None
     input_scale: float = 1.0
     fov_diameter: float | None = None
-    shares: Mapping[str, float] | None = None
+    shares: Mapping[str, float] | None = field(default=None, hash=False)
     augmentation: Augmentation = field(default_factory=Augmentation)
     learning_rate: float = 1e-3
     schedule: Literal["step", "cosine"] = "step"
@@ -107,6 +107,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Check types and bounds."""
+        if isinstance(self.shares, Mapping):
+            object.__setattr__(self, "shares", dict(self.shares))
         make_plain(self)
         counts = ("epochs", "steps", "batch_size", "side", "validate_every")
         optional = ("steps", "side", "validate_every", "max_norm", "fov_diameter")
@@ -137,6 +139,8 @@ class Recipe:
         check_kind("Recipe", Mapping, None, shares=self.shares)
         shares = {f"shares[{name!r}]": share for name, share in (self.shares or {}).items()}
         check_numbers("Recipe", 0, ends="(]", **shares)
+        if self.shares is not None and not self.shares:
+            raise ValueError("Recipe: shares must name at least 1 data set, got none")
         if self.shares is not None and self.crops is None:
             raise ValueError("Recipe: shares are of crops; crops must be given with them")
         if self.crops is not None and (self.side is not None or self.augmentation.changes()):
@@ -183,10 +187,7 @@ class Recipe:
         """
         options = dict(data)
         if options.get("crops") is not None:
-            crops = dict(options["crops"])
-            if isinstance(crops.get("zoom"), list):
-                crops["zoom"] = tuple(crops["zoom"])
-            options["crops"] = Crops(**crops)
+            options["crops"] = Crops(**options["crops"])
         if "augmentation" in options:
             options["augmentation"] = Augmentation(**options["augmentation"])
         return cls(**options)

@@ -72,10 +72,19 @@ def _frozen(model: nn.Module) -> list[str]:
 
 def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What differs between two records, in words; empty if nothing does."""
-    old, new = ({k: v for k, v in one.items() if k != NOTES} for one in (was, now))
+    old, new = map(_compared, (was, now))
     found = [*_differences(old, new)]
     more = len(found) - _SHOWN
     return "; ".join([*found[:_SHOWN], *([f"and {more} more"] if more > 0 else [])])
+
+
+def _compared(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a record must stay: of weights it names the contents count, not the file's place."""
+    parts = {name: part for name, part in record.items() if name != NOTES}
+    if "pretrained" in parts:
+        before = parts["pretrained"].items()
+        parts["pretrained"] = {name: value for name, value in before if name != "weights"}
+    return parts
 
 
 def _differences(was: Mapping[str, Any], now: Mapping[str, Any], above: str = "") -> Iterator[str]:

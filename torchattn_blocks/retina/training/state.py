@@ -74,7 +74,10 @@ class State:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         for name, part in self._parts().items():
-            part.load_state_dict(state[name])
+            if name == "ramp" and name not in state:  # of a training too short for one
+                part.load_state_dict({**part.state_dict(), "step": state["step"]})
+            else:
+                part.load_state_dict(state[name])
         self.step, self.losses, self.bias_shift = (
             state[name] for name in ("step", "losses", "bias_shift")
         )
