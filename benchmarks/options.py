@@ -3,7 +3,7 @@
     python benchmarks/options.py
 
 Synthetic images of DRIVE's size. Settings take turns, round by round; printed are medians and, for
-steps, medians of the ratio to the plain step of the same round. Two minutes on two cores.
+steps, medians of the ratio to the plain step of the same round. Four minutes on two cores.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from torchattn_blocks.retina.training.losses import fastest_layout
 
 _SIZE = 584, 565
 _CHANGES = ("contrast", "light", "vignette", "reflex", "blur", "noise", "jpeg")
-_FEW, _MORE = 1, 4  # steps; what a training costs besides cancels out
+_FEW, _MORE = 1, 6  # steps; what a training costs besides cancels out
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -95,7 +95,7 @@ def print_steps(images: list[Fundus]) -> None:
     for name, (recipe, options) in settings.items():
         for steps in (_FEW, _MORE):
             calls[f"{name}/{steps}"] = lambda r=recipe, s=steps, o=options: trained(r, s, **o)
-    taken = in_turns(calls, 3)
+    taken = in_turns(calls, 5)
     per = {
         name: [
             (more - few) / (_MORE - _FEW)
