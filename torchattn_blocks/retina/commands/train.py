@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ..data.files import FundusFiles
     from ..fundus import Fundus
+    from ..network import Network
     from ..training.recipe import Recipe
 
 _OF_NETWORK = ("model", "widths", "p", "block_size", "gamma", "scale", "attention")
@@ -164,14 +165,8 @@ class Train:
             trained.settings.fov_diameter if trained and not config else None,
         )
         recipe = padded(recipe, protocol.recipe.side, [*training, *validation])
-        network = Network(p=protocol.p)
-        if trained is not None:
-            network = trained.settings.network
-        if config is not None:
-            network = config.network
-        network = replace(network, **self._given(*_OF_NETWORK))
-        if self.attention_after:
-            network = replace(network, attention_after=True)
+        known = config.network if config else trained.settings.network if trained else None
+        network = self._network(known or Network(p=protocol.p))
         torch.manual_seed(recipe.seed)
         model = network.build()
         model.memory_efficient = self.memory_efficient
@@ -224,6 +219,11 @@ class Train:
         """The options of these names that were given."""
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
+    def _network(self, base: "Network") -> "Network":
+        """The network with the options of the command."""
+        network = replace(base, **self._given(*_OF_NETWORK))
+        return replace(network, attention_after=True) if self.attention_after else network
+
     def _recipe(
         self, base: "Recipe", training: "list[Fundus]", fov_diameter: float | None
     ) -> "Recipe":
@@ -263,14 +263,14 @@ class Train:
     def _shares(self, base: "Recipe", training: "list[Fundus]") -> dict[str, float]:
         """The shares that were given, by the names of the data sets."""
         names = list(dict.fromkeys(fundus.dataset for fundus in training))
-        if base.shares and {*base.shares} == {*names} and not self.shares:
+        if not self.shares and (base.shares is None or {*base.shares} == {*names}):
             return {}
-        if len(names) != len(self.shares) and (self.shares or base.shares):
+        if len(names) != len(self.shares):
             raise ValueError(
                 f"train: --shares must have a number for each of {', '.join(names)}, got "
                 f"{len(self.shares)}"
             )
-        return dict(zip(names, self.shares, strict=bool(self.shares)))
+        return dict(zip(names, self.shares, strict=True))
 
     def _auxiliary(
         self, files: "list[FundusFiles]", images: "list[Fundus]"

@@ -226,7 +226,7 @@ def _from_the_centre(inside: Tensor, fov: Tensor) -> Tensor:
         fov: Field of view, shape (1, H, W).
     """
     rows, columns = inside // fov.shape[-1], inside % fov.shape[-1]
-    radius = len(inside) / math.pi  # squared
+    squared_radius = len(inside) / math.pi
     down, right = (torch.arange(side).float() for side in fov.shape[1:])
     y, x = (down - rows.float().mean()) ** 2, (right - columns.float().mean()) ** 2
-    return ((y[:, None] + x) / radius).clamp(max=1)[None]
+    return ((y[:, None] + x) / squared_radius).clamp(max=1)[None]
