@@ -138,12 +138,14 @@ def test_what_is_refused(tuned, options, message):
 
 def test_freezing_needs_trained_weights(command, images, tmp_path):
     with pytest.raises(SystemExit, match="--freeze needs --pretrained: other weights are random"):
-        command("train", "--data", images, *ARGUMENTS, "--freeze", "encoders", "--out", tmp_path)
+        command("train", "--data", images, *ARGUMENTS, "--freeze", "encoders", "--steps", 1,
+                "--out", tmp_path)  # fmt: skip
     command("train", "--data", images, *ARGUMENTS, "--widths", "4,8", "--steps", 1,
             "--out", tmp_path / "a")  # fmt: skip
     with pytest.raises(SystemExit, match="--freeze needs --pretrained"):
         command("train", "--data", images, "--dataset", "folder", "--freeze", "encoders",
-                "--config", tmp_path / "a" / "run.json", "--out", tmp_path / "b")  # fmt: skip
+                "--steps", 1, "--config", tmp_path / "a" / "run.json",
+                "--out", tmp_path / "b")  # fmt: skip
 
 
 def test_weights_that_are_not_there(command, images, tmp_path):
@@ -168,7 +170,9 @@ def test_weights_are_known_by_their_contents(tuned, tmp_path, monkeypatch):
 
 
 def test_a_config_says_if_its_weights_have_changed(command, tuned, images, tmp_path, monkeypatch):
-    _, out = tuned()
+    monkeypatch.chdir(tmp_path)
+    tuned("--max-time", "0", out="first")  # writes the weights
+    _, out = tuned("--pretrained", "start.safetensors")
     monkeypatch.chdir(out)  # its path is recorded in full
     data = ["--data", images, "--dataset", "folder", "--config", out / "run.json"]
     command("train", *data, "--out", tmp_path / "same")
@@ -320,6 +324,12 @@ def test_auxiliary_targets_and_shares_of_another_run(command, images, tmp_path):
     a, b = (json.loads((tmp_path / f / "run.json").read_text())["recipe"] for f in "ab")
     assert a == b
     assert b["auxiliary"] == 0.2
+    # Iterations that are too few for these images are computed anew.
+    record = json.loads((tmp_path / "a" / "run.json").read_text())
+    record["recipe"]["cl_dice_iterations"] = 0
+    (tmp_path / "a" / "run.json").write_text(json.dumps(record))
+    command("train", *data, *config, *maps, "--out", tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "run.json").read_text())["recipe"] == a
     with pytest.raises(SystemExit, match="has auxiliary targets: pass --auxiliary"):
         command("train", *data, *config, "--out", tmp_path / "c")
     both = ["--data", images, tmp_path / "link", "--dataset", "folder"]

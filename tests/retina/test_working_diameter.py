@@ -205,7 +205,10 @@ def test_segment_says_which_diameter_it_took(command, eye, small, tmp_path):
     found = find_fov_diameter(eye.image, load_weights(small))
     assert found != 60
     assert f"{tmp_path / 'eye.png'}: field of view resized to {found:.0f} pixels\n" in out
-    assert "resized to" not in command(*common, tmp_path / "given", "--fov-diameter", found)
+    assert "found to work with weights drive, not with chase_db1" in out
+    said = command(*common, tmp_path / "given", "--fov-diameter", found)
+    assert "resized to" not in said
+    assert "found to work" not in said
     for kind in ("probability", "vessels"):
         auto, given = (tmp_path / folder / f"eye-{kind}.png" for folder in ("auto", "given"))
         assert auto.read_bytes() == given.read_bytes()
@@ -230,6 +233,8 @@ def test_evaluate_looks_at_each_image_and_writes_auto_down(command, small, tmp_p
         reports.append(json.loads((out / "report.json").read_text()))
     auto, same, other = reports
     assert auto["fov_diameter"] == "auto"
+    assert auto["fov_diameters"] == dict.fromkeys(auto["images"], 33.0)
+    assert "fov_diameters" not in same
     assert seen == [True] * 3
     assert auto["whole"] == same["whole"] != other["whole"]
 
