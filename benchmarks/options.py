@@ -3,7 +3,8 @@
     python benchmarks/options.py
 
 Synthetic images of DRIVE's size. Settings take turns, round by round; printed are medians and, for
-steps, medians of the ratio to the plain step of the same round. Four minutes on two cores.
+steps, medians of the ratio to the plain step of the same round. Three to four minutes on two
+cores.
 """
 
 import argparse

@@ -17,8 +17,8 @@ rule tried falls short of the best diameter of a set) and cost.md (what the libr
 With `--weights`, a name or a file, it writes only weights.md: other weights beside `drive`.
 
 Maps are kept in the folder `--maps`; empty it when weights have changed. On one core it takes six
-minutes, and nine if others use the machine; with `--long` 20 to 30; with `--weights` nine or more,
-half of it if the maps of `drive` are kept. From kept maps it takes a minute at most.
+minutes, and nine if others use the machine; with `--long` an estimated 20 to 30; with `--weights`
+nine or more, half of it if the maps of `drive` are kept. From kept maps it takes a minute at most.
 """
 
 import argparse

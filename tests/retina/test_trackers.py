@@ -1,7 +1,7 @@
 """Trackers of a training, by accelerate."""
 
 import pytest
-from small_runs import SMALL_CROPS, drawn, run
+from small_runs import SMALL_CROPS, drawn, equal, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from torchattn_blocks.retina.training import trackers
@@ -33,9 +33,7 @@ def test_tensorboard_gets_losses_rates_and_scores(tmp_path, eyes):
         field = "validation_loss" if name == "loss" else name
         values = [(entry.step, getattr(entry, field)) for entry in log]
         assert shown[f"validation/{name}"] == [(s, pytest.approx(v)) for s, v in values]
-    assert all(
-        (values == tracked.state_dict()[name]).all() for name, values in plain.state_dict().items()
-    )
+    assert equal(plain, tracked)
     assert list((tmp_path / "tracked" / "torchattn_blocks").rglob("hparams.yml"))
 
 

@@ -15,11 +15,12 @@ from torchattn_blocks.retina import (
     Network,
     Recipe,
     evaluate,
+    fov_diameter,
     load_weights,
     save_training_curves,
     segment,
 )
-from torchattn_blocks.retina.training import validation
+from torchattn_blocks.retina.training import curves, validation
 from torchattn_blocks.retina.training.losses import fastest_layout
 from torchattn_blocks.retina.training.validation import Validation
 
@@ -40,7 +41,7 @@ def test_they_are_what_evaluate_finds_in_the_field_of_view(tmp_path, eyes, recip
     # At the diameter of each image, as in the training.
     maps = [
         segment(f.image, trained._replace(settings=replace(trained.settings, side=64)), fov=f.fov,
-                fov_diameter=diameter(f))
+                fov_diameter=fov_diameter(f.fov))
         for f in watched
     ]  # fmt: skip
     scores = evaluate(watched, maps).network.fov
@@ -49,12 +50,6 @@ def test_they_are_what_evaluate_finds_in_the_field_of_view(tmp_path, eyes, recip
     assert log[-1].cl_dice == pytest.approx(scores.per_image["clDice"].mean, abs=5e-3)
     about = trained.settings.about
     assert (about["f1"], about["auc"]) == (log[-1].f1, log[-1].auc)
-
-
-def diameter(fundus):
-    from torchattn_blocks.retina import fov_diameter
-
-    return fov_diameter(fundus.fov)
 
 
 def test_they_are_in_the_log_and_in_the_bar(tmp_path, eyes, capsys):
@@ -155,8 +150,6 @@ def test_curves_have_a_panel_of_scores_where_there_are_any(drawn_figures, tmp_pa
 
 @pytest.fixture
 def drawn_figures(monkeypatch):
-    from torchattn_blocks.retina.training import curves
-
     found, write = [], curves.write_figure
     monkeypatch.setattr(
         curves, "write_figure", lambda path, figure: (found.append(figure), write(path, figure))

@@ -14,11 +14,11 @@ from typing import NamedTuple, TypeVar
 from .._check import check_ints
 from .data.decode import opened_image
 from .data.files import FundusFiles
+from .data.tensors import padded_side
 from .names import RecipeName
 from .training.recipe import CAMERAS_RECIPE, CROPS_RECIPE, Recipe
 
 T = TypeVar("T")
-_MULTIPLE = 8  # of the side: the paper's networks halve it three times
 
 
 class Split(NamedTuple):
@@ -252,7 +252,7 @@ def folder_protocol(files: Sequence[FundusFiles]) -> Protocol:
             "folder_protocol: every training and validation image must have a label; missing: "
             f"{', '.join(bare)}. Add them, or move these images into a folder test/."
         )
-    side = -(-max(_longest_side(file.image) for file in files) // _MULTIPLE) * _MULTIPLE
+    side = padded_side(max(_longest_side(file.image) for file in files))
     return Protocol(
         validation=tuple(file.name for file in validation),
         test=tuple(file.name for file in test),

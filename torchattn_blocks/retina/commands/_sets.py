@@ -1,17 +1,15 @@
 """What a training does with the sizes of its images."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from statistics import median
 
 from ..data.fov import fov_diameter
-from ..data.tensors import scaled_size
+from ..data.tensors import padded_side, scaled_size
 from ..fundus import Fundus
 from ..training.examples import scale_of
 from ..training.recipe import Recipe
 
-_MULTIPLE = 8  # of the side: the paper's networks halve it three times
 _DIFFERENT = 1.1  # ratio of diameters from which vessels look different
 
 
@@ -50,7 +48,7 @@ def padded(recipe: Recipe, side: int | None, images: Sequence[Fundus]) -> Recipe
     wanted = (side or 0) * recipe.input_scale
     if recipe.fov_diameter is not None or wanted < longest:
         wanted = longest
-    return replace(recipe, side=_MULTIPLE * math.ceil(wanted / _MULTIPLE))
+    return replace(recipe, side=padded_side(wanted))
 
 
 def _range(numbers: Sequence[float], form: str) -> str:

@@ -1,5 +1,6 @@
 """Images and masks as tensors, padded for a network; its outputs cropped to the image again."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,6 +33,14 @@ def resized_map(x: Tensor, size: Sequence[int]) -> Tensor:
     if list(x.shape[1:]) == list(size):
         return x
     return F.interpolate(x[None], list(size), mode="bilinear", antialias=True)[0].clamp(0, 1)
+
+
+def padded_side(length: float) -> int:
+    """The side of a padded image for a longest side: the next multiple of 8.
+
+    The paper's networks halve it three times.
+    """
+    return 8 * math.ceil(length / 8)
 
 
 def image_tensor(image: NDArray[np.uint8], side: int | None = None) -> Tensor:

@@ -8,7 +8,6 @@ import io
 import numpy as np
 import torch
 from PIL import Image
-from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -21,6 +20,8 @@ def with_reflex(image: Tensor, target: Tensor, gain: float, rng: np.random.Gener
 
     Where they do is smooth over the image: a vessel has a reflex on its way, or none.
     """
+    from scipy import ndimage  # here, so that a recipe need not load it
+
     depth = ndimage.distance_transform_edt(target[0].numpy() > 0.5)
     deepest = ndimage.maximum_filter(depth, 2 * _REACH + 1)  # of the middle of a vessel near by
     middle = np.clip(2 * depth / np.maximum(deepest, 1) - 1, 0, 1) * (2 * deepest > _WIDE)
@@ -46,6 +47,8 @@ def with_contrast(image: Tensor, fov: Tensor, factor: float) -> Tensor:
 
 def blurred(image: Tensor, sigma: float) -> Tensor:
     """Blur by a Gaussian of this standard deviation in pixels."""
+    from scipy import ndimage
+
     # SciPy's continues the image beyond its border. MONAI's takes zeros there, and darkens it.
     smooth = ndimage.gaussian_filter(image.numpy(), sigma, mode="nearest", axes=(1, 2))
     return torch.from_numpy(smooth)

@@ -22,7 +22,7 @@ from .examples import prepared
 from .losses import Objective
 from .recipe import Recipe
 
-_SKELETONS = 8  # images whose clDice is computed: their skeletons take longer than a GPU's pass
+_SKELETONS = 8  # images whose clDice is computed, at most: a bound for its cost
 
 
 class Validated(NamedTuple):
