@@ -1,0 +1,1 @@
+"""Measures of vessel masks: density, length, width, branches, tortuosity, fractal dimension."""
