@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from .evaluation.tables import markdown_table as markdown_table
     from .evaluation.threshold import best_threshold as best_threshold
     from .fundus import Fundus as Fundus
+    from .measures.measure import measure_vessels as measure_vessels
+    from .measures.values import VesselMeasures as VesselMeasures
     from .network import Network as Network
     from .overlays import error_map as error_map
     from .overlays import overlay as overlay
@@ -97,6 +99,8 @@ else:
             "markdown_table": ".evaluation.tables",
             "best_threshold": ".evaluation.threshold",
             "Fundus": ".fundus",
+            "measure_vessels": ".measures.measure",
+            "VesselMeasures": ".measures.values",
             "Network": ".network",
             "error_map": ".overlays",
             "overlay": ".overlays",

@@ -5,8 +5,12 @@ from numpy.typing import NDArray
 from skimage.measure import label
 
 
-def without_specks(vessels: NDArray[np.bool_], least: float) -> NDArray[np.bool_]:
-    """Leave out connected vessels of fewer than `least` pixels; diagonal neighbours connect.
+def without_specks(
+    vessels: NDArray[np.bool_], least: float, connectivity: int = 2
+) -> NDArray[np.bool_]:
+    """Leave out connected vessels of fewer than `least` pixels.
+
+    Diagonal neighbours connect, but with a connectivity of 1 they do not.
 
     Example:
         >>> import numpy as np
@@ -15,6 +19,6 @@ def without_specks(vessels: NDArray[np.bool_], least: float) -> NDArray[np.bool_
         >>> without_specks(vessels, 2)[0].tolist()
         [True, True, False, False]
     """
-    components = label(vessels, connectivity=2)
+    components = label(vessels, connectivity=connectivity)
     sizes = np.bincount(components.ravel())
     return vessels & (sizes >= least)[components]

@@ -1,0 +1,160 @@
+"""The centre lines of vessels: segments that meet at branch points."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .skeleton import Branch, Node, Points, vessel_skeleton
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """A piece of vessel between two branch points or free ends.
+
+    Attributes:
+        path: Points of its centre line in order, shape (n, 2): rows and columns of the image.
+        zones: The width of the vessels at the branch points at its two ends, in pixels; 0 at a free
+            end.
+        radius: The largest distance from the centre line to the border of the vessel.
+        is_ring: Whether it meets nothing, and ends where it starts.
+        is_loop: Whether both ends are one.
+    """
+
+    path: Points
+    zones: tuple[float, float]
+    radius: float
+    is_ring: bool
+    is_loop: bool
+
+    @property
+    def is_free(self) -> tuple[bool, bool]:
+        """Whether its first and its last end are free."""
+        first, last = self.zones
+        return first == 0 and not self.is_ring, last == 0 and not self.is_ring
+
+
+@dataclass(frozen=True, eq=False)
+class VesselGraph:
+    """The centre lines of a vessel mask.
+
+    Attributes:
+        segments: The pieces between branch points and free ends.
+        branch_points: How many branch points there are.
+        end_points: How many free ends there are.
+        skeleton: The pixels of all segments, shape (H, W).
+    """
+
+    segments: tuple[Segment, ...]
+    branch_points: int
+    end_points: int
+    skeleton: NDArray[np.bool_]
+
+
+def vessel_graph(vessels: NDArray[np.bool_]) -> VesselGraph:
+    """Find the centre lines of a vessel mask (H, W).
+
+    Three kinds of branches of a skeleton are no pieces of vessel, and are left out: branches with a
+    free end that are shorter than the vessel is wide where they leave it; loops of this size,
+    around missing pixels; and links between branch points that are closer than their vessels are
+    wide. So a crossing is one branch point.
+    """
+    branches, nodes = vessel_skeleton(vessels)
+    branches = _simplified(branches, nodes)
+    degrees = _degrees(branches)
+    skeleton = np.zeros_like(vessels)
+    for branch in branches:
+        skeleton[tuple(branch.path.T)] = True
+    return VesselGraph(
+        tuple(_segment(branch, nodes, degrees) for branch in branches),
+        sum(degree > 2 for degree in degrees.values()),
+        sum(degree == 1 for degree in degrees.values()),
+        skeleton,
+    )
+
+
+def _segment(branch: Branch, nodes: Mapping[int, Node], degrees: Mapping[int, int]) -> Segment:
+    """A branch, as far as the middles of the branch points where it ends."""
+    path = branch.path.astype(np.float64)
+    zones = []
+    for end, insert in ((branch.first, 0), (branch.last, len(path))):
+        meets = degrees[end] > 2
+        zones.append(2 * nodes[end].radius if meets else 0.0)
+        if meets and not np.array_equal(nodes[end].at, path[insert and -1]):
+            path = np.insert(path, insert and len(path), nodes[end].at, axis=0)
+    is_loop = branch.first == branch.last
+    is_ring = is_loop and degrees[branch.first] == 2
+    return Segment(path, (zones[0], zones[1]), branch.radius, is_ring, is_loop)
+
+
+def _degrees(branches: Iterable[Branch]) -> Counter[int]:
+    """How many branches end at each node; a loop ends there twice."""
+    return Counter(end for branch in branches for end in (branch.first, branch.last))
+
+
+def _simplified(branches: list[Branch], nodes: dict[int, Node]) -> list[Branch]:
+    """The branches that are pieces of vessel. Nodes that become one change in `nodes`."""
+    while True:
+        degrees = _degrees(branches)
+        vessels = [branch for branch in branches if not _is_spur(branch, nodes, degrees)]
+        if len(vessels) == len(branches):
+            link = next((b for b in branches if _is_short_link(b, nodes, degrees)), None)
+            if link is None:
+                return branches
+            vessels = _without_link(branches, link, nodes)
+        branches = _joined(vessels)
+
+
+def _is_spur(branch: Branch, nodes: Mapping[int, Node], degrees: Mapping[int, int]) -> bool:
+    free, joint = sorted((branch.first, branch.last), key=lambda end: degrees[end])
+    is_free = degrees[free] == 1 and degrees[joint] > 2
+    return is_free and branch.length < 2 * nodes[joint].radius
+
+
+def _is_short_link(branch: Branch, nodes: Mapping[int, Node], degrees: Mapping[int, int]) -> bool:
+    ends = (branch.first, branch.last)
+    return min(degrees[end] for end in ends) > 2 and branch.length < sum(
+        nodes[end].radius for end in ends
+    )
+
+
+def _without_link(branches: list[Branch], link: Branch, nodes: dict[int, Node]) -> list[Branch]:
+    """The other branches; the two nodes of the link become the first of them."""
+    kept, gone = link.first, link.last
+    one, other = nodes[kept], nodes[gone]
+    nodes[kept] = Node((one.at + other.at) / 2, max(one.radius, other.radius))
+
+    def renamed(end: int) -> int:
+        return kept if end == gone else end
+
+    return [
+        replace(branch, first=renamed(branch.first), last=renamed(branch.last))
+        for branch in branches
+        if branch is not link
+    ]
+
+
+def _joined(branches: list[Branch]) -> list[Branch]:
+    """Make one of two branches where no other one meets them."""
+    at = defaultdict(list)
+    for branch in branches:
+        for end in {branch.first, branch.last}:
+            at[end].append(branch)
+    degrees = _degrees(branches)
+    for node, meeting in at.items():
+        if degrees[node] == 2 and len(meeting) == 2:
+            one, other = meeting
+            before = one if one.last == node else _reversed(one)
+            after = other if other.first == node else _reversed(other)
+            same = np.array_equal(before.path[-1], after.path[0])
+            path = np.concatenate([before.path, after.path[int(same) :]])
+            rest = [branch for branch in branches if branch is not one and branch is not other]
+            radius = max(one.radius, other.radius)
+            return _joined([*rest, Branch(path, before.first, after.last, radius)])
+    return branches
+
+
+def _reversed(branch: Branch) -> Branch:
+    return replace(branch, path=branch.path[::-1], first=branch.last, last=branch.first)
