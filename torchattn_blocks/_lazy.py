@@ -9,6 +9,15 @@ from importlib import import_module
 from typing import Any
 
 
+def missing(owner: str, module: str | None, extra: str) -> ModuleNotFoundError:
+    """The error of what needs a package that an extra brings."""
+    return ModuleNotFoundError(
+        f"{owner} needs {module}, of the extra [{extra}]. In a clone of the repository: "
+        f"pip install '.[{extra}]'",
+        name=module,
+    )
+
+
 def lazy(
     package: str, modules: Mapping[str, str], extra: str = ""
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
@@ -28,11 +37,7 @@ def lazy(
         except ModuleNotFoundError as error:
             if not extra or (error.name or "").startswith("torchattn_blocks"):
                 raise
-            raise ModuleNotFoundError(
-                f"{package} needs {error.name}, of the extra [{extra}]. In a clone of the "
-                f"repository: pip install '.[{extra}]'",
-                name=error.name,
-            ) from error
+            raise missing(package, error.name, extra) from error
         value = module if path.endswith(f".{name}") else getattr(module, name)
         setattr(sys.modules[package], name, value)  # found without this function from now on
         return value

@@ -5,6 +5,7 @@ import sys
 import warnings
 
 from .. import __version__
+from .._lazy import missing
 
 
 def main() -> None:
@@ -23,9 +24,11 @@ def main() -> None:
         warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
         command()
     except ModuleNotFoundError as error:
-        if error.name != "tyro":
+        if error.name == "tyro":
+            error = missing("The command line", "tyro", "retina")
+        elif error.name != "skan":
             raise
-        sys.exit("The command line needs the extra [retina], in a clone: pip install '.[retina]'")
+        sys.exit(f"error: {error}")
     except (OSError, ValueError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from .evaluate import Evaluate
+from .measure import Measure
 from .segment import Segment
 from .study import Study
 from .synthesize import Synthesize
@@ -10,6 +11,7 @@ from .train import Train
 
 COMMANDS: dict[str, Callable[..., Callable[[], None]]] = {
     "segment": Segment,
+    "measure": Measure,
     "evaluate": Evaluate,
     "train": Train,
     "study": Study,

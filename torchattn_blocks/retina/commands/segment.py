@@ -4,13 +4,15 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
 from ._diameter import Diameter, check_diameter
 from ._folder import check_folder
+from ._measuring import FILE, check_measuring, measures_file, quality
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,6 +50,15 @@ class Segment:
     min_size: int = 0
     """Leave out of NAME-vessels.png connected vessels of fewer pixels, counted at the size that the
     network sees; 30, say."""
+    layout: Literal["names", "folders"] = "names"
+    """names: NAME-vessels.png and so on, all in --out. folders: vessels/NAME.png and so on, as
+    other programs pair files."""
+    measure: bool = False
+    """Also measure the vessels and write measures.csv, as the command measure does; needs the extra
+    [measures]."""
+    um_per_pixel: float | None = None
+    """With --measure: micrometres of the retina that a pixel of the image shows, for columns in
+    micrometres."""
     fov_diameter: Diameter | None = None
     """Resize images until their field of view has this diameter in pixels; by default that of the
     training (535 for drive). Try twice as much where vessels are narrow in a wide field of view.
@@ -70,6 +81,10 @@ class Segment:
             raise ValueError(f"--uncertainty must be at least 2, got {self.uncertainty}")
         if self.min_size < 0:
             raise ValueError(f"--min-size must be at least 0, got {self.min_size}")
+        if self.um_per_pixel is not None and not self.measure:
+            raise ValueError(f"--um-per-pixel needs --measure, got {self.um_per_pixel} without it")
+        if self.measure:
+            check_measuring("--measure", self.um_per_pixel)
         check_diameter(self.fov_diameter)
         check_folder("--out", self.out)
         paths = list(_images(self.images))
@@ -101,6 +116,7 @@ class Segment:
         from tqdm import tqdm
 
         from ..data.files import FundusFiles
+        from ..measures.measure import measure_vessels
         from ..predict import check_drops, segment, segment_monte_carlo, working_scale
         from ..weights import named_weights
         from ._bar import image_bar
@@ -112,9 +128,14 @@ class Segment:
             print("--fov-diameter auto was found to work with weights drive, not with chase_db1.")
         if self.uncertainty is not None:
             check_drops("--uncertainty", trained)
-        self.out.mkdir(parents=True, exist_ok=True)
+        more = () if self.uncertainty is None else ("uncertainty",)
+        for kind in ("probability", "vessels", "fov", "overlay", *more):
+            self._file("", kind).parent.mkdir(parents=True, exist_ok=True)
         failures = []
-        with image_bar(len(paths), paths) as bar:
+        with (
+            measures_file(self.out / FILE, self.um_per_pixel) as measures,
+            image_bar(len(paths), paths) as bar,
+        ):
             for path in bar:
                 std = None
                 try:
@@ -135,8 +156,11 @@ class Segment:
                     tqdm.write(f"{path}: field of view resized to {diameter:.0f} pixels")
                 if diameter is not None and diameter < _LEAST:
                     tqdm.write(f"{path}: at {diameter:g} pixels, vessels are too narrow to see")
-                self._save(fundus, probability * fundus.fov, std, scale)
-                tqdm.write(str(self.out / f"{path.stem}-overlay.png"))
+                vessels = self._save(fundus, probability * fundus.fov, std, scale)
+                tqdm.write(str(self._file(fundus.name, "overlay")))
+                if self.measure:
+                    measures[fundus.name] = measure_vessels(vessels, fundus.fov)
+                    tqdm.write(f"{path}: {quality(measures[fundus.name])}")
         if failures:
             count = f"{len(failures)} of {len(paths)} images"
             raise ValueError("\n".join([f"{count} could not be segmented:", *failures]))
@@ -147,7 +171,8 @@ class Segment:
         probability: "NDArray[np.float32]",
         std: "NDArray[np.float32] | None",
         scale: float,
-    ) -> None:
+    ) -> "NDArray[np.bool_]":
+        """Write the files of an image; the vessel mask is returned."""
         import numpy as np
 
         from ..data.predictions import save_prediction
@@ -155,9 +180,7 @@ class Segment:
         from ..specks import without_specks
         from ..write import write_png
 
-        def file(kind: str) -> Path:
-            return self.out / f"{fundus.name}-{kind}.png"
-
+        file = partial(self._file, fundus.name)
         save_prediction(file("probability"), probability)
         if std is not None:
             # White is the largest deviation of many probabilities. Of few it may be larger.
@@ -167,6 +190,13 @@ class Segment:
         for kind, mask in (("vessels", vessels), ("fov", fundus.fov)):
             write_png(file(kind), mask)
         write_png(file("overlay"), overlay(fundus.image, vessels, fundus.fov))
+        return vessels
+
+    def _file(self, name: str, kind: str) -> Path:
+        """Where a file of an image is written."""
+        if self.layout == "folders":
+            return self.out / kind / f"{name}.png"
+        return self.out / f"{name}-{kind}.png"
 
 
 def _remarks(fundus: "Fundus", scale: float, *, is_estimated: bool) -> Iterator[str]:

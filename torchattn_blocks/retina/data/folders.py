@@ -180,7 +180,7 @@ def _match(folders: Folders) -> list[FundusFiles]:
     """The images of one folder with the masks from the folders beside it."""
     images = find_files(folders.images, IMAGE, identifier=_identifier(folders.images))
     labels, fovs, seconds = (
-        _by_image({} if masks is None else find_files(masks, IMAGE, identifier=str), images)
+        masks_by_image({} if masks is None else find_files(masks, IMAGE, identifier=str), images)
         for masks in (folders.labels, folders.fovs, folders.seconds)
     )
     files = match_files(images, labels, fovs, seconds, _REMEDIES)
@@ -193,7 +193,7 @@ def _identifier(images: Path) -> Callable[[str], str]:
     return (lambda stem: stem.removesuffix("_0000")) if is_nnunet else str
 
 
-def _by_image(masks: dict[str, Path], images: dict[str, Path]) -> dict[str, Path]:
+def masks_by_image(masks: dict[str, Path], images: dict[str, Path]) -> dict[str, Path]:
     """Masks by the stem of their image; by their own stem if they have no image."""
     exact = masks.keys() & images.keys()
     found = {stem: masks[stem] for stem in exact}

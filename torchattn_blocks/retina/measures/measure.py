@@ -12,6 +12,7 @@ from ..specks import without_specks
 from .fractal import box_count
 from .graph import vessel_graph
 from .segments import MeasuredSegment, measured
+from .skeleton import check_installed
 from .values import VesselMeasures
 
 _SPECK = 100  # specks are smaller than a square with this part of the diameter as its side
@@ -57,9 +58,13 @@ def measure_vessels(
         >>> 0.05 < measures.density < 0.2, measures.mean_width > 1
         (True, True)
     """
+    check_installed("measure_vessels")
     if not isinstance(vessels, np.ndarray) or vessels.dtype != np.bool_:
         got = vessels.dtype if isinstance(vessels, np.ndarray) else type(vessels).__name__
-        raise TypeError(f"measure_vessels: vessels must be a NumPy array of type bool, got {got}")
+        raise TypeError(
+            f"measure_vessels: vessels must be a NumPy array of type bool, got {got}. Of values 0 "
+            "and 255, pass mask > 127; of probabilities, probability > 0.5"
+        )
     if vessels.ndim != 2 or 0 in vessels.shape:
         raise ValueError(f"measure_vessels: vessels must have shape (H, W), got {vessels.shape}")
     fov = (

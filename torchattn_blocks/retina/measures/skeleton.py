@@ -1,6 +1,7 @@
 """The skeleton of a vessel mask, cut into branches."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,6 +9,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, generate_binary_structure
 from scipy.ndimage import label as components
 from skimage.morphology import skeletonize
+
+from ..._lazy import missing
 
 Points = NDArray[np.float64]  # rows and columns, shape (n, 2)
 
@@ -99,6 +102,12 @@ def vessel_skeleton(vessels: NDArray[np.bool_]) -> Skeleton:
         radius = float(distance[tuple(path.T)].max())
         branches.append(Branch(path - 1, ends[0], ends[1], radius))
     return Skeleton(branches, nodes)
+
+
+def check_installed(owner: str) -> None:
+    """Raise `ModuleNotFoundError` unless skan is installed."""
+    if find_spec("skan") is None:
+        raise missing(owner, "skan", "measures")
 
 
 def _without_single_pixels(skeleton: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -1,0 +1,108 @@
+"""Vessel masks in folders, with their fields of view."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..data.decode import decode, read_mask
+from ..data.folders import masks_by_image
+from ..data.fov import fov_fault
+from ..data.roles import IMAGE
+from ..data.search import find_files, listing
+from .measure import measure_vessels
+from .values import VesselMeasures
+
+
+@dataclass(frozen=True)
+class MaskFiles:
+    """The files of a vessel mask and its field of view, which may be missing.
+
+    Attributes:
+        name: Name of the image.
+        vessels: The vessel mask.
+        fov: The field of view, or None for the whole image.
+    """
+
+    name: str
+    vessels: Path
+    fov: Path | None
+
+    def measure(self, min_size: float | None = None) -> VesselMeasures:
+        """Read the files and measure the vessels, see `measure_vessels`.
+
+        Raises:
+            OSError: If a file cannot be read.
+            ValueError: If a file is not a mask, or the two differ in height or width.
+        """
+        size = decode(self.vessels, "L").shape
+        vessels = read_mask(self.vessels, self.vessels, size)
+        fov = np.ones(size, np.bool_)
+        if self.fov is not None:
+            fov = read_mask(self.fov, self.vessels, size)
+            if fault := fov_fault(fov):
+                raise ValueError(f"{self.fov}: not a field of view. {fault}")
+        return measure_vessels(vessels, fov, min_size=min_size)
+
+
+def list_masks(masks: Path, fovs: Path | None = None) -> list[MaskFiles]:
+    """The vessel masks of a folder, sorted by name, with their fields of view.
+
+    In a folder that the command ``segment`` wrote, the vessel masks are the files
+    ``NAME-vessels.png``, and the images are called NAME. In any other, all image files are vessel
+    masks. A field of view has the name of its vessel mask, perhaps with a suffix, or else the same
+    number. Without a folder of fields of view, those that ``segment`` wrote are taken, if there are
+    any.
+
+    Args:
+        masks: The folder of vessel masks.
+        fovs: The folder of fields of view.
+
+    Raises:
+        FileNotFoundError: If a folder does not exist or holds no image, or a field of view is
+            missing.
+        ValueError: If a field of view fits several vessel masks, or several fit one.
+    """
+    vessels = _written(masks, "vessels") or _all(masks)
+    found = _fields_of_view(masks, fovs)
+    by_image = masks_by_image(found, vessels)
+    if found and (bare := [str(vessels[name]) for name in vessels if name not in by_image]):
+        raise FileNotFoundError(
+            f"{next(iter(found.values())).parent}: this folder holds no field of view of "
+            f"{listing(bare)}"
+        )
+    return [MaskFiles(name, vessels[name], by_image.get(name)) for name in sorted(vessels)]
+
+
+def measure_folder(masks: Path, fovs: Path | None = None) -> dict[str, VesselMeasures]:
+    """The measures of the vessel masks of a folder by their names, see `list_masks`."""
+    return {files.name: files.measure() for files in list_masks(masks, fovs)}
+
+
+def _fields_of_view(masks: Path, fovs: Path | None) -> dict[str, Path]:
+    if fovs is not None:
+        return _written(fovs, "fov") or _all(fovs)
+    beside = masks.with_name("fov")
+    if masks.name == "vessels" and beside.is_dir():
+        return _all(beside)
+    return _written(masks, "fov")
+
+
+def _written(folder: Path, kind: str) -> dict[str, Path]:
+    """The files of a kind that ``segment`` wrote to a folder, by the names of their images."""
+    suffix = re.compile(rf"(.+)-{kind}")
+    named = ((suffix.fullmatch(stem), path) for stem, path in _found(folder).items())
+    return {match[1]: path for match, path in named if match}
+
+
+def _all(folder: Path) -> dict[str, Path]:
+    if not (found := _found(folder)):
+        raise FileNotFoundError(f"{folder}: this folder holds no image")
+    return found
+
+
+def _found(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: this folder does not exist")
+    return find_files(folder, IMAGE, identifier=str)
