@@ -3,6 +3,8 @@
 Points are (row, column) in pixels; the centre of the first pixel is (0, 0).
 """
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
@@ -65,7 +67,7 @@ def _arc_over_chord_and_curvature(line):
     step = np.diff(line, axis=0)
     length = np.hypot(*step.T).sum()
     turns = np.abs(np.diff(np.unwrap(np.arctan2(*step.T))))
-    return length, length / np.linalg.norm(line[-1] - line[0]), turns.sum() / length
+    return length / np.linalg.norm(line[-1] - line[0]), turns.sum() / length
 
 
 def tree(width, side=420, levels=4):
@@ -94,5 +96,14 @@ def koch(side=256, levels=4):
         turned = step @ [[0.5, -np.sqrt(0.75)], [np.sqrt(0.75), 0.5]]
         corners = [start, start + step, start + step + turned, start + 2 * step]
         line = np.concatenate([np.stack(corners, 1).reshape(-1, 2), line[-1:]])
-    pieces = [np.linspace(*ends, 40, endpoint=False) for ends in zip(line, line[1:], strict=False)]
+    pieces = [np.linspace(*ends, 40, endpoint=False) for ends in pairwise(line)]
     return np.concatenate(pieces)
+
+
+def sierpinski_carpet(levels):
+    """A carpet of 3 ** levels pixels in height and width, whose dimension is log 8 / log 3."""
+    if not levels:
+        return np.ones((1, 1), bool)
+    part = sierpinski_carpet(levels - 1)
+    row = np.concatenate([part, part, part], 1)
+    return np.concatenate([row, np.concatenate([part, part & False, part], 1), row])

@@ -44,13 +44,11 @@ class VesselGraph:
         segments: The pieces between branch points and free ends.
         branch_points: How many branch points there are.
         end_points: How many free ends there are.
-        skeleton: The pixels of all segments, shape (H, W).
     """
 
     segments: tuple[Segment, ...]
     branch_points: int
     end_points: int
-    skeleton: NDArray[np.bool_]
 
 
 def vessel_graph(vessels: NDArray[np.bool_]) -> VesselGraph:
@@ -64,14 +62,10 @@ def vessel_graph(vessels: NDArray[np.bool_]) -> VesselGraph:
     branches, nodes = vessel_skeleton(vessels)
     branches = _simplified(branches, nodes)
     degrees = _degrees(branches)
-    skeleton = np.zeros_like(vessels)
-    for branch in branches:
-        skeleton[tuple(branch.path.T)] = True
     return VesselGraph(
         tuple(_segment(branch, nodes, degrees) for branch in branches),
         sum(degree > 2 for degree in degrees.values()),
         sum(degree == 1 for degree in degrees.values()),
-        skeleton,
     )
 
 

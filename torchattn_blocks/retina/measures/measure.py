@@ -12,7 +12,7 @@ from ..specks import without_specks
 from .fractal import box_count
 from .graph import vessel_graph
 from .segments import MeasuredSegment, measured
-from .skeleton import check_installed
+from .skeleton import check_installed, skeleton_pixels
 from .values import VesselMeasures
 
 _SPECK = 100  # specks are smaller than a square with this part of the diameter as its side
@@ -91,7 +91,7 @@ def measure_vessels(
     widths = np.array([one.width for one in traced])
     mean_width = area / length if length else math.nan
     tortuosity, curvature = _bends([one for one in traced if one.length > _LONG * mean_width])
-    boxes = box_count(graph.skeleton)
+    boxes = box_count(skeleton_pixels(kept))
     return VesselMeasures(
         density=area / int(np.count_nonzero(fov)),
         length=length,

@@ -62,17 +62,25 @@ def path_length(path: NDArray[Any]) -> float:
     return float(np.hypot(*np.diff(path, axis=0).T).sum())
 
 
-def vessel_skeleton(vessels: NDArray[np.bool_]) -> Skeleton:
+def skeleton_pixels(vessels: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The skeleton of a vessel mask (H, W).
 
-    It is that of Lee, Kashyap and Chu ("Building skeleton models via 3-D medial
-    surface/axis thinning algorithms", 1994): that of Zhang and Suen, scikit-image's default, keeps
-    only half of some diagonal vessels. skan follows its branches. Touching pixels with more than
-    two neighbours are one node.
+    It is that of Lee, Kashyap and Chu ("Building skeleton models via 3-D medial surface/axis
+    thinning algorithms", 1994): that of Zhang and Suen, scikit-image's default, keeps only half of
+    some diagonal vessels.
+    """
+    pixels: NDArray[np.bool_] = skeletonize(np.pad(vessels, 1), method="lee")[1:-1, 1:-1] > 0
+    return pixels
+
+
+def vessel_skeleton(vessels: NDArray[np.bool_]) -> Skeleton:
+    """The branches of the skeleton of a vessel mask (H, W), which skan follows.
+
+    Touching pixels with more than two neighbours are one node.
     """
     padded = np.pad(vessels, 1)  # or vessels would go on beyond the border of the image
     distance = distance_transform_edt(padded)
-    skeleton = _without_single_pixels(skeletonize(padded, method="lee") > 0)
+    skeleton = _without_single_pixels(skeleton_pixels(padded))
     if not skeleton.any():
         return Skeleton([], {})
     import skan  # here: it compiles for seconds
