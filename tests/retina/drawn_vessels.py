@@ -33,7 +33,7 @@ def drawn(shape, lines):
     return mask.reshape(shape)
 
 
-def straight(start, angle, length, step=0.02):
+def straight(start, angle, length, step=0.05):
     """Points along a straight line; the angle in degrees, 0 along a row."""
     t = np.arange(0, length + step / 2, step)[:, None]
     direction = np.array([np.sin(np.radians(angle)), np.cos(np.radians(angle))])
