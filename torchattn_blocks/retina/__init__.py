@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from .evaluation.tables import markdown_table as markdown_table
     from .evaluation.threshold import best_threshold as best_threshold
     from .fundus import Fundus as Fundus
+    from .measures.reliability import Agreement as Agreement
+    from .measures.reliability import agreement as agreement
+    from .measures.reliability import intraclass_correlation as intraclass_correlation
     from .network import Network as Network
     from .overlays import error_map as error_map
     from .overlays import overlay as overlay
@@ -97,6 +100,9 @@ else:
             "markdown_table": ".evaluation.tables",
             "best_threshold": ".evaluation.threshold",
             "Fundus": ".fundus",
+            "Agreement": ".measures.reliability",
+            "agreement": ".measures.reliability",
+            "intraclass_correlation": ".measures.reliability",
             "Network": ".network",
             "error_map": ".overlays",
             "overlay": ".overlays",
