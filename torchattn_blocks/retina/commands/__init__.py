@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from .compare import Compare
 from .evaluate import Evaluate
 from .segment import Segment
 from .study import Study
@@ -11,6 +12,7 @@ from .train import Train
 COMMANDS: dict[str, Callable[..., Callable[[], None]]] = {
     "segment": Segment,
     "evaluate": Evaluate,
+    "compare": Compare,
     "train": Train,
     "study": Study,
     "synthesize": Synthesize,
