@@ -29,10 +29,10 @@ class Compare:
     differences against means, to the folder --out.
     """
 
-    first: Annotated[Positional[Path], arg(metavar="A")]
+    a: Annotated[Positional[Path], arg(metavar="A")]
     """A CSV file that measure wrote, or one with a column image and columns of the same names; or a
     folder of vessel masks."""
-    second: Annotated[Positional[Path], arg(metavar="B")]
+    b: Annotated[Positional[Path], arg(metavar="B")]
     """The same, of the other set."""
     fov: Path | None = None
     """Folder of fields of view, where A or B is a folder of vessel masks: as in measure."""
@@ -42,15 +42,14 @@ class Compare:
     def __call__(self) -> None:
         """Run the command."""
         check_folder("--out", self.out)
-        if self.fov is not None and not (self.first.is_dir() or self.second.is_dir()):
+        if self.fov is not None and not (self.a.is_dir() or self.b.is_dir()):
             raise ValueError(
-                f"--fov is for folders of vessel masks, got {self.fov} with {self.first} and "
-                f"{self.second}"
+                f"--fov is for folders of vessel masks, got {self.fov} with {self.a} and {self.b}"
             )
         from ..measures.columns import COLUMNS, SIZE, one_unit
         from ..measures.reliability import agreement
 
-        first, second = (self._rows(path) for path in (self.first, self.second))
+        first, second = (self._rows(path) for path in (self.a, self.b))
         pairs = self._pairs(first, second)
         numbers = {
             column: (
@@ -62,7 +61,7 @@ class Compare:
         }
         sizes = numbers.pop(SIZE, ([], []))
         if not numbers:
-            raise ValueError(f"{self.first} and {self.second} have no measure in common")
+            raise ValueError(f"{self.a} and {self.b} have no measure in common")
         same_size = not any(max(pair) > _SIMILAR * min(pair) for pair in zip(*sizes, strict=True))
         if not same_size:
             print("The images differ in size: lengths are in diameters of the field of view.")
@@ -92,10 +91,10 @@ class Compare:
         from ..data.pairs import pair_images, stem_of
         from ..data.search import listing
 
-        pairs = pair_images(first, second, (str(self.first), str(self.second)))
+        pairs = pair_images(first, second, (str(self.a), str(self.b)))
         if len(pairs) < 2:
             raise ValueError(
-                f"{self.first} and {self.second} must have at least 2 images in common, got "
+                f"{self.a} and {self.b} must have at least 2 images in common, got "
                 f"{len(pairs)}; they have {min(first)} and {min(second)}, for example"
             )
         if similar := [
@@ -107,7 +106,7 @@ class Compare:
         alone = [
             f"{listing(names)} (only in {path})"
             for path, every, paired in zip(
-                (self.first, self.second), (first, second), zip(*pairs, strict=True), strict=True
+                (self.a, self.b), (first, second), zip(*pairs, strict=True), strict=True
             )
             if (names := [name for name in every if name not in paired])
         ]
@@ -127,9 +126,9 @@ class Compare:
         self.out.mkdir(parents=True, exist_ok=True)
         text = csv_text(_HEAD, ([column, *astuple(one)] for column, one in results.items()))
         write_whole(self.out / "agreement.csv", text.encode())
-        labels = (self.first.stem, self.second.stem)
+        labels = (self.a.stem, self.b.stem)
         if labels[0] == labels[1]:
-            labels = (str(self.first), str(self.second))
+            labels = (str(self.a), str(self.b))
         save_bland_altman(self.out / "bland_altman.png", panels, labels)
 
 
