@@ -86,7 +86,7 @@ main()
 
 def test_help_names_the_version_and_every_command(helped):
     shown = helped()
-    for word in ("--version", "segment", "evaluate", "train", "study", "synthesize"):
+    for word in ("--version", "segment", "evaluate", "compare", "train", "study", "synthesize"):
         assert word in shown
 
 
@@ -175,18 +175,19 @@ def test_a_mistyped_option_names_options_of_its_command_alone(refused, arguments
     assert f"Unrecognized options: {slip}" in said
     assert f"Perhaps you meant: {meant}" in said
     assert f"run torchattn-retina {arguments[0]} --help" in said
-    others = {"segment", "evaluate", "train", "study", "synthesize"} - {arguments[0]}
+    others = {*COMMANDS} - {arguments[0]}
     assert not [name for name in others if f"torchattn-retina {name}" in said]
 
 
 @pytest.mark.parametrize("arguments", [[], ["trian", "--data", "x"], ["--nothing"]])
 def test_without_a_known_command_all_are_named(refused, arguments):
-    assert "segment, evaluate, train, study, synthesize" in refused(*arguments)
+    assert "segment, measure, evaluate, compare, train, study, synthesize" in refused(*arguments)
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
+        ["compare", "a.csv", "b.csv"],
         ["train", "--data", "nowhere"],
         ["study", "nowhere.toml"],
         ["synthesize", "1"],

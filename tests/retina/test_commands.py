@@ -406,7 +406,7 @@ def test_what_is_wrong_is_one_clear_error(
         command(*(names.get(a, a) for a in arguments))
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "segment", "synthesize", "study"])
+@pytest.mark.parametrize("name", [*COMMANDS])
 def test_help_explains_every_argument(command, capsys, name):
     with pytest.raises(SystemExit) as stop:
         command(name, "--help")

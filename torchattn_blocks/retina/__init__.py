@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from .evaluation.threshold import best_threshold as best_threshold
     from .fundus import Fundus as Fundus
     from .measures.measure import measure_vessels as measure_vessels
+    from .measures.reliability import Agreement as Agreement
+    from .measures.reliability import agreement as agreement
+    from .measures.reliability import intraclass_correlation as intraclass_correlation
     from .measures.values import VesselMeasures as VesselMeasures
     from .network import Network as Network
     from .overlays import error_map as error_map
@@ -100,6 +103,9 @@ else:
             "best_threshold": ".evaluation.threshold",
             "Fundus": ".fundus",
             "measure_vessels": ".measures.measure",
+            "Agreement": ".measures.reliability",
+            "agreement": ".measures.reliability",
+            "intraclass_correlation": ".measures.reliability",
             "VesselMeasures": ".measures.values",
             "Network": ".network",
             "error_map": ".overlays",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from .compare import Compare
 from .evaluate import Evaluate
 from .measure import Measure
 from .segment import Segment
@@ -13,6 +14,7 @@ COMMANDS: dict[str, Callable[..., Callable[[], None]]] = {
     "segment": Segment,
     "measure": Measure,
     "evaluate": Evaluate,
+    "compare": Compare,
     "train": Train,
     "study": Study,
     "synthesize": Synthesize,

@@ -2,9 +2,10 @@
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from ..write import write_png
 from .files import FundusFiles
 from .roles import IMAGE, NAMES, Folders, find_roles, plain, sibling_folders
 from .search import Remedies, find_files, first_listed, listing, match_files, require_files
+
+File = TypeVar("File")
 
 
 def _or(names: Sequence[str]) -> str:
@@ -180,7 +183,7 @@ def _match(folders: Folders) -> list[FundusFiles]:
     """The images of one folder with the masks from the folders beside it."""
     images = find_files(folders.images, IMAGE, identifier=_identifier(folders.images))
     labels, fovs, seconds = (
-        masks_by_image({} if masks is None else find_files(masks, IMAGE, identifier=str), images)
+        by_image({} if masks is None else find_files(masks, IMAGE, identifier=str), images)
         for masks in (folders.labels, folders.fovs, folders.seconds)
     )
     files = match_files(images, labels, fovs, seconds, _REMEDIES)
@@ -193,8 +196,16 @@ def _identifier(images: Path) -> Callable[[str], str]:
     return (lambda stem: stem.removesuffix("_0000")) if is_nnunet else str
 
 
-def masks_by_image(masks: dict[str, Path], images: dict[str, Path]) -> dict[str, Path]:
-    """Masks by the stem of their image; by their own stem if they have no image."""
+def by_image(masks: Mapping[str, File], images: Mapping[str, File]) -> dict[str, File]:
+    """Masks by the stem of their image; by their own stem if they have no image.
+
+    Args:
+        masks: By their stems. As text, a value is what errors call it: a path, say.
+        images: The images by their stems.
+
+    Raises:
+        ValueError: If a mask fits several images, or several masks fit one image.
+    """
     exact = masks.keys() & images.keys()
     found = {stem: masks[stem] for stem in exact}
     for stem, path in masks.items():

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data.decode import decode, read_mask
-from ..data.folders import masks_by_image
+from ..data.folders import by_image
 from ..data.fov import fov_fault
 from ..data.roles import IMAGE
 from ..data.search import find_files, listing
@@ -66,13 +66,13 @@ def list_masks(masks: Path, fovs: Path | None = None) -> list[MaskFiles]:
     """
     vessels = _written(masks, "vessels") or _all(masks)
     found = _fields_of_view(masks, fovs)
-    by_image = masks_by_image(found, vessels)
-    if found and (bare := [str(vessels[name]) for name in vessels if name not in by_image]):
+    fitting = by_image(found, vessels)
+    if found and (bare := [str(vessels[name]) for name in vessels if name not in fitting]):
         raise FileNotFoundError(
             f"{next(iter(found.values())).parent}: this folder holds no field of view of "
             f"{listing(bare)}"
         )
-    return [MaskFiles(name, vessels[name], by_image.get(name)) for name in sorted(vessels)]
+    return [MaskFiles(name, vessels[name], fitting.get(name)) for name in sorted(vessels)]
 
 
 def measure_folder(masks: Path, fovs: Path | None = None) -> dict[str, VesselMeasures]:

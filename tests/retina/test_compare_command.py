@@ -1,0 +1,283 @@
+"""The command `compare`, and what it reads, pairs and writes."""
+
+import csv
+import re
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from torchattn_blocks.retina import agreement
+from torchattn_blocks.retina.data.pairs import pair_images
+from torchattn_blocks.retina.measures.bland_altman import save_bland_altman
+from torchattn_blocks.retina.measures.columns import COLUMNS, MEASURES, SIZE
+from torchattn_blocks.retina.measures.rows import read_rows
+from torchattn_blocks.retina.measures.values import VesselMeasures
+
+MEASURED = VesselMeasures(
+    density=0.12,
+    length=9000.0,
+    mean_width=7.5,
+    median_width=7.0,
+    segments=200,
+    branch_points=110,
+    end_points=90,
+    tortuosity=1.1,
+    curvature=0.02,
+    fractal_dimension=1.6,
+    fractal_r2=0.999,
+    fractal_sizes=(4, 128),
+    fov_diameter=540,
+    fov_share=0.69,
+    speck_share=0.01,
+)
+
+
+def measured(scale, fov_diameter=540):
+    """Measures of an image on which all is as much larger."""
+    values = vars(MEASURED) | {"density": 0.12 * scale, "length": 9000 * scale}
+    return VesselMeasures(**values | {"fov_diameter": fov_diameter})
+
+
+def write(path, rows):
+    """A table as `measure` writes it: rows by the names of images."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["image", *next(iter(rows.values()))])
+        writer.writeheader()
+        writer.writerows({"image": name, **row} for name, row in rows.items())
+    return path
+
+
+@pytest.fixture
+def tables(tmp_path):
+    """Two tables of three images, and an image in each of them alone."""
+    first, second = (1.0, 1.2, 1.1), (0.9, 1.2, 1.3)
+    a = {f"eye{n}.png": measured(scale).row() for n, scale in enumerate(first)}
+    b = {f"EYE{n}": measured(scale).row() for n, scale in enumerate(second)}
+    return (
+        write(tmp_path / "a.csv", a | {"alone": measured(1).row()}),
+        write(tmp_path / "b.csv", b | {"other": measured(1).row()}),
+    )
+
+
+def results(out):
+    with (out / "agreement.csv").open(newline="") as file:
+        return {row["measure"]: row for row in csv.DictReader(file)}
+
+
+def test_every_measure_is_compared_in_every_unit(command, tables, tmp_path):
+    out = command("compare", *tables, "--out", tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "agreement.csv",
+        "bland_altman.png",
+    }
+    expected = agreement([1080, 1296, 1188], [972, 1296, 1404])  # lengths, by 0.12
+    found = results(tmp_path / "out")
+    assert [*found] == [column for column in COLUMNS if not column.endswith("_um")]
+    for column, unit in (("length_px", 0.12), ("length_fov", 0.12 * 540)):
+        row = {name: float(value) for name, value in found[column].items() if name != "measure"}
+        assert (row.pop("n"), row.pop("left_out"), row.pop("icc")) == (
+            3,
+            0,
+            pytest.approx(expected.icc),
+        )
+        assert row == {
+            "mean_a": pytest.approx(expected.mean_first / unit),
+            "mean_b": pytest.approx(expected.mean_second / unit),
+            "mean_difference": pytest.approx(expected.mean_difference / unit),
+            "sd_difference": pytest.approx(expected.sd_difference / unit),
+            "lower": pytest.approx(expected.lower / unit),
+            "upper": pytest.approx(expected.upper / unit),
+        }
+    assert found["segments"]["icc"] == "nan"
+    assert "Left out: alone (only in " in out
+    assert re.search(r"; other \(only in \S*b\.csv\)$", out, re.MULTILINE)
+    titles = re.findall(r"^\| (\S.*?) +\|", out, re.MULTILINE)
+    assert titles == [
+        "density",
+        "length (px)",
+        "mean width (px)",
+        "median width (px)",
+        "segments",
+        "branch points",
+        "end points",
+        "tortuosity",
+        "curvature (1/px)",
+        "fractal dimension",
+    ]
+    assert re.search(r"\| length \(px\) +\| +3 \| +9900 \| +1.02e\+04 \| +-300 \|", out)
+    assert re.search(r"\| segments +\| +3 \| +200 \| +200 \| +0 \| +0 to 0 \| +– \|", out)
+
+
+def test_images_of_other_sizes_are_compared_in_diameters(command, tmp_path):
+    a = {f"{n}": measured(1).row(um_per_pixel=20) for n in range(3)}
+    b = {f"{n}": measured(2, 1080).row() for n in range(3)}
+    tables = write(tmp_path / "a.csv", a), write(tmp_path / "b.csv", b)
+    out = command("compare", *tables, "--out", tmp_path / "out")
+    assert "in diameters of the field of view" in out
+    assert re.search(r"\| length \(FOV diameters\) +\| +3 \| +16.67 \| +16.67 \|", out)
+    assert "curvature (1/FOV diameter)" in out
+    assert not {"length_um"} & {*results(tmp_path / "out")}  # A alone has it
+    b = {f"{n}": measured(2, 550).row() for n in range(3)}  # an estimate that is a little off
+    write(tmp_path / "b.csv", b)
+    assert "length (px)" in command("compare", *tables, "--out", tmp_path / "out")
+
+
+def test_tables_of_other_programs_are_read(command, tmp_path):
+    a, b = tmp_path / "a.csv", tmp_path / "b.csv"
+    a.write_text("Image, Density,camera,LENGTH_PX\n1,.1,old,\n2,.2,new,nan\n3,.3,new,5\n")
+    b.write_bytes("density,image,length_px\r\n.1,3,6\r\n.2,2,\r\n\r\n.4,1\r\n".encode("utf-8-sig"))
+    out = command("compare", a, b, "--out", tmp_path / "out")
+    found = results(tmp_path / "out")
+    assert [*found] == ["density", "length_px"]
+    assert float(found["density"]["mean_b"]) == pytest.approx(0.7 / 3)
+    assert (found["length_px"]["n"], found["length_px"]["left_out"]) == ("1", "2")
+    assert re.search(r"\| length \(px\) +\| +1 \| +5 \| +6 \| +-1 \| +– \| +– \|", out)
+
+
+def test_folders_of_masks_are_measured(command, tables, tmp_path, monkeypatch):
+    asked = []
+
+    def measure_folder(masks, fovs):
+        asked.append((masks, fovs))
+        return {f"eye{n}": measured(scale) for n, scale in enumerate((0.9, 1.2, 1.3))}
+
+    name = "torchattn_blocks.retina.measures.folder"
+    monkeypatch.setitem(sys.modules, name, SimpleNamespace(measure_folder=measure_folder))
+    masks, fovs = tmp_path / "masks", tmp_path / "fovs"
+    masks.mkdir()
+    command("compare", tables[0], masks, "--fov", fovs, "--out", tmp_path / "folder")
+    command("compare", *tables, "--out", tmp_path / "file")
+    assert asked == [(masks, fovs)]
+    assert results(tmp_path / "folder") == results(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (["21_manual1", "22_manual1"], ["22_training", "21_training"], {0: 1, 1: 0}),
+        (["im0001.ah.ppm", "im0002.ah.ppm"], ["IM0002.png", "IM0001.png"], {0: 1, 1: 0}),
+        (["a", "b"], ["a-vessels", "b-vessels"], {0: 0, 1: 1}),
+        (["a-vessels", "b-vessels"], ["b", "a"], {0: 1, 1: 0}),
+        (["a-vessels", "c"], ["a", "c_manual"], {0: 0, 1: 1}),
+        (["01L_1stHO", "01R_1stHO"], ["01R", "01L"], {0: 1, 1: 0}),
+        (["test/7.png", "train/7.png"], ["train/7.gif"], {1: 0}),
+        (["p1_img1", "p1_img2"], ["p1_img1", "p1_img4"], {0: 0}),  # not by the number of p1
+        (["a", "b"], ["c", "d"], {}),
+    ],
+)
+def test_images_are_paired_by_stem_or_else_as_masks_are(first, second, expected):
+    found = pair_images(first, second, ("a", "b"))
+    assert found == [(first[one], second[other]) for one, other in expected.items()]
+
+
+def test_images_that_fit_several_are_refused(command, tmp_path):
+    row = MEASURED.row()
+    a = write(tmp_path / "a.csv", {"1_left": row, "1_right": row})
+    b = write(tmp_path / "b.csv", {"1_both": row, "2_both": row})
+    with pytest.raises(
+        SystemExit, match=r"1_both in .*b\.csv: fits 1_left in .*a\.csv and 1_right in .*a\.csv"
+    ):
+        command("compare", a, b, "--out", tmp_path / "out")
+
+
+def test_what_is_paired_by_similar_names_is_named(command, tmp_path):
+    rows = [measured(scale).row() for scale in (1, 1.2)]
+    a = write(tmp_path / "a.csv", dict(zip(["21_manual1", "22_manual1"], rows, strict=True)))
+    b = write(tmp_path / "b.csv", dict(zip(["21_training", "22_training"], rows, strict=True)))
+    out = command("compare", a, b, "--out", tmp_path / "out")
+    assert out.startswith(
+        "Paired by similar names: 21_manual1 with 21_training, 22_manual1 with 22_training\n"
+    )
+    assert float(results(tmp_path / "out")["density"]["icc"]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("name,density\n1,.1\n", "must have a column image and measures .*; got name, density"),
+        ("image,width\n1,.1\n", "must have a column image and measures .*; got image, width"),
+        ("image,fov_diameter_px\n1,540\n", ".*measures such as density, .*; got image, fov_"),
+        ("image;density\n1;,1\n", ".*separated by commas; got image;density"),
+        ("", "must have a column image and measures .*; got none"),
+        ("image,density\n", "must have at least 1 row, got 0"),
+        ("image,density\n1,.1\n2,wide\n", "row 3: density must be a number, got 'wide'"),
+        ("image,density\n1,-inf\n", "row 2: density must be finite, got -inf"),
+        ("image,density\n1,.1\n ,.2\n", "row 3 has no image"),
+        ("image,density\na.png,.1\nb,.1\nA,.2\n", "row 4: another row has the image A too"),
+        (b"\x89PNG\r\n", "must be a CSV file in UTF-8"),
+        (None, "no such CSV file or folder"),
+    ],
+)
+def test_a_table_that_is_wrong_is_named(command, tables, tmp_path, content, message):
+    path = tmp_path / "wrong.csv"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(SystemExit, match=rf"^error: {path}: {message}"):
+        command("compare", tables[0], path, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (
+            "image,density\nx,.1\ny,.2\n",
+            "at least 2 images in common, got 0; they have alone and x",
+        ),
+        ("image,density\neye0,.1\ny,.2\n", "at least 2 images in common, got 1"),
+        ("image,length_um\neye0,1\neye1,2\n", "have no measure in common"),
+    ],
+)
+def test_tables_with_too_little_in_common_are_named(command, tables, tmp_path, other, message):
+    (tmp_path / "other.csv").write_text(other)
+    with pytest.raises(SystemExit, match=rf"^error: \S*a\.csv and \S*other\.csv .*{message}"):
+        command("compare", tables[0], tmp_path / "other.csv", "--out", tmp_path / "out")
+
+
+def test_fields_of_view_are_for_folders(command, tables, tmp_path):
+    with pytest.raises(SystemExit, match=r"--fov is for folders of vessel masks, got fovs with "):
+        command("compare", *tables, "--fov", "fovs", "--out", tmp_path / "out")
+
+
+def test_the_columns_are_those_of_a_row():
+    row = MEASURED.row(um_per_pixel=20)
+    assert {*COLUMNS, SIZE} <= {*row}
+    left_out = {*row} - {*COLUMNS, SIZE}
+    assert all(
+        re.match("fractal_(r2|small|large)|fov_share|speck_share", name) for name in left_out
+    )
+    assert {measure.name for measure in MEASURES} <= {*vars(MEASURED)}
+
+
+def test_a_measured_table_is_read_as_it_was(tmp_path):
+    row = MEASURED.row(um_per_pixel=20)
+    rows = read_rows(write(tmp_path / "a.csv", {"eye.png": row}))
+    assert rows == {"eye.png": {name: row[name] for name in (*COLUMNS, SIZE)}}
+
+
+def test_the_figure_shows_points_and_lines_where_they_belong(tmp_path, monkeypatch):
+    figures = []
+    written = "torchattn_blocks.retina.measures.bland_altman.write_figure"
+    monkeypatch.setattr(written, lambda path, figure: figures.append(figure))
+    nan = float("nan")
+    pairs = {"a": ([1, 2, 3, nan], [2, 2, 5, 1]), "b": ([nan, nan], [1, 2])}
+    save_bland_altman(tmp_path / "x.png", pairs, ("one", "other"))
+    one, two = figures[0].axes
+    points, *lines = one.get_lines()
+    np.testing.assert_array_equal(points.get_xydata()[:3], [[1.5, -1], [2, 0], [4, -2]])
+    expected = agreement(*pairs["a"])
+    heights = [line.get_ydata()[0] for line in lines]
+    assert heights == [expected.mean_difference, expected.lower, expected.upper]
+    assert (one.get_title(), two.get_title()) == ("a", "b")
+    assert len(two.get_lines()) == 1  # no line is known
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 9])
+def test_the_figure_of_any_number_of_measures_and_any_names(tmp_path, count):
+    pairs = {f"measure {n}": ([1, 2, 3], [2, 2, 5]) for n in range(count)}
+    save_bland_altman(tmp_path / "x.png", pairs, ("a$_$b", "long/" * 30))
+    with Image.open(tmp_path / "x.png") as figure:
+        assert figure.width == 540 * min(count, 3)

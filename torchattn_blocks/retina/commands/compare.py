@@ -1,0 +1,155 @@
+"""The command ``compare``."""
+
+import math
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from ._folder import check_folder
+
+if TYPE_CHECKING:
+    from ..measures.reliability import Agreement
+    from ..measures.rows import Rows
+
+_SIMILAR = 1.05  # fields of view whose diameters differ by more are of images of other sizes
+_WITHOUT_PANEL = "branch_points"  # it goes with the segments and the end points
+_HEAD = ["measure", "n", "left_out", "mean_a", "mean_b", "mean_difference"]
+_HEAD += ["sd_difference", "lower", "upper", "icc"]
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Compare two sets of vessel measures of the same images: of two programs or observers, say.
+
+    Prints for each measure the mean difference (A minus B), the limits between which about 95 % of
+    the differences lie, and the intraclass correlation ICC(2,1). Images are paired by their names.
+    Writes agreement.csv, which has every unit of length, and bland_altman.png, a plot of
+    differences against means, to the folder --out.
+    """
+
+    a: Annotated[Positional[Path], arg(metavar="A")]
+    """A CSV file that measure wrote, or one with a column image and columns of the same names; or a
+    folder of vessel masks."""
+    b: Annotated[Positional[Path], arg(metavar="B")]
+    """The same, of the other set."""
+    fov: Path | None = None
+    """Folder of fields of view, where A or B is a folder of vessel masks: as in measure."""
+    out: Path = Path("runs/compare")
+    """Folder to write to."""
+
+    def __call__(self) -> None:
+        """Run the command."""
+        check_folder("--out", self.out)
+        if self.fov is not None and not (self.a.is_dir() or self.b.is_dir()):
+            raise ValueError(
+                f"--fov is for folders of vessel masks, got {self.fov} with {self.a} and {self.b}"
+            )
+        from ..measures.columns import COLUMNS, SIZE, one_unit
+        from ..measures.reliability import agreement
+
+        first, second = (self._rows(path) for path in (self.a, self.b))
+        pairs = self._pairs(first, second)
+        numbers = {
+            column: (
+                [first[one][column] for one, _ in pairs],
+                [second[other][column] for _, other in pairs],
+            )
+            for column in (*COLUMNS, SIZE)
+            if column in _columns(first) and column in _columns(second)
+        }
+        sizes = numbers.pop(SIZE, ([], []))
+        if not numbers:
+            raise ValueError(f"{self.a} and {self.b} have no measure in common")
+        same_size = not any(max(pair) > _SIMILAR * min(pair) for pair in zip(*sizes, strict=True))
+        if not same_size:
+            print("The images differ in size: lengths are in diameters of the field of view.")
+        results = {column: agreement(*two) for column, two in numbers.items()}
+        shown = one_unit(numbers, same_size=same_size)
+        panels = {
+            title: numbers[column]
+            for column, (measure, title) in shown.items()
+            if measure.name != _WITHOUT_PANEL
+        }
+        self._write(results, panels)
+        print(_table({title: results[column] for column, (_, title) in shown.items()}))
+        print(f"Saved table and figure in {self.out}")
+
+    def _rows(self, path: Path) -> "Rows":
+        """The measures in a file, or of the masks in a folder."""
+        if path.is_dir():
+            from ..measures.folder import measure_folder
+
+            return {name: dict(m.row()) for name, m in measure_folder(path, self.fov).items()}
+        from ..measures.rows import read_rows
+
+        return read_rows(path)
+
+    def _pairs(self, first: "Rows", second: "Rows") -> list[tuple[str, str]]:
+        """The images that are in both. What is paired by other names, or left out, is named."""
+        from ..data.pairs import pair_images, stem_of
+        from ..data.search import listing
+
+        pairs = pair_images(first, second, (str(self.a), str(self.b)))
+        if len(pairs) < 2:
+            raise ValueError(
+                f"{self.a} and {self.b} must have at least 2 images in common, got "
+                f"{len(pairs)}; they have {min(first)} and {min(second)}, for example"
+            )
+        if similar := [
+            f"{one} with {other}"
+            for one, other in pairs
+            if stem_of(one).casefold() != stem_of(other).casefold()
+        ]:
+            print(f"Paired by similar names: {listing(similar)}")
+        alone = [
+            f"{listing(names)} (only in {path})"
+            for path, every, paired in zip(
+                (self.a, self.b), (first, second), zip(*pairs, strict=True), strict=True
+            )
+            if (names := [name for name in every if name not in paired])
+        ]
+        if alone:
+            print(f"Left out: {'; '.join(alone)}")
+        return pairs
+
+    def _write(
+        self,
+        results: "dict[str, Agreement]",
+        panels: dict[str, tuple[list[float], list[float]]],
+    ) -> None:
+        """Write the table and the figure."""
+        from ..measures.bland_altman import save_bland_altman
+        from ..write import csv_text, write_whole
+
+        self.out.mkdir(parents=True, exist_ok=True)
+        text = csv_text(_HEAD, ([column, *astuple(one)] for column, one in results.items()))
+        write_whole(self.out / "agreement.csv", text.encode())
+        labels = (self.a.stem, self.b.stem)
+        if labels[0] == labels[1]:
+            labels = (str(self.a), str(self.b))
+        save_bland_altman(self.out / "bland_altman.png", panels, labels)
+
+
+def _columns(rows: "Rows") -> set[str]:
+    """The columns of a table."""
+    return {*next(iter(rows.values()))}
+
+
+def _table(results: "dict[str, Agreement]") -> str:
+    """The results by the titles of measures."""
+    from ..evaluation.tables import aligned
+
+    rows = [["", "n", "mean A", "mean B", "A − B", "limits of agreement", "ICC"]]
+    for title, one in results.items():
+        means = map(_short, (one.mean_first, one.mean_second, one.mean_difference))
+        limits = "–" if math.isnan(one.lower) else f"{_short(one.lower)} to {_short(one.upper)}"
+        icc = "–" if math.isnan(one.icc) else f"{one.icc:.3f}"
+        rows.append([title, str(one.count), *means, limits, icc])
+    return aligned(rows)
+
+
+def _short(number: float) -> str:
+    """Four significant digits."""
+    return "–" if math.isnan(number) else f"{number:.4g}"

@@ -1,0 +1,72 @@
+"""The images that two sets have in common."""
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from .folders import by_image
+from .search import EXTENSION
+
+
+class _Image(NamedTuple):
+    """An image of a set, and how errors call it."""
+
+    name: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.source}"
+
+
+def stem_of(name: str) -> str:
+    """The name of an image without its ending, if it has that of an image file.
+
+    Example:
+        >>> from torchattn_blocks.retina.data.pairs import stem_of
+        >>> stem_of("test/07.png"), stem_of("im0001.ah")
+        ('test/07', 'im0001.ah')
+    """
+    return re.sub(f"{EXTENSION}$", "", name.strip(), flags=re.IGNORECASE)
+
+
+def pair_images(
+    first: Iterable[str], second: Iterable[str], sources: tuple[str, str]
+) -> list[tuple[str, str]]:
+    """Pair the images of two sets by their names, in any case and with any ending.
+
+    If any two stems are equal, equal stems alone make a pair. Otherwise images are paired as masks
+    with their images in folders: by a stem that another starts with, or by their numbers.
+
+    Args:
+        first: Names of the images of the first set.
+        second: Those of the second set.
+        sources: What errors call the two sets.
+
+    Returns:
+        The pairs, in the order of `first`. An image without a partner is in none.
+
+    Raises:
+        ValueError: If no stems are equal and an image fits several of the other set.
+
+    Example:
+        >>> from torchattn_blocks.retina.data.pairs import pair_images
+        >>> pair_images(["21_manual1", "22_manual1"], ["22_training"], ("a", "b"))
+        [('22_manual1', '22_training')]
+    """
+    ones, others = (
+        {stem_of(name).casefold(): _Image(name, source) for name in names}
+        for names, source in zip((first, second), sources, strict=True)
+    )
+    found = {stem: others[stem] for stem in ones if stem in others}
+    if not found:
+        owned = by_image(others, ones)
+        found = {stem: owned[stem] for stem in ones if stem in owned}
+        taken = set(found.values())
+        # The longer stem may be in either set.
+        left = {stem: image for stem, image in others.items() if image not in taken}
+        bare = {stem: image for stem, image in ones.items() if stem not in found}
+        turned = by_image(bare, left)
+        found |= {
+            stem_of(turned[stem].name).casefold(): left[stem] for stem in left if stem in turned
+        }
+    return [(ones[stem].name, found[stem].name) for stem in ones if stem in found]
