@@ -80,13 +80,13 @@ main()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("The command line needs the extra [retina]")
+    assert done.stderr.startswith("error: The command line needs tyro, of the extra [retina]")
     assert done.stderr.count("\n") == 1
 
 
 def test_help_names_the_version_and_every_command(helped):
     shown = helped()
-    for word in ("--version", "segment", "evaluate", "compare", "train", "study", "synthesize"):
+    for word in ("--version", *COMMANDS):
         assert word in shown
 
 
