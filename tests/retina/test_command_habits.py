@@ -15,6 +15,7 @@ from torchattn_blocks.retina import (
     load_weights,
     save_weights,
 )
+from torchattn_blocks.retina.commands import COMMANDS
 from torchattn_blocks.retina.commands._folder import check_folder
 from torchattn_blocks.retina.commands._parse import parse
 from torchattn_blocks.retina.studies.grid import read_grid

@@ -38,4 +38,4 @@ def box_count(pixels: NDArray[np.bool_]) -> BoxCount:
     slope, offset = np.polyfit(x, y, 1)
     spread = ((y - y.mean()) ** 2).sum()
     error = ((y - slope * x - offset) ** 2).sum()
-    return BoxCount(float(-slope), float(1 - error / spread) if spread else 1.0, ends)
+    return BoxCount(float(0 - slope), float(1 - error / spread) if spread else 1.0, ends)

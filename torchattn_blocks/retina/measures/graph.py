@@ -71,16 +71,26 @@ def vessel_graph(vessels: NDArray[np.bool_]) -> VesselGraph:
 
 def _segment(branch: Branch, nodes: Mapping[int, Node], degrees: Mapping[int, int]) -> Segment:
     """A branch, as far as the middles of the branch points where it ends."""
+    first, last = (nodes[end] if degrees[end] > 2 else None for end in (branch.first, branch.last))
     path = branch.path.astype(np.float64)
-    zones = []
-    for end, insert in ((branch.first, 0), (branch.last, len(path))):
-        meets = degrees[end] > 2
-        zones.append(2 * nodes[end].radius if meets else 0.0)
-        if meets and not np.array_equal(nodes[end].at, path[insert and -1]):
-            path = np.insert(path, insert and len(path), nodes[end].at, axis=0)
+    path = _from_middle(_from_middle(path, first)[::-1], last)[::-1]
     is_loop = branch.first == branch.last
-    is_ring = is_loop and degrees[branch.first] == 2
-    return Segment(path, (zones[0], zones[1]), branch.radius, is_ring, is_loop)
+    return Segment(
+        path,
+        zones=(2 * first.radius if first else 0.0, 2 * last.radius if last else 0.0),
+        radius=branch.radius,
+        is_ring=is_loop and degrees[branch.first] == 2,
+        is_loop=is_loop,
+    )
+
+
+def _from_middle(path: Points, node: Node | None) -> Points:
+    """The path from the middle of a branch point on, straight as far as that says."""
+    if node is None:
+        return path
+    is_inside = np.linalg.norm(path - node.at, axis=1) <= node.cut
+    left = int(np.argmin(is_inside)) if not is_inside.all() else len(path) - 1
+    return np.concatenate([node.at[None], path[left:]])
 
 
 def _degrees(branches: Iterable[Branch]) -> Counter[int]:
@@ -94,10 +104,10 @@ def _simplified(branches: list[Branch], nodes: dict[int, Node]) -> list[Branch]:
         degrees = _degrees(branches)
         vessels = [branch for branch in branches if not _is_spur(branch, nodes, degrees)]
         if len(vessels) == len(branches):
-            link = next((b for b in branches if _is_short_link(b, nodes, degrees)), None)
-            if link is None:
+            links = [branch for branch in branches if _is_short_link(branch, nodes, degrees)]
+            if not links:
                 return branches
-            vessels = _without_link(branches, link, nodes)
+            vessels = _without_link(branches, min(links, key=lambda link: link.length), nodes)
         branches = _joined(vessels)
 
 
@@ -108,17 +118,21 @@ def _is_spur(branch: Branch, nodes: Mapping[int, Node], degrees: Mapping[int, in
 
 
 def _is_short_link(branch: Branch, nodes: Mapping[int, Node], degrees: Mapping[int, int]) -> bool:
+    """Whether it is a loop, or between two branch points of which none was two before."""
     ends = (branch.first, branch.last)
-    return min(degrees[end] for end in ends) > 2 and branch.length < sum(
-        nodes[end].radius for end in ends
-    )
+    if min(degrees[end] for end in ends) < 3:
+        return False
+    if branch.first != branch.last and any(nodes[end].cut for end in ends):
+        return False
+    return branch.length < sum(nodes[end].radius for end in ends)
 
 
 def _without_link(branches: list[Branch], link: Branch, nodes: dict[int, Node]) -> list[Branch]:
     """The other branches; the two nodes of the link become the first of them."""
     kept, gone = link.first, link.last
     one, other = nodes[kept], nodes[gone]
-    nodes[kept] = Node((one.at + other.at) / 2, max(one.radius, other.radius))
+    radius = max(one.radius, other.radius)
+    nodes[kept] = Node((one.at + other.at) / 2, radius, cut=radius)
 
     def renamed(end: int) -> int:
         return kept if end == gone else end

@@ -22,10 +22,12 @@ class Node:
     Attributes:
         at: Row and column, the mean of its pixels.
         radius: Distance from there to the border of the vessel.
+        cut: How much of the branches around it is a straight line, in pixels.
     """
 
     at: Points
     radius: float
+    cut: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
