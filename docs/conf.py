@@ -26,7 +26,10 @@ extensions = [
     "sphinx_copybutton",
 ]
 # The tables in the folders are included by pages.
-exclude_patterns = ["_build", "drop_block/*.md", "attention/*.md", "hosts/results.md"]
+exclude_patterns = [
+    *("_build", "drop_block/*.md", "attention/*.md", "hosts/results.md"),
+    *("measure_errors.md", "measures_peers.md"),
+]
 myst_enable_extensions = ["dollarmath"]
 
 # Types stand in signatures only; a method without words of its own does not repeat torch's.

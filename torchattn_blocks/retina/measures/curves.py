@@ -2,11 +2,10 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import make_splprep
+from scipy.interpolate import BSpline, splprep
 
 from .skeleton import Points
 
@@ -48,15 +47,15 @@ def smooth_curve(path: Points, *, is_ring: bool = False) -> Curve:
     """A smooth curve through points (n, 2), 2 or more of them, no two in succession the same."""
     steps = np.hypot(*np.diff(path, axis=0).T)
     at = np.concatenate([[0.0], steps.cumsum()])
-    closed: dict[str, Any] = {"bc_type": "periodic"} if is_ring else {}
     with warnings.catch_warnings():
         # Of a path of few pixels, no spline leaves them by exactly the variance.
         warnings.filterwarnings("ignore", category=RuntimeWarning)
-        spline, _ = make_splprep(
-            path.T, u=at, k=min(3, len(path) - 1), s=_VARIANCE * len(path), **closed
-        )
+        # make_splprep takes minutes for large images.
+        degree, smoothing = min(3, len(path) - 1), _VARIANCE * len(path)
+        (knots, coefficients, _), _ = splprep(path.T, u=at, k=degree, s=smoothing, per=is_ring)
+    spline = BSpline(knots, np.transpose(coefficients), degree)
     t = np.linspace(0, at[-1], max(int(np.ceil(at[-1] / _STEP)), 2) + 1)
-    points, first, second = (spline(t, derivative).T for derivative in range(3))
+    points, first, second = (spline(t, derivative) for derivative in range(3))
     speed = np.hypot(*first.T)
     turning = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
     pieces = np.hypot(*np.diff(points, axis=0).T)

@@ -75,11 +75,14 @@ def _segment(branch: Branch, nodes: Mapping[int, Node], degrees: Mapping[int, in
     path = branch.path.astype(np.float64)
     path = _from_middle(_from_middle(path, first)[::-1], last)[::-1]
     is_loop = branch.first == branch.last
+    is_ring = is_loop and first is None
+    if is_ring and not np.array_equal(path[0], path[-1]):
+        path = np.concatenate([path, path[:1]])
     return Segment(
         path,
         zones=(2 * first.radius if first else 0.0, 2 * last.radius if last else 0.0),
         radius=branch.radius,
-        is_ring=is_loop and degrees[branch.first] == 2,
+        is_ring=is_ring,
         is_loop=is_loop,
     )
 
@@ -107,7 +110,7 @@ def _simplified(branches: list[Branch], nodes: dict[int, Node]) -> list[Branch]:
             links = [branch for branch in branches if _is_short_link(branch, nodes, degrees)]
             if not links:
                 return branches
-            vessels = _without_link(branches, min(links, key=lambda link: link.length), nodes)
+            vessels = _without_links(branches, links, nodes)
         branches = _joined(vessels)
 
 
@@ -127,20 +130,33 @@ def _is_short_link(branch: Branch, nodes: Mapping[int, Node], degrees: Mapping[i
     return branch.length < sum(nodes[end].radius for end in ends)
 
 
-def _without_link(branches: list[Branch], link: Branch, nodes: dict[int, Node]) -> list[Branch]:
-    """The other branches; the two nodes of the link become the first of them."""
-    kept, gone = link.first, link.last
-    one, other = nodes[kept], nodes[gone]
-    radius = max(one.radius, other.radius)
-    nodes[kept] = Node((one.at + other.at) / 2, radius, cut=radius)
+def _without_links(
+    branches: list[Branch], links: list[Branch], nodes: dict[int, Node]
+) -> list[Branch]:
+    """Take out short links, the shortest first and at most one at each node.
 
-    def renamed(end: int) -> int:
-        return kept if end == gone else end
-
+    The two nodes of a link become the first of them.
+    """
+    new: dict[int, int] = {}  # the nodes that links end at, and what they become
+    taken = []
+    for link in sorted(links, key=lambda link: link.length):
+        kept, gone = link.first, link.last
+        if kept in new or gone in new:
+            continue
+        new |= {kept: kept, gone: kept}
+        taken.append(link)
+        if kept != gone:
+            one, other = nodes[kept], nodes[gone]
+            radius = max(one.radius, other.radius)
+            nodes[kept] = Node((one.at + other.at) / 2, radius, cut=radius)
     return [
-        replace(branch, first=renamed(branch.first), last=renamed(branch.last))
+        replace(
+            branch,
+            first=new.get(branch.first, branch.first),
+            last=new.get(branch.last, branch.last),
+        )
         for branch in branches
-        if branch is not link
+        if not any(branch is link for link in taken)
     ]
 
 
@@ -148,20 +164,22 @@ def _joined(branches: list[Branch]) -> list[Branch]:
     """Make one of two branches where no other one meets them."""
     at = defaultdict(list)
     for branch in branches:
-        for end in {branch.first, branch.last}:
+        for end in (branch.first, branch.last):  # a loop is there twice
             at[end].append(branch)
-    degrees = _degrees(branches)
     for node, meeting in at.items():
-        if degrees[node] == 2 and len(meeting) == 2:
-            one, other = meeting
-            before = one if one.last == node else _reversed(one)
-            after = other if other.first == node else _reversed(other)
-            same = np.array_equal(before.path[-1], after.path[0])
-            path = np.concatenate([before.path, after.path[int(same) :]])
-            rest = [branch for branch in branches if branch is not one and branch is not other]
-            radius = max(one.radius, other.radius)
-            return _joined([*rest, Branch(path, before.first, after.last, radius)])
-    return branches
+        if len(meeting) != 2 or meeting[0] is meeting[1]:
+            continue
+        one, other = meeting
+        before = one if one.last == node else _reversed(one)
+        after = other if other.first == node else _reversed(other)
+        same = np.array_equal(before.path[-1], after.path[0])
+        path = np.concatenate([before.path, after.path[int(same) :]])
+        whole = Branch(path, before.first, after.last, max(one.radius, other.radius))
+        meeting.clear()
+        for end, part in ((before.first, one), (after.last, other)):
+            place = next(k for k, branch in enumerate(at[end]) if branch is part)
+            at[end][place] = whole
+    return list({id(branch): branch for meeting in at.values() for branch in meeting}.values())
 
 
 def _reversed(branch: Branch) -> Branch:

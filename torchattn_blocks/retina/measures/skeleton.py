@@ -1,6 +1,7 @@
 """The skeleton of a vessel mask, cut into branches."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -46,7 +47,7 @@ class Branch:
     last: int
     radius: float
 
-    @property
+    @cached_property
     def length(self) -> float:
         """The length of the line through the middles of the pixels."""
         return path_length(self.path)
