@@ -2,11 +2,10 @@
 
 import csv
 import re
-import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from drawn_vessels import bar
 from PIL import Image
 
 from torchattn_blocks.retina import agreement
@@ -137,21 +136,30 @@ def test_tables_of_other_programs_are_read(command, tmp_path):
     assert re.search(r"\| length \(px\) +\| +1 \| +5 \| +6 \| +-1 \| +– \| +– \|", out)
 
 
-def test_folders_of_masks_are_measured(command, tables, tmp_path, monkeypatch):
-    asked = []
-
-    def measure_folder(masks, fovs):
-        asked.append((masks, fovs))
-        return {f"eye{n}": measured(scale) for n, scale in enumerate((0.9, 1.2, 1.3))}
-
-    name = "torchattn_blocks.retina.measures.folder"
-    monkeypatch.setitem(sys.modules, name, SimpleNamespace(measure_folder=measure_folder))
-    masks, fovs = tmp_path / "masks", tmp_path / "fovs"
-    masks.mkdir()
-    command("compare", tables[0], masks, "--fov", fovs, "--out", tmp_path / "folder")
-    command("compare", *tables, "--out", tmp_path / "file")
-    assert asked == [(masks, fovs)]
-    assert results(tmp_path / "folder") == results(tmp_path / "file")
+def test_folders_of_masks_are_measured(command, tmp_path):
+    for folder in ("masks", "others", "fovs"):
+        (tmp_path / folder).mkdir()
+    row, column = np.ogrid[:200, :200]
+    fov = (row - 100) ** 2 + (column - 100) ** 2 <= 90**2
+    for number, angle in enumerate((10, 30, 60)):
+        Image.fromarray(bar(3, angle)).save(tmp_path / "masks" / f"eye{number}.png")
+        Image.fromarray(bar(5, angle)).save(tmp_path / "others" / f"eye{number}.gif")
+        Image.fromarray(fov).save(tmp_path / "fovs" / f"eye{number}.png")
+    masks, others, fovs = (tmp_path / name for name in ("masks", "others", "fovs"))
+    said = command("compare", masks, others, "--fov", fovs, "--out", tmp_path / "folders")
+    assert "No fields of view" not in said
+    for folder in (masks, others):
+        command("measure", folder, "--fov", fovs, "--out", tmp_path / f"of-{folder.name}")
+    tables = [tmp_path / f"of-{folder.name}" / "measures.csv" for folder in (masks, others)]
+    command("compare", *tables, "--out", tmp_path / "files")
+    found, expected = (results(tmp_path / name) for name in ("folders", "files"))
+    assert found.keys() == expected.keys()
+    for column in expected:
+        assert float(found[column]["mean_a"]) == pytest.approx(
+            float(expected[column]["mean_a"]), rel=1e-4, abs=1e-4, nan_ok=True
+        )
+    said = command("compare", masks, others, "--out", tmp_path / "whole")
+    assert f"No fields of view found: the whole images of {masks} are measured." in said
 
 
 @pytest.mark.parametrize(

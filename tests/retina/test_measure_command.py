@@ -9,7 +9,7 @@ from drawn_vessels import bar, tree
 from PIL import Image
 
 from torchattn_blocks.retina import measure_vessels, synthesize
-from torchattn_blocks.retina.measures.folder import list_masks, measure_folder
+from torchattn_blocks.retina.measures.folder import list_masks
 
 
 def save(path, mask):
@@ -55,9 +55,6 @@ def test_a_folder_is_measured(command, masks, tmp_path):
     assert lines[0].startswith(f"21_manual1: field of view {share:.0%} of the image, mean width 2.")
     assert lines[0].endswith("% of its diameter, specks 0.0% of the vessel pixels")
     assert lines[-1] == str(tmp_path / "out" / "measures.csv")
-    assert measure_folder(masks, tmp_path / "fovs")["21_manual1"] == measure_vessels(
-        bar(4, 10), disc(200, 90)
-    )
 
 
 def test_micrometres_and_specks(command, masks, tmp_path):
@@ -75,7 +72,7 @@ def test_micrometres_and_specks(command, masks, tmp_path):
 
 
 @pytest.mark.parametrize("layout", ["names", "folders"])
-def test_what_segment_writes_is_found_again(command, tmp_path, layout):
+def test_what_segment_writes_is_found_again(command, tmp_path, layout, monkeypatch):
     fundus = synthesize(3, height=240, width=230)
     save(tmp_path / "eyes" / "eye.png", fundus.image)
     save(tmp_path / "eyes" / "eye-2.png", fundus.image[:, ::-1])
@@ -102,7 +99,8 @@ def test_what_segment_writes_is_found_again(command, tmp_path, layout):
     measures = measure_vessels(vessels, fov).row(12)
     found = {key: float(cell) for key, cell in table["eye"].items()}
     assert found == pytest.approx(measures, rel=1e-5)
-    command("measure", masks, "--out", tmp_path / "again", "--um-per-pixel", 12)
+    monkeypatch.chdir(masks)
+    command("measure", ".", "--out", tmp_path / "again", "--um-per-pixel", 12)
     assert rows(tmp_path / "again") == table
 
 
@@ -163,7 +161,8 @@ def test_missing_files_are_named(command, masks, tmp_path):
     for options, said in (
         (["--um-per-pixel", 0], "--um-per-pixel must be above 0 and finite, got 0"),
         (["--um-per-pixel", "nan"], "--um-per-pixel must be above 0 and finite, got nan"),
-        (["--min-size", -1], "--min-size must be at least 0, got -1"),
+        (["--min-size", -1], "--min-size must be at least 0 and finite, got -1"),
+        (["--min-size", "inf"], "--min-size must be at least 0 and finite, got inf"),
     ):
         assert said in refused(masks, *options)
     assert not (tmp_path / "out").exists()

@@ -149,6 +149,14 @@ def test_nothing_to_measure_is_nan():
     assert math.isnan(box_count(np.ones((16, 16), bool)).dimension)  # one size of boxes
 
 
+def test_thousands_of_spurs_are_pruned():
+    mask = np.zeros((340, 3000), bool)
+    for row in range(20, 340, 40):
+        mask[row : row + 5] = True
+        mask[row - 3 : row, 20::20] = True
+    assert counts(measure_vessels(mask)) == (8, 0, 16)
+
+
 @pytest.mark.parametrize("turn", [1, 2, 3])
 def test_turned_images_have_the_same_measures(turn):
     fundus = synthesize(4, height=300, width=280)

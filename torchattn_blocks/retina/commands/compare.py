@@ -79,9 +79,12 @@ class Compare:
     def _rows(self, path: Path) -> "Rows":
         """The measures in a file, or of the masks in a folder."""
         if path.is_dir():
-            from ..measures.folder import measure_folder
+            from ..measures.folder import list_masks
 
-            return {name: dict(m.row()) for name, m in measure_folder(path, self.fov).items()}
+            files = list_masks(path, self.fov)
+            if files[0].fov is None:
+                print(f"No fields of view found: the whole images of {path} are measured.")
+            return {one.name: dict(one.measure().row()) for one in files}
         from ..measures.rows import read_rows
 
         return read_rows(path)

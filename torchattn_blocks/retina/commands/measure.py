@@ -1,5 +1,6 @@
 """The command ``measure``."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,8 +36,8 @@ class Measure:
         """Run the command."""
         check_folder("--out", self.out)
         check_measuring("measure", self.um_per_pixel)
-        if self.min_size is not None and self.min_size < 0:
-            raise ValueError(f"--min-size must be at least 0, got {self.min_size}")
+        if self.min_size is not None and not 0 <= self.min_size < math.inf:
+            raise ValueError(f"--min-size must be at least 0 and finite, got {self.min_size}")
         from tqdm import tqdm
 
         from ..measures.folder import list_masks

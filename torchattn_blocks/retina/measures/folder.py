@@ -75,16 +75,12 @@ def list_masks(masks: Path, fovs: Path | None = None) -> list[MaskFiles]:
     return [MaskFiles(name, vessels[name], fitting.get(name)) for name in sorted(vessels)]
 
 
-def measure_folder(masks: Path, fovs: Path | None = None) -> dict[str, VesselMeasures]:
-    """The measures of the vessel masks of a folder by their names, see `list_masks`."""
-    return {files.name: files.measure() for files in list_masks(masks, fovs)}
-
-
 def _fields_of_view(masks: Path, fovs: Path | None) -> dict[str, Path]:
     if fovs is not None:
         return _written(fovs, "fov") or _all(fovs)
-    beside = masks.with_name("fov")
-    if masks.name == "vessels" and beside.is_dir():
+    place = masks.resolve()
+    beside = place.with_name("fov")
+    if place.name == "vessels" and beside.is_dir():
         return _all(beside)
     return _written(masks, "fov")
 

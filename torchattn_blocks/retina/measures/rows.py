@@ -2,6 +2,7 @@
 
 import csv
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..data.pairs import stem_of
@@ -46,7 +47,7 @@ def read_rows(path: Path) -> Rows:
         )
     rows: Rows = {}
     stems = set()
-    for row in reader:
+    for row in _read(path, reader):
         where = f"{path}: row {reader.line_num}"
         name = (row["image"] or "").strip()
         stem = stem_of(name).casefold()
@@ -59,6 +60,14 @@ def read_rows(path: Path) -> Rows:
     if not rows:
         raise ValueError(f"{path}: must have at least 1 row, got 0")
     return rows
+
+
+def _read(path: Path, reader: "csv.DictReader[str]") -> Iterator[dict[str, str | None]]:
+    """The rows; an error of the reader names the file."""
+    try:
+        yield from reader
+    except csv.Error as cause:
+        raise ValueError(f"{path}: not a CSV file ({cause})") from cause
 
 
 def _number(where: str, cell: str | None) -> float:

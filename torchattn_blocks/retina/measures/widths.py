@@ -28,7 +28,7 @@ def ray_lengths(
     offsets = np.arange(_STEP / 2, reach, _STEP)
     places = starts[:, None] + offsets[:, None] * directions[:, None]  # (n, offsets, 2)
     values = map_coordinates(
-        vessels.astype(np.float64), places.reshape(-1, 2).T, order=1, mode="grid-constant"
+        vessels, places.reshape(-1, 2).T, output=np.float64, order=1, mode="grid-constant"
     ).reshape(len(starts), -1)
     # A start may lie a little beside a vessel of one pixel.
     outside = np.logical_or.accumulate((values < 0.5) & (offsets > 1), axis=1)
