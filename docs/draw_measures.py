@@ -7,10 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from skimage import data
 
-from torchattn_blocks.retina import estimate_fov, load_pretrained, segment
-from torchattn_blocks.retina.measures.curves import smooth_curve
-from torchattn_blocks.retina.measures.graph import vessel_graph
-from torchattn_blocks.retina.measures.segments import measured
+from torchattn_blocks.retina import estimate_fov, fov_diameter, load_pretrained, segment
+from torchattn_blocks.retina.measures.segments import measured_segments
 from torchattn_blocks.retina.specks import without_specks
 
 PART = np.s_[380:830, 150:860]  # around the optic disc and the large vessels
@@ -27,12 +25,12 @@ def main() -> None:
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(image)
     colours = mpl.colormaps["viridis"]
-    for one in vessel_graph(vessels).segments:
-        curve = smooth_curve(one.path, is_ring=one.is_ring)
-        width = measured(vessels, one).width
-        shown = "white" if np.isnan(width) else colours(min(width / 20, 1.0))
+    graph, measured = measured_segments(vessels, fov_diameter(fov))
+    for piece, one in zip(graph.segments, measured, strict=True):
+        curve = one.curve
+        shown = "white" if np.isnan(one.width) else colours(min(one.width / 20, 1.0))
         axes.plot(curve.points[:, 1], curve.points[:, 0], color=shown, linewidth=1.6)
-        for place, free in ((0, one.is_free[0]), (-1, one.is_free[1])):
+        for place, free in zip((0, -1), piece.is_free, strict=True):
             row, column = curve.points[place]
             kind = ("s", "#56b4e9") if free else ("o", "#d55e00")
             axes.plot(column, row, kind[0], color=kind[1], markersize=3.2, markeredgecolor="black")

@@ -66,13 +66,13 @@ def error_rows():
     yield "end_points", what, [one.end_points / 9 for *_, one in trees]
     line = np.zeros((256, 256), bool)
     line[100] = True
-    curve = measure_vessels(drawn((256, 256), [(koch(256, 5), 1)]), min_size=0)
+    curve = measure_vessels(drawn((1024, 1024), [(koch(1024, 5), 1)]), min_size=0)
     carpet = sierpinski_carpet(6)
     for what, dimension, found in (
         ("a line of 256 px", 1, box_count(line).dimension),
         ("a square of 256 px", 2, box_count(np.ones_like(line)).dimension),
         ("a Sierpinski carpet of 729 px", math.log(8) / math.log(3), box_count(carpet).dimension),
-        ("a Koch curve of 256 px", math.log(4) / math.log(3), curve.fractal_dimension),
+        ("a Koch curve of 1024 px", math.log(4) / math.log(3), curve.fractal_dimension),
     ):
         yield "fractal_dimension", what, [found / dimension]
 

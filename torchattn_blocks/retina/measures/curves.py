@@ -9,9 +9,6 @@ from scipy.interpolate import BSpline, splprep
 
 from .skeleton import Points
 
-# The pixels of a skeleton lie up to half a pixel beside the centre line, a variance of 1/12, and in
-# drawn masks somewhat more. The curve leaves the pixels by so much.
-_VARIANCE = 0.12
 _STEP = 0.25  # between the points at which a curve is measured, in pixels
 
 
@@ -43,15 +40,21 @@ class Curve:
         return float(np.trapezoid(np.abs(self.curvatures), self.along) / self.length)
 
 
-def smooth_curve(path: Points, *, is_ring: bool = False) -> Curve:
-    """A smooth curve through points (n, 2), 2 or more of them, no two in succession the same."""
+def smooth_curve(path: Points, deviation: float, *, is_ring: bool = False) -> Curve:
+    """A smooth curve along points that lie beside it.
+
+    Args:
+        path: The points, shape (n, 2), 2 or more of them, no two in succession the same.
+        deviation: How far they are from the curve, root mean square.
+        is_ring: Whether the curve ends where it starts.
+    """
     steps = np.hypot(*np.diff(path, axis=0).T)
     at = np.concatenate([[0.0], steps.cumsum()])
     with warnings.catch_warnings():
-        # Of a path of few pixels, no spline leaves them by exactly the variance.
+        # Of a path of few pixels, no spline is exactly so far.
         warnings.filterwarnings("ignore", category=RuntimeWarning)
         # make_splprep takes minutes for large images.
-        degree, smoothing = min(3, len(path) - 1), _VARIANCE * len(path)
+        degree, smoothing = min(3, len(path) - 1), deviation**2 * len(path)
         (knots, coefficients, _), _ = splprep(path.T, u=at, k=degree, s=smoothing, per=is_ring)
     spline = BSpline(knots, np.transpose(coefficients), degree)
     t = np.linspace(0, at[-1], max(int(np.ceil(at[-1] / _STEP)), 2) + 1)

@@ -5,35 +5,45 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+_LARGEST = 8  # the largest boxes have this part of the side of the image, in pixels 2 or more,
+_SMALLEST = 256  # and the smallest this part or more
+_TINY = 1e-9
+
 
 class BoxCount(NamedTuple):
     """A dimension, how well the line fits, and the smallest and the largest side of the boxes."""
 
     dimension: float
     r2: float
-    sizes: tuple[int, int]
+    sizes: tuple[float, float]
 
 
 def box_count(pixels: NDArray[np.bool_]) -> BoxCount:
     """The slope of the logarithm of how many boxes hold a pixel, by that of the boxes' size.
 
-    Boxes have sides of 2, 4, 8, ... pixels, up to an eighth of the longer side of the image, and
-    start at its first pixel. The line is fitted by least squares. Dimension and fit are NaN if
-    there are fewer than two sizes, or no pixel.
+    Boxes have sides of an eighth of the longer side of the image, a sixteenth, and so on, down to 2
+    pixels or a 256th, whichever is more: so images of any number of pixels are counted in the same
+    boxes. Boxes start at the middle of the image, to count the same in mirrored and turned images.
+    The line is fitted by least squares. Dimension and fit are NaN if there are fewer than two
+    sizes, or no pixel.
 
     Args:
         pixels: The set, shape (H, W).
     """
-    sizes = 2 ** np.arange(1, max(int(np.log2(max(pixels.shape) / 8)), 1) + 1)
+    side = max(pixels.shape)
+    steps = max(int(np.log2(min(side / 2, _SMALLEST) / _LARGEST)), 0) + 1
+    sizes = side / _LARGEST / 2.0 ** np.arange(steps)
+    ends = (float(sizes[-1]), float(sizes[0]))
+    # The middles of pixels that lie between two boxes are in the inner one.
+    places = (np.argwhere(pixels) + 0.5 - np.array(pixels.shape) / 2) * (1 - _TINY)
+    if steps < 2 or not len(places):
+        return BoxCount(np.nan, np.nan, ends)
     counts = []
     for size in sizes:
-        rows, columns = (-side % size for side in pixels.shape)
-        filled = np.pad(pixels, ((0, rows), (0, columns)))
-        boxes = filled.reshape(filled.shape[0] // size, size, -1, size)
-        counts.append(np.count_nonzero(boxes.any(axis=(1, 3))))
-    ends = (int(sizes[0]), int(sizes[-1]))
-    if len(sizes) < 2 or not counts[0]:
-        return BoxCount(np.nan, np.nan, ends)
+        half = int(np.ceil(side / 2 / size))
+        filled = np.zeros((2 * half, 2 * half), dtype=np.bool_)
+        filled[tuple((np.floor(places / size) + half).astype(int).T)] = True
+        counts.append(np.count_nonzero(filled))
     x, y = np.log2(sizes), np.log2(counts)
     slope, offset = np.polyfit(x, y, 1)
     spread = ((y - y.mean()) ** 2).sum()

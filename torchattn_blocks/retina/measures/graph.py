@@ -44,28 +44,31 @@ class VesselGraph:
         segments: The pieces between branch points and free ends.
         branch_points: How many branch points there are.
         end_points: How many free ends there are.
+        skeleton: All pixels of the skeleton, shape (H, W).
     """
 
     segments: tuple[Segment, ...]
     branch_points: int
     end_points: int
+    skeleton: NDArray[np.bool_]
 
 
 def vessel_graph(vessels: NDArray[np.bool_]) -> VesselGraph:
     """Find the centre lines of a vessel mask (H, W).
 
     Three kinds of branches of a skeleton are no pieces of vessel, and are left out: branches with a
-    free end that are shorter than the vessel is wide where they leave it; loops of this size,
-    around missing pixels; and links between branch points that are closer than their vessels are
-    wide. So a crossing is one branch point.
+    free end that are shorter than the vessel is wide where they leave it, unless they are all there
+    is; loops of this size, around missing pixels; and links between branch points that are closer
+    than their vessels are wide. So a crossing is one branch point.
     """
-    branches, nodes = vessel_skeleton(vessels)
+    pixels, branches, nodes = vessel_skeleton(vessels)
     branches = _simplified(branches, nodes)
     degrees = _degrees(branches)
     return VesselGraph(
         tuple(_segment(branch, nodes, degrees) for branch in branches),
         sum(degree > 2 for degree in degrees.values()),
         sum(degree == 1 for degree in degrees.values()),
+        pixels,
     )
 
 
@@ -105,7 +108,7 @@ def _simplified(branches: list[Branch], nodes: dict[int, Node]) -> list[Branch]:
     """The branches that are pieces of vessel. Nodes that become one change in `nodes`."""
     while True:
         degrees = _degrees(branches)
-        vessels = [branch for branch in branches if not _is_spur(branch, nodes, degrees)]
+        vessels = _without_spurs(branches, nodes, degrees)
         if len(vessels) == len(branches):
             links = [branch for branch in branches if _is_short_link(branch, nodes, degrees)]
             if not links:
@@ -114,10 +117,25 @@ def _simplified(branches: list[Branch], nodes: dict[int, Node]) -> list[Branch]:
         branches = _joined(vessels)
 
 
-def _is_spur(branch: Branch, nodes: Mapping[int, Node], degrees: Mapping[int, int]) -> bool:
-    free, joint = sorted((branch.first, branch.last), key=lambda end: degrees[end])
-    is_free = degrees[free] == 1 and degrees[joint] > 2
-    return is_free and branch.length < 2 * nodes[joint].radius
+def _without_spurs(
+    branches: list[Branch], nodes: Mapping[int, Node], degrees: Mapping[int, int]
+) -> list[Branch]:
+    """Take out branches with a free end that are shorter than the vessel they leave is wide.
+
+    Where nothing else is left of a vessel, its two longest ones stay.
+    """
+    spurs = defaultdict(list)
+    for branch in branches:
+        free, joint = sorted((branch.first, branch.last), key=lambda end: degrees[end])
+        is_free = degrees[free] == 1 and degrees[joint] > 2
+        if is_free and branch.length < 2 * nodes[joint].radius:
+            spurs[joint].append(branch)
+    gone = set()
+    for joint, those in spurs.items():
+        stay = 2 if len(those) == degrees[joint] else 0
+        shortest_first = sorted(those, key=lambda branch: branch.length)
+        gone |= {id(branch) for branch in shortest_first[: len(those) - stay]}
+    return [branch for branch in branches if id(branch) not in gone]
 
 
 def _is_short_link(branch: Branch, nodes: Mapping[int, Node], degrees: Mapping[int, int]) -> bool:

@@ -10,13 +10,11 @@ from ..data.fov import fov_diameter
 from ..fundus import checked_mask
 from ..specks import without_specks
 from .fractal import box_count
-from .graph import vessel_graph
-from .segments import MeasuredSegment, measured
-from .skeleton import check_installed, skeleton_pixels
+from .segments import MeasuredSegment, measured_segments
+from .skeleton import check_installed
 from .values import VesselMeasures
 
 _SPECK = 100  # specks are smaller than a square with this part of the diameter as its side
-_HOLE = 5  # pixels; smaller holes in vessels are closed to find the centre lines
 _LONG = 10  # widths of a segment whose tortuosity is measured
 
 
@@ -84,20 +82,18 @@ def measure_vessels(
     inside = (vessels & fov)[box]
     kept = without_specks(inside, min_size)
     area, whole_area = (int(np.count_nonzero(mask)) for mask in (kept, inside))
-    # Holes of single pixels are no loops of vessels.
-    graph = vessel_graph(~without_specks(~kept, _HOLE, connectivity=1))
-    traced = [measured(kept, segment) for segment in graph.segments]
-    length = sum(one.length for one in traced)
-    widths = np.array([one.width for one in traced])
+    graph, segments = measured_segments(kept, diameter)
+    length = sum(one.length for one in segments)
+    widths = np.array([one.width for one in segments])
     mean_width = area / length if length else math.nan
-    tortuosity, curvature = _bends([one for one in traced if one.length > _LONG * mean_width])
-    boxes = box_count(skeleton_pixels(kept))
+    tortuosity, curvature = _bends([one for one in segments if one.length > _LONG * mean_width])
+    boxes = box_count(graph.skeleton)
     return VesselMeasures(
         density=area / int(np.count_nonzero(fov)),
         length=length,
         mean_width=mean_width,
         median_width=float(np.nanmedian(widths)) if np.isfinite(widths).any() else math.nan,
-        segments=len(traced),
+        segments=len(segments),
         branch_points=graph.branch_points,
         end_points=graph.end_points,
         tortuosity=tortuosity,

@@ -54,8 +54,9 @@ class Branch:
 
 
 class Skeleton(NamedTuple):
-    """The branches of a skeleton, and its nodes by their numbers."""
+    """The pixels of a skeleton (H, W), its branches, and its nodes by their numbers."""
 
+    pixels: NDArray[np.bool_]
     branches: list[Branch]
     nodes: dict[int, Node]
 
@@ -83,9 +84,10 @@ def vessel_skeleton(vessels: NDArray[np.bool_]) -> Skeleton:
     """
     padded = np.pad(vessels, 1)  # or vessels would go on beyond the border of the image
     distance = distance_transform_edt(padded)
-    skeleton = _without_single_pixels(skeleton_pixels(padded))
+    pixels = skeleton_pixels(vessels)
+    skeleton = np.pad(_without_single_pixels(pixels), 1)
     if not skeleton.any():
-        return Skeleton([], {})
+        return Skeleton(pixels, [], {})
     import skan  # here: it compiles for seconds
 
     traced = skan.Skeleton(skeleton, keep_images=False)
@@ -96,8 +98,8 @@ def vessel_skeleton(vessels: NDArray[np.bool_]) -> Skeleton:
     owners = joints[crowded]
     nodes = {}
     for joint in range(1, count + 1):
-        pixels = places[owners == joint]
-        nodes[joint] = Node(pixels.mean(0) - 1, float(distance[tuple(pixels.T)].max()))
+        own = places[owners == joint]
+        nodes[joint] = Node(own.mean(0) - 1, float(distance[tuple(own.T)].max()))
     branches = []
     for number in range(traced.n_paths):
         path = traced.path_coordinates(number)
@@ -112,7 +114,7 @@ def vessel_skeleton(vessels: NDArray[np.bool_]) -> Skeleton:
             ends.append(place)
         radius = float(distance[tuple(path.T)].max())
         branches.append(Branch(path - 1, ends[0], ends[1], radius))
-    return Skeleton(branches, nodes)
+    return Skeleton(pixels, branches, nodes)
 
 
 def check_installed(owner: str) -> None:

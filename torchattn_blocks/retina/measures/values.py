@@ -54,7 +54,7 @@ class VesselMeasures:
     curvature: float
     fractal_dimension: float
     fractal_r2: float
-    fractal_sizes: tuple[int, int]
+    fractal_sizes: tuple[float, float]
     fov_diameter: int
     fov_share: float
     speck_share: float
