@@ -80,17 +80,17 @@ def test_every_measure_is_compared_in_every_unit(command, tables, tmp_path):
         assert (row.pop("n"), row.pop("left_out"), row.pop("icc")) == (
             3,
             0,
-            pytest.approx(expected.icc),
+            pytest.approx(expected.icc, rel=1e-5),
         )
         assert row == {
-            "mean_a": pytest.approx(expected.mean_first / unit),
-            "mean_b": pytest.approx(expected.mean_second / unit),
-            "mean_difference": pytest.approx(expected.mean_difference / unit),
-            "sd_difference": pytest.approx(expected.sd_difference / unit),
-            "lower": pytest.approx(expected.lower / unit),
-            "upper": pytest.approx(expected.upper / unit),
+            "mean_a": pytest.approx(expected.mean_first / unit, rel=1e-5),
+            "mean_b": pytest.approx(expected.mean_second / unit, rel=1e-5),
+            "mean_difference": pytest.approx(expected.mean_difference / unit, rel=1e-5),
+            "sd_difference": pytest.approx(expected.sd_difference / unit, rel=1e-5),
+            "lower": pytest.approx(expected.lower / unit, rel=1e-5),
+            "upper": pytest.approx(expected.upper / unit, rel=1e-5),
         }
-    assert found["segments"]["icc"] == "nan"
+    assert found["segments"]["icc"] == ""
     assert "Left out: alone (only in " in out
     assert re.search(r"; other \(only in \S*b\.csv\)$", out, re.MULTILINE)
     titles = re.findall(r"^\| (\S.*?) +\|", out, re.MULTILINE)
@@ -121,7 +121,23 @@ def test_images_of_other_sizes_are_compared_in_diameters(command, tmp_path):
     assert not {"length_um"} & {*results(tmp_path / "out")}  # A alone has it
     b = {f"{n}": measured(2, 550).row() for n in range(3)}  # an estimate that is a little off
     write(tmp_path / "b.csv", b)
-    assert "length (px)" in command("compare", *tables, "--out", tmp_path / "out")
+    said = command("compare", *tables, "--out", tmp_path / "out")
+    assert "length (px)" in said
+    assert "differ in size" not in said
+
+
+def test_lengths_of_images_of_other_sizes_in_pixels_alone_are_not_to_be_compared(command, tmp_path):
+    for name, size in (("a", 540), ("b", 1080)):
+        rows = "".join(f"{n},.1,{7 * size},{size}\n" for n in range(3))
+        (tmp_path / f"{name}.csv").write_text(f"image,density,length_px,fov_diameter_px\n{rows}")
+    tables = tmp_path / "a.csv", tmp_path / "b.csv"
+    said = command("compare", *tables, "--out", tmp_path / "out")
+    assert "lengths are in pixels: those of the two sets cannot be compared." in said
+    for name, size in (("a", 540), ("b", 1080)):
+        (tmp_path / f"{name}.csv").write_text(
+            f"image,density,fov_diameter_px\n1,.1,{size}\n2,.2,{size}\n"
+        )
+    assert "differ in size.\n" in command("compare", *tables, "--out", tmp_path / "out")
 
 
 def test_tables_of_other_programs_are_read(command, tmp_path):
@@ -131,7 +147,7 @@ def test_tables_of_other_programs_are_read(command, tmp_path):
     out = command("compare", a, b, "--out", tmp_path / "out")
     found = results(tmp_path / "out")
     assert [*found] == ["density", "length_px"]
-    assert float(found["density"]["mean_b"]) == pytest.approx(0.7 / 3)
+    assert float(found["density"]["mean_b"]) == pytest.approx(0.7 / 3, rel=1e-5)
     assert (found["length_px"]["n"], found["length_px"]["left_out"]) == ("1", "2")
     assert re.search(r"\| length \(px\) +\| +1 \| +5 \| +6 \| +-1 \| +– \| +– \|", out)
 
@@ -160,6 +176,14 @@ def test_folders_of_masks_are_measured(command, tmp_path):
         )
     said = command("compare", masks, others, "--out", tmp_path / "whole")
     assert f"No fields of view found: the whole images of {masks} are measured." in said
+    (masks / "eye0.png").write_bytes(b"GIF89a")
+    with pytest.raises(SystemExit, match=r"^error: 1 mask could not be measured, see above"):
+        command("compare", masks, others, "--out", tmp_path / "whole")
+    assert results(tmp_path / "whole")["density"]["n"] == "2"
+    for path in others.iterdir():
+        path.write_bytes(b"GIF89a")
+    with pytest.raises(SystemExit, match=f"error: {others}: none of its 3 masks could be measured"):
+        command("compare", masks, others, "--out", tmp_path / "whole")
 
 
 @pytest.mark.parametrize(
@@ -208,15 +232,21 @@ def test_what_is_paired_by_similar_names_is_named(command, tmp_path):
         ("name,density\n1,.1\n", "must have a column image and measures .*; got name, density"),
         ("image,width\n1,.1\n", "must have a column image and measures .*; got image, width"),
         ("image,fov_diameter_px\n1,540\n", ".*measures such as density, .*; got image, fov_"),
-        ("image;density\n1;,1\n", ".*separated by commas; got image;density"),
+        ("image;density\n1;1\n", ".*separated by commas; got image;density"),
         ("", "must have a column image and measures .*; got none"),
         ("image,density\n", "must have at least 1 row, got 0"),
         ("image,density\n1,.1\n2,wide\n", "row 3: density must be a number, got 'wide'"),
         ("image,density\n1,-inf\n", "row 2: density must be finite, got -inf"),
         ("image,density\n1,.1\n ,.2\n", "row 3 has no image"),
-        ("image,density\na.png,.1\nb,.1\nA,.2\n", "row 4: another row has the image A too"),
+        ("image;density\n1;,1\n", r"row 2 has more cells than there are columns \(image;density"),
+        ("image,density\n1,0,1\n", "row 2 has more cells .*decimals by a point"),
+        ("image,density, Density\n1,.1,.2\n", "two columns have the name density"),
+        ("image,density\n1,1_000\n", "row 2: density must be a number, got '1_000'"),
+        ("image,density\na,.1\nb,.1\na,.2\n", "row 4: another row has the image a too"),
+        ("image,density\na.png,.1\nb,.1\nA,.2\n", r"a\.png and A have the same name"),
+        ('image,density\n1,"' + "1" * 140_000, "not a CSV file"),
         (b"\x89PNG\r\n", "must be a CSV file in UTF-8"),
-        (None, "no such CSV file or folder"),
+        (None, "this CSV file does not exist"),
     ],
 )
 def test_a_table_that_is_wrong_is_named(command, tables, tmp_path, content, message):

@@ -52,7 +52,9 @@ def test_a_folder_is_measured(command, masks, tmp_path):
         )
     lines = said.splitlines()
     share = disc(200, 90).mean()
-    assert lines[0].startswith(f"21_manual1: field of view {share:.0%} of the image, mean width 2.")
+    assert lines[0].startswith(
+        f"{masks / '21_manual1.gif'}: field of view {share:.0%} of the image, mean width 2."
+    )
     assert lines[0].endswith("% of its diameter, specks 0.0% of the vessel pixels")
     assert lines[-1] == str(tmp_path / "out" / "measures.csv")
 
@@ -60,7 +62,8 @@ def test_a_folder_is_measured(command, masks, tmp_path):
 def test_micrometres_and_specks(command, masks, tmp_path):
     out = tmp_path / "out"
     said = command("measure", masks, "--out", out, "--um-per-pixel", 5, "--min-size", 1e6)
-    assert said.startswith("No fields of view found: the whole images are measured.")
+    assert said.startswith(f"No fields of view found: the whole images of {masks} are measured.")
+    assert "of the image, no vessels, specks" in said
     assert "specks 100.0% of the vessel pixels" in said
     row = rows(out)["21_manual1"]
     assert row["density"] == row["length_um"] == row["segments"] == "0"
@@ -91,7 +94,8 @@ def test_what_segment_writes_is_found_again(command, tmp_path, layout, monkeypat
     assert all(str(path) in said for path in expected if "overlay" in str(path))
     assert said.count("specks") == 2
     table = rows(out)
-    files = list_masks(masks)
+    files, others = list_masks(masks)
+    assert not others
     assert [one.name for one in files] == list(table)
     vessels, fov = (
         np.array(Image.open(path)) > 0 for path in (files[0].vessels, files[0].fov or "")
@@ -99,9 +103,17 @@ def test_what_segment_writes_is_found_again(command, tmp_path, layout, monkeypat
     measures = measure_vessels(vessels, fov).row(12)
     found = {key: float(cell) for key, cell in table["eye"].items()}
     assert found == pytest.approx(measures, rel=1e-5)
+    assert said.endswith(f"\n{out / 'measures.csv'}\n")
     monkeypatch.chdir(masks)
-    command("measure", ".", "--out", tmp_path / "again", "--um-per-pixel", 12)
-    assert rows(tmp_path / "again") == table
+    for place in (".", out):
+        again = command("measure", place, "--out", tmp_path / "again", "--um-per-pixel", 12)
+        assert rows(tmp_path / "again") == table
+        assert "only the files" not in again
+    if layout == "names":
+        save(out / "other-vessel.png", vessels)
+        again = command("measure", out, "--out", tmp_path / "again")
+        assert f"Of {out}, only the files NAME-vessels are measured, not other-vessel.png." in again
+        assert list(rows(tmp_path / "again")) == [*table]
 
 
 def test_measures_of_segment_need_no_more_than_asked(command, tmp_path, monkeypatch):
@@ -141,6 +153,11 @@ def test_one_wrong_mask_does_not_stop_the_others(command, masks, tmp_path):
         assert path in line
         assert said in line
     assert list(rows(tmp_path / "out")) == ["21_manual1", "22_manual1"]
+    for path in masks.iterdir():
+        path.write_bytes(b"GIF89a")
+    with pytest.raises(SystemExit, match="6 of 6 masks could not be measured"):
+        command("measure", masks, "--fov", tmp_path / "fovs", "--out", tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())  # not those of the run before
 
 
 def test_missing_files_are_named(command, masks, tmp_path):

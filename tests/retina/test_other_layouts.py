@@ -92,7 +92,7 @@ def test_a_csv_beside_its_images_gives_names_that_stay_in_a_folder(tmp_path):
     assert files.name == "images/a"
     assert blue(files.read()) == 10
     table.write_bytes("image\né.png\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"all\.csv: must be in UTF-8"):
+    with pytest.raises(ValueError, match=r"all\.csv: must be a CSV file in UTF-8"):
         list_csv(table)
 
 
@@ -123,6 +123,7 @@ def test_csv(tmp_path):
         (ValueError, "image,labels\na.png,a.png\n", "columns must be image .* got image, labels"),
         (ValueError, "image\n", "at least 1 row, got 0"),
         (ValueError, "image,label\n,a.png\n", "row 2 has no image"),
+        (ValueError, "image,image\na.png,a.png\n", "mine.csv: two columns have the name image"),
         (ValueError, "image\na.png\na.png\n", "row 3: another row has the image a too"),
         (FileNotFoundError, "image\nz.png\n", "mine.csv: row 2: .*z.png does not exist"),
     ],

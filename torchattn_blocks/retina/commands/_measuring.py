@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..measures.folder import MaskFiles
     from ..measures.values import VesselMeasures
 
 FILE = "measures.csv"
@@ -26,9 +27,55 @@ def check_measuring(owner: str, um_per_pixel: float | None) -> None:
         raise ValueError(f"--um-per-pixel must be above 0 and finite, got {um_per_pixel}")
 
 
+def found_masks(folder: Path, fovs: Path | None) -> "list[MaskFiles]":
+    """The masks of a folder, see `list_masks`. What a user should know about them is printed."""
+    from ..data.search import listing
+    from ..measures.folder import list_masks
+
+    files, others = list_masks(folder, fovs)
+    if others:
+        names = listing([path.name for path in others])
+        print(f"Of {folder}, only the files NAME-vessels are measured, not {names}.")
+    if files[0].fov is None:
+        print(f"No fields of view found: the whole images of {folder} are measured.")
+    return files
+
+
+def measure_files(
+    files: "list[MaskFiles]", measures: "dict[str, VesselMeasures]", min_size: float | None = None
+) -> list[str]:
+    """Measure masks and print a line on the quality of each.
+
+    Args:
+        files: The masks.
+        measures: To be filled in by the names of the images.
+        min_size: See `measure_vessels`.
+
+    Returns:
+        What is wrong with each mask that could not be measured.
+    """
+    from tqdm import tqdm
+
+    from ._bar import image_bar
+
+    failures = []
+    with image_bar(len(files), files) as bar:
+        for one in bar:
+            try:
+                measures[one.name] = one.measure(min_size)
+            except (OSError, ValueError) as error:
+                failures.append(str(error))
+                continue
+            tqdm.write(f"{one.vessels}: {quality(measures[one.name])}")
+    return failures
+
+
 @contextmanager
 def measures_file(path: Path, um_per_pixel: float | None) -> "Iterator[dict[str, VesselMeasures]]":
-    """Measures to be filled in by the names of images. They are written, also after Ctrl-C."""
+    """Measures to be filled in by the names of images. They are written, also after Ctrl-C.
+
+    If there are none, an older file is removed.
+    """
     measures: dict[str, VesselMeasures] = {}
     try:
         yield measures
@@ -38,12 +85,16 @@ def measures_file(path: Path, um_per_pixel: float | None) -> "Iterator[dict[str,
             from ..write import write_whole
 
             write_whole(path, measures_csv(measures, um_per_pixel).encode())
+            print(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def quality(measures: "VesselMeasures") -> str:
     """One line on whether the measures of an image can be trusted."""
     width = measures.mean_width / measures.fov_diameter
+    found = "no vessels" if math.isnan(width) else f"mean width {width:.2%} of its diameter"
     return (
-        f"field of view {measures.fov_share:.0%} of the image, mean width {width:.2%} of its "
-        f"diameter, specks {measures.speck_share:.1%} of the vessel pixels"
+        f"field of view {measures.fov_share:.0%} of the image, {found}, "
+        f"specks {measures.speck_share:.1%} of the vessel pixels"
     )

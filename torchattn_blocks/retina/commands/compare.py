@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from ._folder import check_folder
+from ._measuring import found_masks, measure_files
 
 if TYPE_CHECKING:
+    from ..measures.columns import Measure
     from ..measures.reliability import Agreement
     from ..measures.rows import Rows
+    from ..measures.values import VesselMeasures
 
 _SIMILAR = 1.05  # fields of view whose diameters differ by more are of images of other sizes
 _WITHOUT_PANEL = "branch_points"  # it goes with the segments and the end points
@@ -25,6 +28,7 @@ class Compare:
 
     Prints for each measure the mean difference (A minus B), the limits between which about 95 % of
     the differences lie, and the intraclass correlation ICC(2,1). Images are paired by their names.
+    A mask that cannot be read does not stop the others.
     Writes agreement.csv, which has every unit of length, and bland_altman.png, a plot of
     differences against means, to the folder --out.
     """
@@ -49,7 +53,8 @@ class Compare:
         from ..measures.columns import COLUMNS, SIZE, one_unit
         from ..measures.reliability import agreement
 
-        first, second = (self._rows(path) for path in (self.a, self.b))
+        failures: list[str] = []
+        first, second = (self._rows(path, failures) for path in (self.a, self.b))
         pairs = self._pairs(first, second)
         numbers = {
             column: (
@@ -63,10 +68,10 @@ class Compare:
         if not numbers:
             raise ValueError(f"{self.a} and {self.b} have no measure in common")
         same_size = not any(max(pair) > _SIMILAR * min(pair) for pair in zip(*sizes, strict=True))
-        if not same_size:
-            print("The images differ in size: lengths are in diameters of the field of view.")
         results = {column: agreement(*two) for column, two in numbers.items()}
         shown = one_unit(numbers, same_size=same_size)
+        if not same_size:
+            print(_on_sizes(shown))
         panels = {
             title: numbers[column]
             for column, (measure, title) in shown.items()
@@ -75,19 +80,24 @@ class Compare:
         self._write(results, panels)
         print(_table({title: results[column] for column, (_, title) in shown.items()}))
         print(f"Saved table and figure in {self.out}")
+        if failures:
+            masks = "1 mask" if len(failures) == 1 else f"{len(failures)} masks"
+            raise ValueError(f"{masks} could not be measured, see above")
 
-    def _rows(self, path: Path) -> "Rows":
-        """The measures in a file, or of the masks in a folder."""
-        if path.is_dir():
-            from ..measures.folder import list_masks
+    def _rows(self, path: Path, failures: list[str]) -> "Rows":
+        """The measures in a file, or of the masks in a folder. What fails is printed and added."""
+        if not path.is_dir():
+            from ..measures.rows import read_rows
 
-            files = list_masks(path, self.fov)
-            if files[0].fov is None:
-                print(f"No fields of view found: the whole images of {path} are measured.")
-            return {one.name: dict(one.measure().row()) for one in files}
-        from ..measures.rows import read_rows
-
-        return read_rows(path)
+            return read_rows(path)
+        measures: dict[str, VesselMeasures] = {}
+        failed = measure_files(found_masks(path, self.fov), measures)
+        for failure in failed:
+            print(f"Left out: {failure}")
+        failures += failed
+        if not measures:
+            raise ValueError(f"{path}: none of its {len(failed)} masks could be measured")
+        return {name: dict(one.row()) for name, one in measures.items()}
 
     def _pairs(self, first: "Rows", second: "Rows") -> list[tuple[str, str]]:
         """The images that are in both. What is paired by other names, or left out, is named."""
@@ -124,15 +134,27 @@ class Compare:
     ) -> None:
         """Write the table and the figure."""
         from ..measures.bland_altman import save_bland_altman
-        from ..write import csv_text, write_whole
+        from ..write import cell_text, csv_text, write_whole
 
         self.out.mkdir(parents=True, exist_ok=True)
-        text = csv_text(_HEAD, ([column, *astuple(one)] for column, one in results.items()))
+        text = csv_text(
+            _HEAD, ([column, *map(cell_text, astuple(one))] for column, one in results.items())
+        )
         write_whole(self.out / "agreement.csv", text.encode())
         labels = (self.a.stem, self.b.stem)
         if labels[0] == labels[1]:
             labels = (str(self.a), str(self.b))
         save_bland_altman(self.out / "bland_altman.png", panels, labels)
+
+
+def _on_sizes(shown: "dict[str, tuple[Measure, str]]") -> str:
+    """What images of different sizes mean for lengths in these columns."""
+    said = "The images of the two sets differ in size"
+    if any(column.endswith("_px") for column in shown):
+        return f"{said}, and lengths are in pixels: those of the two sets cannot be compared."
+    if any(column.endswith("_fov") for column in shown):
+        return f"{said}: lengths are in diameters of the field of view."
+    return f"{said}."
 
 
 def _columns(rows: "Rows") -> set[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from ._folder import check_folder
-from ._measuring import FILE, check_measuring, measures_file, quality
+from ._measuring import FILE, check_measuring, found_masks, measure_files, measures_file
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Measure:
     """
 
     masks: Positional[Path]
-    """Folder of vessel masks, vessels white on black, such as segment writes it."""
+    """Folder of vessel masks, vessels white on black, or the folder that segment wrote to."""
     fov: Path | None = None
     """Folder of fields of view, named as the vessel masks or with the same numbers. By default
     those that segment wrote beside the masks or, if there are none, the whole images."""
@@ -38,29 +38,10 @@ class Measure:
         check_measuring("measure", self.um_per_pixel)
         if self.min_size is not None and not 0 <= self.min_size < math.inf:
             raise ValueError(f"--min-size must be at least 0 and finite, got {self.min_size}")
-        from tqdm import tqdm
-
-        from ..measures.folder import list_masks
-        from ._bar import image_bar
-
-        files = list_masks(self.masks, self.fov)
-        if files[0].fov is None:
-            print("No fields of view found: the whole images are measured.")
+        files = found_masks(self.masks, self.fov)
         self.out.mkdir(parents=True, exist_ok=True)
-        failures = []
-        path = self.out / FILE
-        with (
-            measures_file(path, self.um_per_pixel) as measures,
-            image_bar(len(files), files) as bar,
-        ):
-            for one in bar:
-                try:
-                    measures[one.name] = one.measure(self.min_size)
-                except (OSError, ValueError) as error:
-                    failures.append(str(error))
-                    continue
-                tqdm.write(f"{one.name}: {quality(measures[one.name])}")
+        with measures_file(self.out / FILE, self.um_per_pixel) as measures:
+            failures = measure_files(files, measures, self.min_size)
         if failures:
             count = f"{len(failures)} of {len(files)} masks"
             raise ValueError("\n".join([f"{count} could not be measured:", *failures]))
-        print(path)

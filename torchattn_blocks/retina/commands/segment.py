@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -116,7 +117,7 @@ class Segment:
         from tqdm import tqdm
 
         from ..data.files import FundusFiles
-        from ..measures.measure import measure_vessels
+        from ..data.predictions import KINDS
         from ..predict import check_drops, segment, segment_monte_carlo, working_scale
         from ..weights import named_weights
         from ._bar import image_bar
@@ -128,15 +129,15 @@ class Segment:
             print("--fov-diameter auto was found to work with weights drive, not with chase_db1.")
         if self.uncertainty is not None:
             check_drops("--uncertainty", trained)
-        more = () if self.uncertainty is None else ("uncertainty",)
-        for kind in ("probability", "vessels", "fov", "overlay", *more):
+        for kind in KINDS if self.uncertainty is not None else KINDS[:-1]:
             self._file("", kind).parent.mkdir(parents=True, exist_ok=True)
         failures = []
-        with (
-            measures_file(self.out / FILE, self.um_per_pixel) as measures,
-            image_bar(len(paths), paths) as bar,
-        ):
-            for path in bar:
+        with ExitStack() as stack:
+            measures = {}
+            if self.measure:
+                file = measures_file(self.out / FILE, self.um_per_pixel)
+                measures = stack.enter_context(file)
+            for path in stack.enter_context(image_bar(len(paths), paths)):
                 std = None
                 try:
                     fundus = FundusFiles(path.stem, path, None, masks.get(path.stem), None).read()
@@ -159,6 +160,8 @@ class Segment:
                 vessels = self._save(fundus, probability * fundus.fov, std, scale)
                 tqdm.write(str(self._file(fundus.name, "overlay")))
                 if self.measure:
+                    from ..measures.measure import measure_vessels
+
                     measures[fundus.name] = measure_vessels(vessels, fundus.fov)
                     tqdm.write(f"{path}: {quality(measures[fundus.name])}")
         if failures:

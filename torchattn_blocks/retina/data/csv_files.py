@@ -1,8 +1,8 @@
 """Images listed in a CSV file."""
 
-import csv
 from pathlib import Path
 
+from .csv_table import read_table, require_rows
 from .files import FundusFiles
 
 _PATHS = ("image", "label", "mask", "second_label")
@@ -26,8 +26,8 @@ def list_csv(path: str | Path) -> list[FundusFiles]:
 
     Raises:
         FileNotFoundError: If the CSV file or a file named in it does not exist.
-        ValueError: If there is no column ``image``, a column has another name, there is no row, or
-            two images have the same name.
+        ValueError: If there is no column ``image``, a column has another name or is there twice,
+            there is no row, or two images have the same name.
 
     Example:
         >>> import tempfile
@@ -44,29 +44,19 @@ def list_csv(path: str | Path) -> list[FundusFiles]:
         ('eye', 'vessels.png')
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: this CSV file does not exist")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as cause:
-        raise ValueError(f"{path}: must be in UTF-8 ({cause})") from cause
-    reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
-    header = [name.strip().lower() for name in reader.fieldnames or ()]
-    if "image" not in header or not {*header} <= {*_COLUMNS}:
+    table = read_table(path)
+    if "image" not in table.columns or not {*table.columns} <= {*_COLUMNS}:
         raise ValueError(
             f"{path}: columns must be image and, optionally, {', '.join(_COLUMNS[1:])}, separated "
-            f"by commas; got {', '.join(header) or 'none'}"
+            f"by commas; got {', '.join(table.columns) or 'none'}"
         )
-    reader.fieldnames = header
-    rows = [(reader.line_num, row) for row in reader]
-    if not rows:
-        raise ValueError(f"{path}: must have at least 1 row, got 0")
+    require_rows(path, table)
     files: dict[str, FundusFiles] = {}
-    for number, row in rows:
-        given = {column: _file(path, number, row.get(column)) for column in _PATHS}
+    for number, row in table.rows:
+        given = {column: _file(path, number, row.get(column, "")) for column in _PATHS}
         if given["image"] is None:
             raise ValueError(f"{path}: row {number} has no image")
-        relative = Path(str(row["image"]).strip())
+        relative = Path(row["image"])
         # Without "..": files are written under the name, which must not lead out of a folder.
         parts = [part for part in relative.with_suffix("").parts if part != ".."]
         name = relative.stem if relative.is_absolute() else "/".join(parts)
@@ -78,16 +68,16 @@ def list_csv(path: str | Path) -> list[FundusFiles]:
             given["label"],
             given["mask"],
             given["second_label"],
-            (row.get("dataset") or "").strip(),
+            row.get("dataset", ""),
         )
     return [files[name] for name in sorted(files)]
 
 
-def _file(table: Path, row: int, cell: str | None) -> Path | None:
+def _file(table: Path, row: int, cell: str) -> Path | None:
     """The file that a cell names, if it names one."""
-    if not cell or not cell.strip():
+    if not cell:
         return None
-    file = table.parent / cell.strip()
+    file = table.parent / cell
     if not file.is_file():
         raise FileNotFoundError(f"{table}: row {row}: {file} does not exist")
     return file

@@ -46,7 +46,8 @@ def pair_images(
         The pairs, in the order of `first`. An image without a partner is in none.
 
     Raises:
-        ValueError: If no stems are equal and an image fits several of the other set.
+        ValueError: If two images of a set have the same stem, or no stems are equal and an image
+            fits several of the other set.
 
     Example:
         >>> from torchattn_blocks.retina.data.pairs import pair_images
@@ -54,8 +55,7 @@ def pair_images(
         [('22_manual1', '22_training')]
     """
     ones, others = (
-        {stem_of(name).casefold(): _Image(name, source) for name in names}
-        for names, source in zip((first, second), sources, strict=True)
+        _by_stem(names, source) for names, source in zip((first, second), sources, strict=True)
     )
     found = {stem: others[stem] for stem in ones if stem in others}
     if not found:
@@ -70,3 +70,16 @@ def pair_images(
             stem_of(turned[stem].name).casefold(): left[stem] for stem in left if stem in turned
         }
     return [(ones[stem].name, found[stem].name) for stem in ones if stem in found]
+
+
+def _by_stem(names: Iterable[str], source: str) -> dict[str, _Image]:
+    """The images of a set by their stems, in any case."""
+    found: dict[str, _Image] = {}
+    for name in names:
+        stem = stem_of(name).casefold()
+        if stem in found:
+            raise ValueError(
+                f"{source}: {found[stem].name} and {name} have the same name. Remove or rename one."
+            )
+        found[stem] = _Image(name, source)
+    return found

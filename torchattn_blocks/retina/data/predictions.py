@@ -18,6 +18,9 @@ from .search import EXTENSION
 # The value of a probability of 1, by Pillow's mode.
 _WHITE = {"1": 1, "L": 255, "I;16": 65535, "I;16B": 65535, "I": 65535, "F": 1}
 
+# What the command ``segment`` writes of an image, the last one only if asked for.
+KINDS = ("probability", "vessels", "fov", "overlay", "uncertainty")
+
 
 def find_predictions(folder: Path, files: Iterable[FundusFiles]) -> dict[str, list[Path]]:
     """Those files of a folder that may be the probability maps of these images, by image name.

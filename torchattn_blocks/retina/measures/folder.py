@@ -3,16 +3,20 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from ..data.decode import decode, read_mask
 from ..data.folders import by_image
 from ..data.fov import fov_fault
+from ..data.predictions import KINDS
 from ..data.roles import IMAGE
 from ..data.search import find_files, listing
 from .measure import measure_vessels
 from .values import VesselMeasures
+
+_WRITTEN = re.compile(f".+-({'|'.join(KINDS)})")
 
 
 @dataclass(frozen=True)
@@ -46,14 +50,21 @@ class MaskFiles:
         return measure_vessels(vessels, fov, min_size=min_size)
 
 
-def list_masks(masks: Path, fovs: Path | None = None) -> list[MaskFiles]:
+class MaskFolder(NamedTuple):
+    """The vessel masks of a folder, and its image files that no name marks as written with them."""
+
+    files: list[MaskFiles]
+    others: list[Path]
+
+
+def list_masks(masks: Path, fovs: Path | None = None) -> MaskFolder:
     """The vessel masks of a folder, sorted by name, with their fields of view.
 
     In a folder that the command ``segment`` wrote, the vessel masks are the files
-    ``NAME-vessels.png``, and the images are called NAME. In any other, all image files are vessel
-    masks. A field of view has the name of its vessel mask, perhaps with a suffix, or else the same
-    number. Without a folder of fields of view, those that ``segment`` wrote are taken, if there are
-    any.
+    ``NAME-vessels.png``, and the images are called NAME; or they are in its folder ``vessels``. In
+    any other, all image files are vessel masks. A field of view has the name of its vessel mask,
+    perhaps with a suffix, or else the same number. Without a folder of fields of view, those that
+    ``segment`` wrote are taken, if there are any.
 
     Args:
         masks: The folder of vessel masks.
@@ -64,7 +75,10 @@ def list_masks(masks: Path, fovs: Path | None = None) -> list[MaskFiles]:
             missing.
         ValueError: If a field of view fits several vessel masks, or several fit one.
     """
-    vessels = _written(masks, "vessels") or _all(masks)
+    if not _found(masks) and (masks / "vessels").is_dir():
+        masks = masks / "vessels"
+    written = _written(masks, "vessels")
+    vessels = written or _all(masks)
     found = _fields_of_view(masks, fovs)
     fitting = by_image(found, vessels)
     if found and (bare := [str(vessels[name]) for name in vessels if name not in fitting]):
@@ -72,7 +86,9 @@ def list_masks(masks: Path, fovs: Path | None = None) -> list[MaskFiles]:
             f"{next(iter(found.values())).parent}: this folder holds no field of view of "
             f"{listing(bare)}"
         )
-    return [MaskFiles(name, vessels[name], fitting.get(name)) for name in sorted(vessels)]
+    files = [MaskFiles(name, vessels[name], fitting.get(name)) for name in sorted(vessels)]
+    others = [path for path in _all(masks).values() if not _WRITTEN.fullmatch(path.stem)]
+    return MaskFolder(files, others if written else [])
 
 
 def _fields_of_view(masks: Path, fovs: Path | None) -> dict[str, Path]:

@@ -1,11 +1,9 @@
 """Tables of measures, as the command ``measure`` or another program writes them."""
 
-import csv
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
-from ..data.pairs import stem_of
+from ..data.csv_table import read_table, require_rows
 from .columns import COLUMNS, SIZE
 
 Rows = dict[str, dict[str, float]]
@@ -18,8 +16,9 @@ def read_rows(path: Path) -> Rows:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not a CSV file in UTF-8, there is no column ``image``, no measure or no
-            row, an image is missing or there twice, or a measure is not a finite number.
+        ValueError: If it is not a CSV file in UTF-8, a column is there twice, there is no column
+            ``image``, no measure or no row, an image is missing or there twice, or a measure is not
+            a finite number.
 
     Example:
         >>> import tempfile
@@ -31,50 +30,31 @@ def read_rows(path: Path) -> Rows:
         ...     read_rows(path)
         {'07': {'density': 0.12}}
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such CSV file or folder")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as cause:
-        raise ValueError(f"{path}: must be a CSV file in UTF-8 ({cause})") from cause
-    reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
-    reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-    columns = [name for name in reader.fieldnames if name in (*COLUMNS, SIZE)]
-    if "image" not in reader.fieldnames or not {*columns} & {*COLUMNS}:
+    table = read_table(path)
+    columns = [name for name in table.columns if name in (*COLUMNS, SIZE)]
+    if "image" not in table.columns or not {*columns} & {*COLUMNS}:
         raise ValueError(
             f"{path}: must have a column image and measures such as {', '.join(COLUMNS[:3])}, "
-            f"separated by commas; got {', '.join(reader.fieldnames) or 'none'}"
+            f"separated by commas; got {', '.join(table.columns) or 'none'}"
         )
+    require_rows(path, table)
     rows: Rows = {}
-    stems = set()
-    for row in _read(path, reader):
-        where = f"{path}: row {reader.line_num}"
-        name = (row["image"] or "").strip()
-        stem = stem_of(name).casefold()
+    for number, row in table.rows:
+        where = f"{path}: row {number}"
+        name = row["image"]
         if not name:
             raise ValueError(f"{where} has no image")
-        if stem in stems:
+        if name in rows:
             raise ValueError(f"{where}: another row has the image {name} too")
-        stems.add(stem)
         rows[name] = {column: _number(f"{where}: {column}", row[column]) for column in columns}
-    if not rows:
-        raise ValueError(f"{path}: must have at least 1 row, got 0")
     return rows
 
 
-def _read(path: Path, reader: "csv.DictReader[str]") -> Iterator[dict[str, str | None]]:
-    """The rows; an error of the reader names the file."""
+def _number(where: str, cell: str) -> float:
+    """The number in a cell, with a point before its decimals."""
+    text = cell or "nan"
     try:
-        yield from reader
-    except csv.Error as cause:
-        raise ValueError(f"{path}: not a CSV file ({cause})") from cause
-
-
-def _number(where: str, cell: str | None) -> float:
-    """The number in a cell."""
-    text = (cell or "nan").strip() or "nan"
-    try:
-        number = float(text)
+        number = float(text.replace("_", "?"))  # Python takes 1_000 for a number
     except ValueError:
         raise ValueError(f"{where} must be a number, got {text!r}") from None
     if math.isinf(number):

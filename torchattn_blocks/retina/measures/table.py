@@ -1,10 +1,9 @@
 """Measures of many images as CSV."""
 
-import math
 from collections.abc import Mapping
 
-from ..write import csv_text
-from .values import Cell, VesselMeasures
+from ..write import cell_text, csv_text
+from .values import VesselMeasures
 
 
 def measures_csv(measures: Mapping[str, VesselMeasures], um_per_pixel: float | None = None) -> str:
@@ -15,11 +14,5 @@ def measures_csv(measures: Mapping[str, VesselMeasures], um_per_pixel: float | N
     rows = {name: one.row(um_per_pixel) for name, one in sorted(measures.items())}
     head = next(iter(rows.values()), {})
     return csv_text(
-        ["image", *head], ([name, *map(_text, row.values())] for name, row in rows.items())
+        ["image", *head], ([name, *map(cell_text, row.values())] for name, row in rows.items())
     )
-
-
-def _text(value: Cell) -> str:
-    if isinstance(value, int):
-        return str(value)
-    return "" if math.isnan(value) else f"{value:.6g}"
