@@ -140,6 +140,34 @@ def test_lengths_of_images_of_other_sizes_in_pixels_alone_are_not_to_be_compared
     assert "differ in size.\n" in command("compare", *tables, "--out", tmp_path / "out")
 
 
+def test_the_figure_has_a_panel_for_each_measure_but_the_branch_points(
+    command, tables, tmp_path, monkeypatch
+):
+    figures = []
+    written = "torchattn_blocks.retina.measures.bland_altman.write_figure"
+    monkeypatch.setattr(written, lambda path, figure: figures.append(figure))
+    command("compare", *tables, "--out", tmp_path / "out")
+    titles = [axes.get_title() for axes in figures[0].axes]
+    assert titles == [
+        "density",
+        "length (px)",
+        "mean width (px)",
+        "median width (px)",
+        "segments",
+        "end points",
+        "tortuosity",
+        "curvature (1/px)",
+        "fractal dimension",
+    ]
+    points = figures[0].axes[0].get_lines()[0].get_xydata()
+    np.testing.assert_allclose(points, [[0.114, 0.012], [0.144, 0], [0.144, -0.024]], atol=1e-12)
+    assert figures[0].get_suptitle() == "a − b"
+    (tmp_path / "more").mkdir()
+    other = tables[1].rename(tmp_path / "more" / "a.csv")
+    command("compare", tables[0], other, "--out", tmp_path / "out")
+    assert "".join(figures[1].get_suptitle().split()) == f"{tables[0]}−{other}"
+
+
 def test_tables_of_other_programs_are_read(command, tmp_path):
     a, b = tmp_path / "a.csv", tmp_path / "b.csv"
     a.write_text("Image, Density,camera,LENGTH_PX\n1,.1,old,\n2,.2,new,nan\n3,.3,new,5\n")
@@ -198,11 +226,21 @@ def test_folders_of_masks_are_measured(command, tmp_path):
         (["test/7.png", "train/7.png"], ["train/7.gif"], {1: 0}),
         (["p1_img1", "p1_img2"], ["p1_img1", "p1_img4"], {0: 0}),  # not by the number of p1
         (["a", "b"], ["c", "d"], {}),
+        (["7", "x-7"], ["7_man"], {0: 0}),  # no image is in two pairs
+        (["A-vessels", "B-vessels"], ["B", "A"], {0: 1, 1: 0}),
+        (["Eye.PNG", "b"], ["eYe.gif", "B"], {0: 0, 1: 1}),
     ],
 )
 def test_images_are_paired_by_stem_or_else_as_masks_are(first, second, expected):
     found = pair_images(first, second, ("a", "b"))
     assert found == [(first[one], second[other]) for one, other in expected.items()]
+
+
+def test_two_images_of_a_set_need_two_names():
+    with pytest.raises(ValueError, match=r"^here: a\.gif and A\.png have the same name"):
+        pair_images(["b", "a.gif", "A.png"], ["a"], ("here", "there"))
+    with pytest.raises(ValueError, match=r"^there: a and A\.png have the same name"):
+        pair_images(["b"], ["a", "A.png"], ("here", "there"))
 
 
 def test_images_that_fit_several_are_refused(command, tmp_path):
