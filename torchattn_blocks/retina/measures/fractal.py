@@ -45,7 +45,8 @@ def box_count(pixels: NDArray[np.bool_]) -> BoxCount:
         filled[tuple((np.floor(places / size) + half).astype(int).T)] = True
         counts.append(np.count_nonzero(filled))
     x, y = np.log2(sizes), np.log2(counts)
-    slope, offset = np.polyfit(x, y, 1)
-    spread = ((y - y.mean()) ** 2).sum()
-    error = ((y - slope * x - offset) ** 2).sum()
-    return BoxCount(float(0 - slope), float(1 - error / spread) if spread else 1.0, ends)
+    x, y = x - x.mean(), y - y.mean()
+    slope = (x @ y) / (x @ x)
+    spread = y @ y
+    r2 = 1 - ((y - slope * x) ** 2).sum() / spread if spread else 1.0
+    return BoxCount(float(0 - slope), float(r2), ends)
