@@ -114,11 +114,11 @@ def table():
     """The table in Markdown: ratios of what was measured to what is true, as errors in percent."""
     lines = [HEAD, ("---", "---", "---:")]
     for name, what, ratios in error_rows():
-        low, high = (100 * (ratio - 1) for ratio in (min(ratios), max(ratios)))
-        spread = (
-            f"{low:+.1f} %" if f"{low:+.1f}" == f"{high:+.1f}" else f"{low:+.1f} to {high:+.1f} %"
+        ends = (f"{100 * (ratio - 1):+.1f}" for ratio in (min(ratios), max(ratios)))
+        ends = dict.fromkeys(
+            "0.0" if end.endswith("0.0") and len(end) == 4 else end for end in ends
         )
-        lines.append((f"`{name}`", what, spread.replace("-0.0", "+0.0").replace("+0.0", "0.0")))
+        lines.append((f"`{name}`", what, f"{' to '.join(ends)} %"))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 

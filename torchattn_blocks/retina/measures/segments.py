@@ -63,14 +63,16 @@ def _measured(vessels: NDArray[np.bool_], segment: Segment, deviation: float) ->
     """
     curve = smooth_curve(segment.path, deviation, is_ring=segment.is_ring)
     reach = 2 * segment.radius + 2  # beyond what is half as wide as the widest place
-    ends = curve.points[[0, -1]]
     outwards = curve.directions[[0, -1]] * [[-1], [1]]
-    tips = ray_lengths(vessels, ends, outwards, reach) * segment.is_free
-    first, last = ends + tips[:, None] * outwards
+    tips = ray_lengths(vessels, curve.points[[0, -1]], outwards, reach) * segment.is_free
+    length = curve.length + float(tips.sum())
+    # Of the pixels: a smooth curve ends on the inner side of a bend.
+    first, last = segment.path[[0, -1]] + tips[:, None] * outwards
+    chord = min(float(np.linalg.norm(last - first)), length)
     return MeasuredSegment(
         curve,
-        curve.length + float(tips.sum()),
+        length,
         curve_width(vessels, curve, segment.zones, reach),
-        0.0 if segment.is_loop else float(np.linalg.norm(last - first)),
+        0.0 if segment.is_loop else chord,
         curve.curvature,
     )
