@@ -70,8 +70,17 @@ def test_every_measure_is_compared_in_every_unit(command, tables, tmp_path):
     out = command("compare", *tables, "--out", tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "agreement.csv",
+        "pairs.csv",
         "bland_altman.png",
     }
+    with (tmp_path / "out" / "pairs.csv").open(newline="") as file:
+        rows = [*csv.DictReader(file)]
+    assert [(row["image_a"], row["image_b"]) for row in rows] == [
+        (f"eye{n}.png", f"EYE{n}") for n in range(3)
+    ]
+    assert [float(row["density_a"]) for row in rows] == [0.12, 0.144, 0.132]
+    assert [float(row["length_px_b"]) for row in rows] == [8100, 10800, 11700]
+    assert len(rows[0]) == 2 + 2 * len(results(tmp_path / "out"))
     expected = agreement([1080, 1296, 1188], [972, 1296, 1404])  # lengths, by 0.12
     found = results(tmp_path / "out")
     assert [*found] == [column for column in COLUMNS if not column.endswith("_um")]
@@ -115,7 +124,7 @@ def test_images_of_other_sizes_are_compared_in_diameters(command, tmp_path):
     b = {f"{n}": measured(2, 1080).row() for n in range(3)}
     tables = write(tmp_path / "a.csv", a), write(tmp_path / "b.csv", b)
     out = command("compare", *tables, "--out", tmp_path / "out")
-    assert "in diameters of the field of view" in out
+    assert "differ in diameter, 540 and 1080 pixels on average. Lengths are in diameters." in out
     assert re.search(r"\| length \(FOV diameters\) +\| +3 \| +16.67 \| +16.67 \|", out)
     assert "curvature (1/FOV diameter)" in out
     assert not {"length_um"} & {*results(tmp_path / "out")}  # A alone has it
@@ -123,7 +132,31 @@ def test_images_of_other_sizes_are_compared_in_diameters(command, tmp_path):
     write(tmp_path / "b.csv", b)
     said = command("compare", *tables, "--out", tmp_path / "out")
     assert "length (px)" in said
-    assert "differ in size" not in said
+    assert "differ in diameter" not in said
+    write(tmp_path / "b.csv", {f"{n}": measured(2, 580).row() for n in range(3)})
+    assert "differ in diameter" in command("compare", *tables, "--out", tmp_path / "out")
+
+
+def test_without_diameters_lengths_are_compared_in_diameters_if_they_can(command, tmp_path):
+    a, b = tmp_path / "a.csv", tmp_path / "b.csv"
+    head = "image,length_px,length_um,length_fov"
+    a.write_text(f"{head},fov_diameter_px\n1,100,5,.2,540\n2,200,6,.4,\n")
+    b.write_text(f"{head},fov_diameter_px\n1,200,4,.2,540\n2,400,4,.4,540\n")
+    out = command("compare", a, b, "--out", tmp_path / "out")
+    assert "length (FOV diameters)" in out
+    assert "diameters of fields" not in out
+    a.write_text("image,length_px\n1,100\n2,200\n")
+    out = command("compare", a, b, "--out", tmp_path / "out")
+    assert "Not all diameters of fields of view are known: lengths are in pixels" in out
+    assert "length (px)" in out
+    assert "Left out" not in out
+    a.write_text("image,density,length_um,tortuosity\n1,.1,5,1\n2,.2,6,1\n")
+    b.write_text("image,density,length_px\n1,.1,5\n2,.2,6\n")
+    out = command("compare", a, b, "--out", tmp_path / "out")
+    assert f"Left out: length, tortuosity (only in {a}, or in other units)" in out
+    assert f"Left out: length (only in {b}, or in other units)" in out
+    assert "Lengths are in" not in out
+    assert "of fields of view" not in out
 
 
 def test_lengths_of_images_of_other_sizes_in_pixels_alone_are_not_to_be_compared(command, tmp_path):
@@ -132,12 +165,12 @@ def test_lengths_of_images_of_other_sizes_in_pixels_alone_are_not_to_be_compared
         (tmp_path / f"{name}.csv").write_text(f"image,density,length_px,fov_diameter_px\n{rows}")
     tables = tmp_path / "a.csv", tmp_path / "b.csv"
     said = command("compare", *tables, "--out", tmp_path / "out")
-    assert "lengths are in pixels: those of the two sets cannot be compared." in said
+    assert "Lengths are in pixels: those of the two sets cannot be compared." in said
     for name, size in (("a", 540), ("b", 1080)):
         (tmp_path / f"{name}.csv").write_text(
             f"image,density,fov_diameter_px\n1,.1,{size}\n2,.2,{size}\n"
         )
-    assert "differ in size.\n" in command("compare", *tables, "--out", tmp_path / "out")
+    assert "measure different parts" in command("compare", *tables, "--out", tmp_path / "out")
 
 
 def test_the_figure_has_a_panel_for_each_measure_but_the_branch_points(
@@ -170,8 +203,10 @@ def test_the_figure_has_a_panel_for_each_measure_but_the_branch_points(
 
 def test_tables_of_other_programs_are_read(command, tmp_path):
     a, b = tmp_path / "a.csv", tmp_path / "b.csv"
-    a.write_text("Image, Density,camera,LENGTH_PX\n1,.1,old,\n2,.2,new,nan\n3,.3,new,5\n")
-    b.write_bytes("density,image,length_px\r\n.1,3,6\r\n.2,2,\r\n\r\n.4,1\r\n".encode("utf-8-sig"))
+    a.write_text("Image, Density,camera,LENGTH_PX\n1,.1,old,\n2,.2,new,NA\n3,.3,new,5\n")
+    b.write_bytes(
+        "density,image,length_px\r\n.1,3,6\r\n0.2,2,n/a\r\n , \r\n.4,1\r\n".encode("utf-8-sig")
+    )
     out = command("compare", a, b, "--out", tmp_path / "out")
     found = results(tmp_path / "out")
     assert [*found] == ["density", "length_px"]
@@ -180,7 +215,7 @@ def test_tables_of_other_programs_are_read(command, tmp_path):
     assert re.search(r"\| length \(px\) +\| +1 \| +5 \| +6 \| +-1 \| +– \| +– \|", out)
 
 
-def test_folders_of_masks_are_measured(command, tmp_path):
+def test_folders_of_masks_are_measured(command, tmp_path, capsys):
     for folder in ("masks", "others", "fovs"):
         (tmp_path / folder).mkdir()
     row, column = np.ogrid[:200, :200]
@@ -205,8 +240,10 @@ def test_folders_of_masks_are_measured(command, tmp_path):
     said = command("compare", masks, others, "--out", tmp_path / "whole")
     assert f"No fields of view found: the whole images of {masks} are measured." in said
     (masks / "eye0.png").write_bytes(b"GIF89a")
+    table = tmp_path / "of-others" / "measures.csv"
     with pytest.raises(SystemExit, match=r"^error: 1 mask could not be measured, see above"):
-        command("compare", masks, others, "--out", tmp_path / "whole")
+        command("compare", masks, table, "--fov", fovs, "--out", tmp_path / "whole")
+    assert re.search(rf"^Left out: {masks / 'eye0.png'}", capsys.readouterr().out, re.MULTILINE)
     assert results(tmp_path / "whole")["density"]["n"] == "2"
     for path in others.iterdir():
         path.write_bytes(b"GIF89a")
@@ -226,6 +263,7 @@ def test_folders_of_masks_are_measured(command, tmp_path):
         (["test/7.png", "train/7.png"], ["train/7.gif"], {1: 0}),
         (["p1_img1", "p1_img2"], ["p1_img1", "p1_img4"], {0: 0}),  # not by the number of p1
         (["a", "b"], ["c", "d"], {}),
+        (["1", "002"], ["002_man", "01"], {0: 1, 1: 0}),  # some programs drop the zeros
         (["7", "x-7"], ["7_man"], {0: 0}),  # no image is in two pairs
         (["A-vessels", "B-vessels"], ["B", "A"], {0: 1, 1: 0}),
         (["Eye.PNG", "b"], ["eYe.gif", "B"], {0: 0, 1: 1}),
@@ -273,8 +311,9 @@ def test_what_is_paired_by_similar_names_is_named(command, tmp_path):
         ("image;density\n1;1\n", ".*separated by commas; got image;density"),
         ("", "must have a column image and measures .*; got none"),
         ("image,density\n", "must have at least 1 row, got 0"),
+        ("image,,density,,\n1,,wide,,\n", "row 2: density must be a number"),
         ("image,density\n1,.1\n2,wide\n", "row 3: density must be a number, got 'wide'"),
-        ("image,density\n1,-inf\n", "row 2: density must be finite, got -inf"),
+        ("image,density\n1,-inf\n", r"row 2: density must be at most 1e\+30, got -inf"),
         ("image,density\n1,.1\n ,.2\n", "row 3 has no image"),
         ("image;density\n1;,1\n", r"row 2 has more cells than there are columns \(image;density"),
         ("image,density\n1,0,1\n", "row 2 has more cells .*decimals by a point"),
@@ -284,7 +323,8 @@ def test_what_is_paired_by_similar_names_is_named(command, tmp_path):
         ("image,density\na.png,.1\nb,.1\nA,.2\n", r"a\.png and A have the same name"),
         ('image,density\n1,"' + "1" * 140_000, "not a CSV file"),
         (b"\x89PNG\r\n", "must be a CSV file in UTF-8"),
-        (None, "this CSV file does not exist"),
+        (None, "no such CSV file or folder"),
+        ("image,density\n1,1e31\n", "row 2: density must be at most"),
     ],
 )
 def test_a_table_that_is_wrong_is_named(command, tables, tmp_path, content, message):
@@ -301,7 +341,7 @@ def test_a_table_that_is_wrong_is_named(command, tables, tmp_path, content, mess
     [
         (
             "image,density\nx,.1\ny,.2\n",
-            "at least 2 images in common, got 0; they have alone and x",
+            "at least 2 images in common, got 0; they have eye0.png, .*, alone and x, y",
         ),
         ("image,density\neye0,.1\ny,.2\n", "at least 2 images in common, got 1"),
         ("image,length_um\neye0,1\neye1,2\n", "have no measure in common"),
@@ -346,9 +386,9 @@ def test_the_figure_shows_points_and_lines_where_they_belong(tmp_path, monkeypat
     np.testing.assert_array_equal(points.get_xydata()[:3], [[1.5, -1], [2, 0], [4, -2]])
     expected = agreement(*pairs["a"])
     heights = [line.get_ydata()[0] for line in lines]
-    assert heights == [expected.mean_difference, expected.lower, expected.upper]
+    assert heights == [0, expected.mean_difference, expected.lower, expected.upper]
     assert (one.get_title(), two.get_title()) == ("a", "b")
-    assert len(two.get_lines()) == 1  # no line is known
+    assert len(two.get_lines()) == 2  # beside the points, that of no difference alone
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 9])

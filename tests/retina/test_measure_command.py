@@ -9,7 +9,7 @@ from drawn_vessels import bar, tree
 from PIL import Image
 
 from torchattn_blocks.retina import measure_vessels, synthesize
-from torchattn_blocks.retina.measures.folder import list_masks
+from torchattn_blocks.retina.measures.folder import MaskFiles, list_masks
 
 
 def save(path, mask):
@@ -108,11 +108,22 @@ def test_what_segment_writes_is_found_again(command, tmp_path, layout, monkeypat
     for place in (".", out):
         again = command("measure", place, "--out", tmp_path / "again", "--um-per-pixel", 12)
         assert rows(tmp_path / "again") == table
-        assert "only the files" not in again
+        assert "only the vessel masks" not in again
     if layout == "names":
         save(out / "other-vessel.png", vessels)
         again = command("measure", out, "--out", tmp_path / "again")
-        assert f"Of {out}, only the files NAME-vessels are measured, not other-vessel.png." in again
+        said = "only the vessel masks are measured that segment wrote, not other-vessel.png."
+        assert f"Of {out}, {said}" in again
+        assert list(rows(tmp_path / "again")) == [*table]
+        save(out / "vessels" / "eye.png", vessels)
+        with pytest.raises(
+            SystemExit, match=r"holds files NAME-vessels and a folder vessels\. Pass"
+        ):
+            command("measure", out, "--out", tmp_path / "again")
+    else:
+        save(out / "figure.png", vessels)
+        again = command("measure", out, "--out", tmp_path / "again")
+        assert f"Of {out}, only the vessel masks are measured that segment wrote, not fig" in again
         assert list(rows(tmp_path / "again")) == [*table]
 
 
@@ -129,6 +140,27 @@ def test_measures_of_segment_need_no_more_than_asked(command, tmp_path, monkeypa
     assert not (tmp_path / "out").exists()
     command("segment", tmp_path / "eye.png", "--out", tmp_path / "out")
     assert not (tmp_path / "out" / "measures.csv").exists()
+
+
+def test_what_was_measured_before_ctrl_c_is_written(command, masks, tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "measures.csv").write_text("older")
+    measure = MaskFiles.measure
+
+    def stopped_at(name):
+        def stop(self, min_size):
+            if self.name == name:
+                raise KeyboardInterrupt
+            return measure(self, min_size)
+
+        monkeypatch.setattr(MaskFiles, "measure", stop)
+        with pytest.raises(SystemExit):
+            command("measure", masks, "--out", tmp_path / "out")
+
+    stopped_at("21_manual1")
+    assert (tmp_path / "out" / "measures.csv").read_text() == "older"
+    stopped_at("22_manual1")
+    assert list(rows(tmp_path / "out")) == ["21_manual1"]
 
 
 def test_one_wrong_mask_does_not_stop_the_others(command, masks, tmp_path):
@@ -153,6 +185,9 @@ def test_one_wrong_mask_does_not_stop_the_others(command, masks, tmp_path):
         assert path in line
         assert said in line
     assert list(rows(tmp_path / "out")) == ["21_manual1", "22_manual1"]
+    save(masks / "21_manual1.gif", ~bar(4, 10))
+    with pytest.raises(SystemExit, match=r"21_manual1.gif: \d\d% of the field of view is white."):
+        command("measure", masks, "--fov", tmp_path / "fovs", "--out", tmp_path / "out")
     for path in masks.iterdir():
         path.write_bytes(b"GIF89a")
     with pytest.raises(SystemExit, match="6 of 6 masks could not be measured"):
@@ -167,6 +202,13 @@ def test_missing_files_are_named(command, masks, tmp_path):
         return str(stopped.value)
 
     assert "nowhere: this folder does not exist" in refused(tmp_path / "nowhere")
+    first = masks / "21_manual1.gif"
+    assert refused(first) == f"error: {first}: must be a folder, got a file"
+    (tmp_path / "sizes").mkdir()
+    (tmp_path / "sizes" / "measures.csv").touch()
+    assert "Did you mean" not in refused(tmp_path)
+    hint = f"holds no image. Did you mean {tmp_path / 'sizes' / 'measures.csv'}?"
+    assert hint in refused(tmp_path / "sizes")
     (tmp_path / "empty").mkdir()
     assert "empty: this folder holds no image" in refused(tmp_path / "empty")
     assert "empty: this folder holds no image" in refused(masks, "--fov", tmp_path / "empty")

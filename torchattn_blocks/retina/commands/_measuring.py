@@ -35,7 +35,7 @@ def found_masks(folder: Path, fovs: Path | None) -> "list[MaskFiles]":
     files, others = list_masks(folder, fovs)
     if others:
         names = listing([path.name for path in others])
-        print(f"Of {folder}, only the files NAME-vessels are measured, not {names}.")
+        print(f"Of {folder}, only the vessel masks are measured that segment wrote, not {names}.")
     if files[0].fov is None:
         print(f"No fields of view found: the whole images of {folder} are measured.")
     return files
@@ -74,11 +74,13 @@ def measure_files(
 def measures_file(path: Path, um_per_pixel: float | None) -> "Iterator[dict[str, VesselMeasures]]":
     """Measures to be filled in by the names of images. They are written, also after Ctrl-C.
 
-    If there are none, an older file is removed.
+    If there are none in the end, an older file is removed.
     """
     measures: dict[str, VesselMeasures] = {}
     try:
         yield measures
+        if not measures:
+            path.unlink(missing_ok=True)
     finally:
         if measures:
             from ..measures.table import measures_csv
@@ -86,8 +88,6 @@ def measures_file(path: Path, um_per_pixel: float | None) -> "Iterator[dict[str,
 
             write_whole(path, measures_csv(measures, um_per_pixel).encode())
             print(path)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def quality(measures: "VesselMeasures") -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from ._folder import check_folder
-from ._measuring import found_masks, measure_files
+from ._measuring import check_measuring, found_masks, measure_files
 
 if TYPE_CHECKING:
     from ..measures.columns import Measure
@@ -29,8 +29,8 @@ class Compare:
     Prints for each measure the mean difference (A minus B), the limits between which about 95 % of
     the differences lie, and the intraclass correlation ICC(2,1). Images are paired by their names.
     A mask that cannot be read does not stop the others.
-    Writes agreement.csv, which has every unit of length, and bland_altman.png, a plot of
-    differences against means, to the folder --out.
+    Writes to the folder --out: agreement.csv, which has every unit of length; pairs.csv, with the
+    measures of both sets in one row; and bland_altman.png, a plot of differences against means.
     """
 
     a: Annotated[Positional[Path], arg(metavar="A")]
@@ -50,11 +50,24 @@ class Compare:
             raise ValueError(
                 f"--fov is for folders of vessel masks, got {self.fov} with {self.a} and {self.b}"
             )
+
+        for path in (self.a, self.b):
+            if path.is_dir():
+                check_measuring("compare", None)
+            elif not path.exists():
+                raise FileNotFoundError(f"{path}: no such CSV file or folder")
+        failures: list[str] = []
+        first, second = (self._rows(path, failures) for path in (self.a, self.b))
+        self._compare(first, second)
+        if failures:
+            masks = "1 mask" if len(failures) == 1 else f"{len(failures)} masks"
+            raise ValueError(f"{masks} could not be measured, see above")
+
+    def _compare(self, first: "Rows", second: "Rows") -> None:
+        """Print and write how well two sets of measures agree."""
         from ..measures.columns import COLUMNS, SIZE, one_unit
         from ..measures.reliability import agreement
 
-        failures: list[str] = []
-        first, second = (self._rows(path, failures) for path in (self.a, self.b))
         pairs = self._pairs(first, second)
         numbers = {
             column: (
@@ -67,22 +80,45 @@ class Compare:
         sizes = numbers.pop(SIZE, ([], []))
         if not numbers:
             raise ValueError(f"{self.a} and {self.b} have no measure in common")
-        same_size = not any(max(pair) > _SIMILAR * min(pair) for pair in zip(*sizes, strict=True))
-        results = {column: agreement(*two) for column, two in numbers.items()}
+        same_size = bool(sizes[0]) and all(
+            max(pair) <= _SIMILAR * min(pair) for pair in zip(*sizes, strict=True)
+        )
         shown = one_unit(numbers, same_size=same_size)
-        if not same_size:
-            print(_on_sizes(shown))
+        self._remark(first, second, shown, sizes, same_size=same_size)
+        results = {column: agreement(*two) for column, two in numbers.items()}
         panels = {
             title: numbers[column]
             for column, (measure, title) in shown.items()
             if measure.name != _WITHOUT_PANEL
         }
-        self._write(results, panels)
+        self._write(pairs, numbers, results, panels)
         print(_table({title: results[column] for column, (_, title) in shown.items()}))
-        print(f"Saved table and figure in {self.out}")
-        if failures:
-            masks = "1 mask" if len(failures) == 1 else f"{len(failures)} masks"
-            raise ValueError(f"{masks} could not be measured, see above")
+        print(f"Saved tables and figure in {self.out}")
+
+    def _remark(
+        self,
+        first: "Rows",
+        second: "Rows",
+        shown: "dict[str, tuple[Measure, str]]",
+        sizes: tuple[list[float], list[float]],
+        *,
+        same_size: bool,
+    ) -> None:
+        """Print what a user should know about the sizes of images, and measures left out."""
+        from ..measures.columns import MEASURES
+
+        there = {measure.name for measure, _ in shown.values()}
+        for path, rows in ((self.a, first), (self.b, second)):
+            missing = [
+                measure.title
+                for measure in MEASURES
+                if measure.name not in there and {*measure.columns()} & _columns(rows)
+            ]
+            if missing:
+                print(f"Left out: {', '.join(missing)} (only in {path}, or in other units)")
+        in_pixels = any(column.endswith("_px") for column in shown)
+        if not same_size and (said := _on_sizes(sizes, in_pixels=in_pixels)):
+            print(said)
 
     def _rows(self, path: Path, failures: list[str]) -> "Rows":
         """The measures in a file, or of the masks in a folder. What fails is printed and added."""
@@ -108,7 +144,7 @@ class Compare:
         if len(pairs) < 2:
             raise ValueError(
                 f"{self.a} and {self.b} must have at least 2 images in common, got "
-                f"{len(pairs)}; they have {min(first)} and {min(second)}, for example"
+                f"{len(pairs)}; they have {listing([*first])} and {listing([*second])}"
             )
         if similar := [
             f"{one} with {other}"
@@ -129,10 +165,12 @@ class Compare:
 
     def _write(
         self,
+        pairs: list[tuple[str, str]],
+        numbers: dict[str, tuple[list[float], list[float]]],
         results: "dict[str, Agreement]",
         panels: dict[str, tuple[list[float], list[float]]],
     ) -> None:
-        """Write the table and the figure."""
+        """Write the tables and the figure."""
         from ..measures.bland_altman import save_bland_altman
         from ..write import cell_text, csv_text, write_whole
 
@@ -141,20 +179,35 @@ class Compare:
             _HEAD, ([column, *map(cell_text, astuple(one))] for column, one in results.items())
         )
         write_whole(self.out / "agreement.csv", text.encode())
+        head = ["image_a", "image_b", *(f"{column}_{set_}" for column in numbers for set_ in "ab")]
+        cells = zip(
+            *(map(cell_text, of_set) for two in numbers.values() for of_set in two), strict=True
+        )
+        rows = ([*pair, *row] for pair, row in zip(pairs, cells, strict=True))
+        write_whole(self.out / "pairs.csv", csv_text(head, rows).encode())
         labels = (self.a.stem, self.b.stem)
         if labels[0] == labels[1]:
             labels = (str(self.a), str(self.b))
         save_bland_altman(self.out / "bland_altman.png", panels, labels)
 
 
-def _on_sizes(shown: "dict[str, tuple[Measure, str]]") -> str:
-    """What images of different sizes mean for lengths in these columns."""
-    said = "The images of the two sets differ in size"
-    if any(column.endswith("_px") for column in shown):
-        return f"{said}, and lengths are in pixels: those of the two sets cannot be compared."
-    if any(column.endswith("_fov") for column in shown):
-        return f"{said}: lengths are in diameters of the field of view."
-    return f"{said}."
+def _on_sizes(sizes: tuple[list[float], list[float]], *, in_pixels: bool) -> str:
+    """What it means for lengths that fields of view differ in diameter, or are not known."""
+    if not sizes[0] or any(map(math.isnan, (*sizes[0], *sizes[1]))):
+        if not in_pixels:
+            return ""
+        return (
+            "Not all diameters of fields of view are known: lengths are in pixels, and can be "
+            "compared if the images are of the same size."
+        )
+    means = " and ".join(f"{sum(of_set) / len(of_set):.0f}" for of_set in sizes)
+    said = f"The fields of view of the two sets differ in diameter, {means} pixels on average"
+    if in_pixels:
+        return f"{said}. Lengths are in pixels: those of the two sets cannot be compared."
+    return (
+        f"{said}. Lengths are in diameters. If the images are of the same size, the two sets "
+        "measure different parts of them."
+    )
 
 
 def _columns(rows: "Rows") -> set[str]:

@@ -232,9 +232,9 @@ def by_image(masks: Mapping[str, File], images: Mapping[str, File]) -> dict[str,
 
 
 def _number(stem: str) -> str | None:
-    """The first number in a stem, with an L or R for the eye, such as 21 of 21_training."""
+    """The first number in a stem, with an L or R for the eye, such as 21 of 021_training."""
     found = re.search(r"\d+[LR]?(?![a-z])", stem, re.IGNORECASE)
-    return found[0].upper() if found else None
+    return found[0].upper().lstrip("0") or "0" if found else None
 
 
 def _split_name(name: str) -> list[str]:

@@ -27,7 +27,7 @@ def save_bland_altman(
     """Save a figure with a panel for each measure: a point for each pair that has no NaN.
 
     A point stands at the mean of its two numbers, and at their difference, first minus second.
-    Lines mark the mean difference and the limits of agreement.
+    Lines mark no difference, the mean difference and the limits of agreement.
 
     Args:
         path: The file; its ending chooses the format, as in matplotlib.
@@ -67,6 +67,7 @@ def _draw(
     """The points and lines of one panel. A line that is NaN is left out."""
     means = (first + second) / 2
     axes.plot(means, first - second, "o", color=BLUE, markeredgecolor="black", alpha=0.7)
+    axes.axhline(0, color="black", linewidth=0.8, linestyle=":", label="no difference")
     for value, style, label in (
         (result.mean_difference, "-", "mean difference"),
         (result.lower, "--", "limits of agreement"),

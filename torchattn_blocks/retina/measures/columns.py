@@ -23,7 +23,7 @@ class Measure:
     power: int = 0
 
     def columns(self) -> dict[str, str]:
-        """The unit of each of its columns; no unit is empty."""
+        """The unit of each of its columns: px, fov or um, or nothing."""
         units = _UNITS if self.power else [""]
         return {f"{self.name}_{unit}".rstrip("_"): unit for unit in units}
 

@@ -16,6 +16,7 @@ from ..data.search import find_files, listing
 from .measure import measure_vessels
 from .values import VesselMeasures
 
+_MOST = 0.5  # of the field of view is vessel; a mask with more is inverted, or of something else
 _WRITTEN = re.compile(f".+-({'|'.join(KINDS)})")
 
 
@@ -38,7 +39,8 @@ class MaskFiles:
 
         Raises:
             OSError: If a file cannot be read.
-            ValueError: If a file is not a mask, or the two differ in height or width.
+            ValueError: If a file is not a mask, the two differ in height or width, or more than
+                half of the field of view is vessel.
         """
         size = decode(self.vessels, "L").shape
         vessels = read_mask(self.vessels, self.vessels, size)
@@ -47,6 +49,12 @@ class MaskFiles:
             fov = read_mask(self.fov, self.vessels, size)
             if fault := fov_fault(fov):
                 raise ValueError(f"{self.fov}: not a field of view. {fault}")
+        share = np.count_nonzero(vessels & fov) / np.count_nonzero(fov)
+        if share > _MOST:
+            raise ValueError(
+                f"{self.vessels}: {share:.0%} of the field of view is white. Vessels must be white "
+                "on black: invert the mask, or take another file"
+            )
         return measure_vessels(vessels, fov, min_size=min_size)
 
 
@@ -73,11 +81,20 @@ def list_masks(masks: Path, fovs: Path | None = None) -> MaskFolder:
     Raises:
         FileNotFoundError: If a folder does not exist or holds no image, or a field of view is
             missing.
-        ValueError: If a field of view fits several vessel masks, or several fit one.
+        ValueError: If a field of view fits several vessel masks, or several fit one; or if the
+            folder holds vessel masks of both layouts.
     """
-    if not _found(masks) and (masks / "vessels").is_dir():
-        masks = masks / "vessels"
-    written = _written(masks, "vessels")
+    others = [path for path in _found(masks).values() if not _WRITTEN.fullmatch(path.stem)]
+    written, inner = _written(masks, "vessels"), masks / "vessels"
+    if written and inner.is_dir():
+        raise ValueError(
+            f"{masks}: this folder holds files NAME-vessels and a folder vessels. Pass {inner}, or "
+            "remove one of the two"
+        )
+    if inner.is_dir():
+        masks = inner
+    elif not written:
+        others = []
     vessels = written or _all(masks)
     found = _fields_of_view(masks, fovs)
     fitting = by_image(found, vessels)
@@ -87,8 +104,7 @@ def list_masks(masks: Path, fovs: Path | None = None) -> MaskFolder:
             f"{listing(bare)}"
         )
     files = [MaskFiles(name, vessels[name], fitting.get(name)) for name in sorted(vessels)]
-    others = [path for path in _all(masks).values() if not _WRITTEN.fullmatch(path.stem)]
-    return MaskFolder(files, others if written else [])
+    return MaskFolder(files, others)
 
 
 def _fields_of_view(masks: Path, fovs: Path | None) -> dict[str, Path]:
@@ -110,11 +126,14 @@ def _written(folder: Path, kind: str) -> dict[str, Path]:
 
 def _all(folder: Path) -> dict[str, Path]:
     if not (found := _found(folder)):
-        raise FileNotFoundError(f"{folder}: this folder holds no image")
+        tables = sorted(folder.glob("*.csv"))
+        hint = f". Did you mean {tables[0]}?" if tables else ""
+        raise FileNotFoundError(f"{folder}: this folder holds no image{hint}")
     return found
 
 
 def _found(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: this folder does not exist")
+        fault = "must be a folder, got a file" if folder.exists() else "this folder does not exist"
+        raise FileNotFoundError(f"{folder}: {fault}")
     return find_files(folder, IMAGE, identifier=str)

@@ -25,7 +25,7 @@ def box_count(pixels: NDArray[np.bool_]) -> BoxCount:
     pixels or a 256th, whichever is more: so images of any number of pixels are counted in the same
     boxes. Boxes start at the middle of the image, to count the same in mirrored and turned images.
     The line is fitted by least squares. Dimension and fit are NaN if there are fewer than two
-    sizes, or no pixel.
+    sizes, or no pixel; the fit alone if one box holds all.
 
     Args:
         pixels: The set, shape (H, W).
@@ -48,5 +48,5 @@ def box_count(pixels: NDArray[np.bool_]) -> BoxCount:
     x, y = x - x.mean(), y - y.mean()
     slope = (x @ y) / (x @ x)
     spread = y @ y
-    r2 = 1 - ((y - slope * x) ** 2).sum() / spread if spread else 1.0
+    r2 = 1 - ((y - slope * x) ** 2).sum() / spread if spread else np.nan
     return BoxCount(float(0 - slope), float(r2), ends)

@@ -94,9 +94,11 @@ def _from_middle(path: Points, node: Node | None) -> Points:
     """The path from the middle of a branch point on, straight as far as that says."""
     if node is None:
         return path
-    is_inside = np.linalg.norm(path - node.at, axis=1) <= node.cut
-    left = int(np.argmin(is_inside)) if not is_inside.all() else len(path) - 1
-    return np.concatenate([node.at[None], path[left:]])
+    distance = np.linalg.norm(path - node.at, axis=1)
+    outside = np.flatnonzero(distance > node.cut)
+    if not len(outside):  # a winding loop, as around a hole at a crossing
+        outside = np.flatnonzero(distance > 0)
+    return np.concatenate([node.at[None], path[outside[0] :]])
 
 
 def _degrees(branches: Iterable[Branch]) -> Counter[int]:

@@ -15,7 +15,8 @@ from .skeleton import check_installed
 from .values import VesselMeasures
 
 _SPECK = 100  # specks are smaller than a square with this part of the diameter as its side
-_LONG = 10  # widths of a segment whose tortuosity is measured
+_LONG = 10  # mean widths of a segment whose tortuosity is measured
+_OPEN = 5  # times the distance of its ends is the most; longer ones are almost loops
 
 
 def measure_vessels(
@@ -70,6 +71,8 @@ def measure_vessels(
         if fov is None
         else checked_mask("measure_vessels", fov, vessels.shape)
     )
+    if not fov.any():
+        raise ValueError("measure_vessels: fov must have at least 1 True pixel, got none")
     diameter = fov_diameter(fov)
     if min_size is None:
         min_size = (diameter / _SPECK) ** 2
@@ -86,7 +89,9 @@ def measure_vessels(
     length = sum(one.length for one in segments)
     widths = np.array([one.width for one in segments])
     mean_width = area / length if length else math.nan
-    tortuosity, curvature = _bends([one for one in segments if one.length > _LONG * mean_width])
+    tortuosity, curvature = _bends(
+        [one for one in segments if _LONG * mean_width < one.length < _OPEN * one.chord]
+    )
     boxes = box_count(graph.skeleton)
     return VesselMeasures(
         density=area / int(np.count_nonzero(fov)),
@@ -107,12 +112,11 @@ def measure_vessels(
     )
 
 
-def _bends(long: list[MeasuredSegment]) -> tuple[float, float]:
+def _bends(segments: list[MeasuredSegment]) -> tuple[float, float]:
     """The mean tortuosity and curvature of these segments, weighted by their lengths."""
-    open_ones = [one for one in long if one.chord]  # not loops, whose ends meet
-    if not open_ones:
+    if not segments:
         return math.nan, math.nan
-    lengths = np.array([one.length for one in open_ones])
-    ratios = lengths / [one.chord for one in open_ones]
-    curvature = np.average([one.curvature for one in open_ones], weights=lengths)
+    lengths = np.array([one.length for one in segments])
+    ratios = lengths / [one.chord for one in segments]
+    curvature = np.average([one.curvature for one in segments], weights=lengths)
     return float(np.average(ratios, weights=lengths)), float(curvature)

@@ -1,10 +1,12 @@
 """Tables of measures, as the command ``measure`` or another program writes them."""
 
-import math
 from pathlib import Path
 
 from ..data.csv_table import read_table, require_rows
 from .columns import COLUMNS, SIZE
+
+_MISSING = {"", "na", "n/a"}  # what R and spreadsheets write
+_LARGEST = 1e30
 
 Rows = dict[str, dict[str, float]]
 
@@ -12,13 +14,13 @@ Rows = dict[str, dict[str, float]]
 def read_rows(path: Path) -> Rows:
     r"""The measures of each image in a CSV file with a column ``image``, by the names of columns.
 
-    Columns that are no measure are ignored. An empty cell is NaN.
+    Columns that are no measure are ignored. An empty cell, or one with NA, is NaN.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not a CSV file in UTF-8, a column is there twice, there is no column
             ``image``, no measure or no row, an image is missing or there twice, or a measure is not
-            a finite number.
+            a number or too large.
 
     Example:
         >>> import tempfile
@@ -52,11 +54,11 @@ def read_rows(path: Path) -> Rows:
 
 def _number(where: str, cell: str) -> float:
     """The number in a cell, with a point before its decimals."""
-    text = cell or "nan"
+    text = "nan" if cell.lower() in _MISSING else cell
     try:
         number = float(text.replace("_", "?"))  # Python takes 1_000 for a number
     except ValueError:
         raise ValueError(f"{where} must be a number, got {text!r}") from None
-    if math.isinf(number):
-        raise ValueError(f"{where} must be finite, got {text}")
+    if abs(number) > _LARGEST:
+        raise ValueError(f"{where} must be at most {_LARGEST:g}, got {text}")
     return number

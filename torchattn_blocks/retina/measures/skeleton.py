@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from scipy.ndimage import label as components
 from skimage.morphology import skeletonize
 
 from ..._lazy import missing
+from ..specks import without_specks
 
 Points = NDArray[np.float64]  # rows and columns, shape (n, 2)
 
@@ -50,7 +51,7 @@ class Branch:
     @cached_property
     def length(self) -> float:
         """The length of the line through the middles of the pixels."""
-        return path_length(self.path)
+        return float(np.hypot(*np.diff(self.path, axis=0).T).sum())
 
 
 class Skeleton(NamedTuple):
@@ -61,11 +62,6 @@ class Skeleton(NamedTuple):
     nodes: dict[int, Node]
 
 
-def path_length(path: NDArray[Any]) -> float:
-    """The length of the line through points (n, 2)."""
-    return float(np.hypot(*np.diff(path, axis=0).T).sum())
-
-
 def skeleton_pixels(vessels: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The skeleton of a vessel mask (H, W).
 
@@ -73,7 +69,7 @@ def skeleton_pixels(vessels: NDArray[np.bool_]) -> NDArray[np.bool_]:
     thinning algorithms", 1994): that of Zhang and Suen, scikit-image's default, keeps only half of
     some diagonal vessels.
     """
-    pixels: NDArray[np.bool_] = skeletonize(np.pad(vessels, 1), method="lee")[1:-1, 1:-1] > 0
+    pixels: NDArray[np.bool_] = skeletonize(vessels, method="lee") > 0
     return pixels
 
 
@@ -85,7 +81,7 @@ def vessel_skeleton(vessels: NDArray[np.bool_]) -> Skeleton:
     padded = np.pad(vessels, 1)  # or vessels would go on beyond the border of the image
     distance = distance_transform_edt(padded)
     pixels = skeleton_pixels(vessels)
-    skeleton = np.pad(_without_single_pixels(pixels), 1)
+    skeleton = np.pad(without_specks(pixels, 2), 1)  # of single pixels, skan 0.13 makes no graph
     if not skeleton.any():
         return Skeleton(pixels, [], {})
     import skan  # here: it compiles for seconds
@@ -119,11 +115,6 @@ def vessel_skeleton(vessels: NDArray[np.bool_]) -> Skeleton:
 
 def check_installed(owner: str) -> None:
     """Raise `ModuleNotFoundError` unless skan is installed."""
-    if find_spec("skan") is None:
+    found = find_spec("skan")
+    if found is None or found.origin is None:  # a folder of compiled files outlives the package
         raise missing(owner, "skan", "measures")
-
-
-def _without_single_pixels(skeleton: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Of single pixels, skan 0.13 makes no graph."""
-    parts, _ = components(skeleton, generate_binary_structure(2, 2))
-    return skeleton & (np.bincount(parts.ravel()) > 1)[parts]

@@ -1,9 +1,9 @@
 """The measures of one vessel mask: a typed value, and the row of a table."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..._check import check_numbers
+from .columns import MEASURES
 
 Cell = float | int
 
@@ -84,25 +84,17 @@ class VesselMeasures:
         """
         if um_per_pixel is not None:
             check_numbers("VesselMeasures.row", 0, ends="(]", um_per_pixel=um_per_pixel)
-        units = {"px": 1.0, "fov": 1 / self.fov_diameter}
+        units = {"": 1, "px": 1.0, "fov": 1 / self.fov_diameter}
         if um_per_pixel is not None:
             units["um"] = um_per_pixel
-
-        def in_units(name: str, value: float, power: int = 1) -> Iterator[tuple[str, float]]:
-            return ((f"{name}_{unit}", value * size**power) for unit, size in units.items())
-
         smallest, largest = self.fractal_sizes
         return {
-            "density": self.density,
-            **dict(in_units("length", self.length)),
-            **dict(in_units("mean_width", self.mean_width)),
-            **dict(in_units("median_width", self.median_width)),
-            "segments": self.segments,
-            "branch_points": self.branch_points,
-            "end_points": self.end_points,
-            "tortuosity": self.tortuosity,
-            **dict(in_units("curvature", self.curvature, -1)),
-            "fractal_dimension": self.fractal_dimension,
+            **{
+                column: getattr(self, measure.name) * units[unit] ** measure.power
+                for measure in MEASURES
+                for column, unit in measure.columns().items()
+                if unit in units
+            },
             "fractal_r2": self.fractal_r2,
             "fractal_smallest_px": smallest,
             "fractal_largest_px": largest,
