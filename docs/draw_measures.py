@@ -31,7 +31,7 @@ def main() -> None:
         shown = "white" if np.isnan(one.width) else colours(min(one.width / 20, 1.0))
         axes.plot(curve.points[:, 1], curve.points[:, 0], color=shown, linewidth=1.6)
         for place, free in zip((0, -1), piece.is_free, strict=True):
-            row, column = curve.points[place]
+            row, column = piece.path[place]  # at a branch point, the same for all that meet there
             kind = ("s", "#56b4e9") if free else ("o", "#d55e00")
             axes.plot(column, row, kind[0], color=kind[1], markersize=3.2, markeredgecolor="black")
     axes.set(xlim=(columns.start, columns.stop), ylim=(rows.stop, rows.start))

@@ -11,7 +11,7 @@ from drawn_vessels import arc, bar, drawn, straight, tree, wave
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchattn_blocks.retina import fov_diameter, measure_vessels, synthesize
+from torchattn_blocks.retina import fov_diameter, list_drive, measure_vessels, synthesize
 from torchattn_blocks.retina.measures.fractal import box_count
 from torchattn_blocks.retina.measures.segments import measured_segments
 from torchattn_blocks.retina.measures.table import measures_csv
@@ -278,30 +278,40 @@ def enlarged(mask, times):
     return np.kron(mask, np.ones((times, times), bool))
 
 
-@pytest.mark.parametrize("times", [2, 3])
-def test_enlarged_images_have_the_same_measures_in_diameters(times):
-    fundus = synthesize(4, height=640, width=600)
-    assert 560 < fov_diameter(fundus.fov) < 580
-    small = measure_vessels(fundus.label, fundus.fov).row(10)
-    vessels, fov = (enlarged(mask, times) for mask in (fundus.label, fundus.fov))
-    large = measure_vessels(vessels, fov).row(10 / times)
+def check_enlarged(vessels, fov, times, *, curvature, tortuosity, counted):
+    small = measure_vessels(vessels, fov).row(10)
+    large = measure_vessels(enlarged(vessels, times), enlarged(fov, times)).row(10 / times)
     assert large["density"] == small["density"]
     for unit in ("fov", "um"):
         for name, error in (
             ("length", 0.01),
             ("mean_width", 0.01),
             ("median_width", 0.06),
-            ("curvature", 0.07),
+            ("curvature", curvature),
         ):
             column = f"{name}_{unit}"
             assert large[column] == pytest.approx(small[column], rel=error), column
     assert large["mean_width_px"] == pytest.approx(times * small["mean_width_px"], rel=0.01)
     for name in ("segments", "branch_points", "end_points"):
-        assert large[name] == pytest.approx(small[name], rel=0.05), name
-    assert large["tortuosity"] == pytest.approx(small["tortuosity"], rel=0.002)
+        assert large[name] == pytest.approx(small[name], rel=counted), name
+    assert large["tortuosity"] == pytest.approx(small["tortuosity"], abs=tortuosity)
     assert large["fractal_dimension"] == pytest.approx(small["fractal_dimension"], abs=0.04)
     sizes = [row[f"fractal_{end}_px"] for row in (small, large) for end in ("smallest", "largest")]
     assert sizes[2:] == pytest.approx([times * size for size in sizes[:2]])
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_enlarged_images_have_the_same_measures_in_diameters(times):
+    fundus = synthesize(4, height=640, width=600)
+    assert 560 < fov_diameter(fundus.fov) < 580
+    check_enlarged(fundus.label, fundus.fov, times, curvature=0.07, tortuosity=0.002, counted=0.05)
+
+
+@pytest.mark.parametrize("number", [0, 4, 13])
+@pytest.mark.parametrize("times", [2, 4])
+def test_enlarged_masks_of_observers_have_the_same_measures(real_data, number, times):
+    fundus = list_drive(real_data / "DRIVE", "training")[number].read()
+    check_enlarged(fundus.label, fundus.fov, times, curvature=0.2, tortuosity=0.015, counted=0.06)
 
 
 def test_a_wave_four_times_as_large_bends_as_much():
@@ -310,6 +320,13 @@ def test_a_wave_four_times_as_large_bends_as_much():
         measures = measure_vessels(enlarged(mask, times))
         assert measures.tortuosity == pytest.approx(ratio, rel=0.004)
         assert times * measures.curvature == pytest.approx(curvature, rel=0.06)
+
+
+def test_one_winding_segment_can_decide_the_tortuosity(real_data):
+    fundus = list_drive(real_data / "DRIVE", "training")[13].read()
+    masks = fundus.label, fundus.fov
+    assert measure_vessels(*masks).tortuosity == pytest.approx(1.063, abs=0.002)  # as the docs say
+    assert measure_vessels(*map(np.rot90, masks)).tortuosity == pytest.approx(1.090, abs=0.002)
 
 
 @settings(max_examples=25, deadline=None)
