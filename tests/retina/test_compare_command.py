@@ -145,6 +145,7 @@ def test_without_diameters_lengths_are_compared_in_diameters_if_they_can(command
     out = command("compare", a, b, "--out", tmp_path / "out")
     assert "length (FOV diameters)" in out
     assert "diameters of fields" not in out
+    assert "length (FOV diameters)" in command("compare", b, a, "--out", tmp_path / "out")
     a.write_text("image,length_px\n1,100\n2,200\n")
     out = command("compare", a, b, "--out", tmp_path / "out")
     assert "Not all diameters of fields of view are known: lengths are in pixels" in out

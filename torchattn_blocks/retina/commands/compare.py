@@ -28,9 +28,9 @@ class Compare:
 
     Prints for each measure the mean difference (A minus B), the limits between which about 95 % of
     the differences lie, and the intraclass correlation ICC(2,1). Images are paired by their names.
-    A mask that cannot be read does not stop the others.
-    Writes to the folder --out: agreement.csv, which has every unit of length; pairs.csv, with the
-    measures of both sets in one row; and bland_altman.png, a plot of differences against means.
+    A mask that cannot be read does not stop the others. Writes to the folder --out: agreement.csv,
+    which has every unit of length; pairs.csv, with the measures of both sets in one row; and
+    bland_altman.png, a plot of differences against means.
     """
 
     a: Annotated[Positional[Path], arg(metavar="A")]
@@ -50,7 +50,6 @@ class Compare:
             raise ValueError(
                 f"--fov is for folders of vessel masks, got {self.fov} with {self.a} and {self.b}"
             )
-
         for path in (self.a, self.b):
             if path.is_dir():
                 check_measuring("compare", None)
@@ -81,7 +80,8 @@ class Compare:
         if not numbers:
             raise ValueError(f"{self.a} and {self.b} have no measure in common")
         same_size = bool(sizes[0]) and all(
-            max(pair) <= _SIMILAR * min(pair) for pair in zip(*sizes, strict=True)
+            one <= _SIMILAR * other and other <= _SIMILAR * one
+            for one, other in zip(*sizes, strict=True)
         )
         shown = one_unit(numbers, same_size=same_size)
         self._remark(first, second, shown, sizes, same_size=same_size)

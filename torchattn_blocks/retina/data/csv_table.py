@@ -24,8 +24,8 @@ def read_table(path: Path) -> Table:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not in UTF-8, not CSV, has two columns of one name, a row with more
-            cells than there are columns, or no row.
+        ValueError: If it is not in UTF-8 or not CSV, or has two columns of one name or a row with
+            more cells than there are columns.
 
     Example:
         >>> import tempfile
