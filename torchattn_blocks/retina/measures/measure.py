@@ -16,7 +16,7 @@ from .values import VesselMeasures
 
 _SPECK = 100  # specks are smaller than a square with this part of the diameter as its side
 _LONG = 10  # mean widths of a segment whose tortuosity is measured
-_OPEN = 5  # times the distance of its ends is the most; longer ones are almost loops
+_OPEN = 5  # distances of its ends; a longer segment is almost a loop
 
 
 def measure_vessels(

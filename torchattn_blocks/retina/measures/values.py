@@ -24,8 +24,8 @@ class VesselMeasures:
         branch_points: Number of places where vessels branch or cross.
         end_points: Number of free ends, including those where the field of view ends.
         tortuosity: Length along a segment divided by the distance of its ends, 1 or more: mean over
-            long segments, weighted by their lengths.
-        curvature: Mean absolute curvature of the long segments, in radians per pixel.
+            long segments that are no loops, weighted by their lengths.
+        curvature: Mean absolute curvature of the same segments, in radians per pixel.
         fractal_dimension: Box-counting dimension of the centre lines.
         fractal_r2: How well a line fits the logarithms of the counts, from 0 to 1.
         fractal_sizes: Smallest and largest side of the counted boxes in pixels.
