@@ -84,7 +84,7 @@ def list_masks(masks: Path, fovs: Path | None = None) -> MaskFolder:
         ValueError: If a field of view fits several vessel masks, or several fit one; or if the
             folder holds vessel masks of both layouts.
     """
-    others = [path for path in _found(masks).values() if not _WRITTEN.fullmatch(path.stem)]
+    others = [path for stem, path in _found(masks).items() if not _WRITTEN.fullmatch(stem)]
     written, inner = _written(masks, "vessels"), masks / "vessels"
     if written and inner.is_dir():
         raise ValueError(

@@ -118,5 +118,5 @@ def _bends(segments: list[MeasuredSegment]) -> tuple[float, float]:
         return math.nan, math.nan
     lengths = np.array([one.length for one in segments])
     ratios = lengths / [one.chord for one in segments]
-    curvature = np.average([one.curvature for one in segments], weights=lengths)
+    curvature = np.average([one.curve.curvature for one in segments], weights=lengths)
     return float(np.average(ratios, weights=lengths)), float(curvature)

@@ -30,14 +30,12 @@ class MeasuredSegment:
         width: Its mean width in pixels, or NaN if it is so short that all of it is within the width
             of a branch point.
         chord: The distance between its ends in pixels; 0 for a loop.
-        curvature: The mean absolute curvature of its centre line, in radians per pixel.
     """
 
     curve: Curve
     length: float
     width: float
     chord: float
-    curvature: float
 
 
 def measured_segments(
@@ -74,5 +72,4 @@ def _measured(vessels: NDArray[np.bool_], segment: Segment, deviation: float) ->
         length,
         curve_width(vessels, curve, segment.zones, reach),
         0.0 if segment.is_loop else chord,
-        curve.curvature,
     )
