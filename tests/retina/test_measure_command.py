@@ -90,7 +90,8 @@ def test_what_segment_writes_is_found_again(command, tmp_path, layout, monkeypat
     else:
         expected = {out / f"{stem}-{kind}.png" for kind in kinds for stem in stems}
         masks = out
-    assert {path for path in out.rglob("*") if path.is_file()} == {*expected, out / "measures.csv"}
+    tables = {out / name for name in ("measures.csv", "manifest.csv", "options.json")}
+    assert {path for path in out.rglob("*") if path.is_file()} == expected | tables
     assert all(str(path) in said for path in expected if "overlay" in str(path))
     assert said.count("specks") == 2
     table = rows(out)

@@ -153,9 +153,9 @@ def test_each_failure_begins_with_its_path(command, eye, tmp_path, monkeypatch):
     with pytest.raises(SystemExit) as stop:
         command("segment", tmp_path / "broken.png", eye, "--out", tmp_path / "out")
     assert "1 of 2 images" in str(stop.value)
-    monkeypatch.setattr("torchattn_blocks.retina.predict.segment", fail)
+    monkeypatch.setattr("torchattn_blocks.retina.cohort.segmenter.seen_fundus", fail)
     with pytest.raises(SystemExit) as stop:
-        command("segment", tmp_path / "broken.png", eye, "--out", tmp_path / "out")
+        command("segment", tmp_path / "broken.png", eye, "--out", tmp_path / "other")
     head, *lines = str(stop.value).splitlines()
     assert "2 of 2 images" in head
     assert [line.startswith(str(tmp_path)) for line in lines] == [True, True]

@@ -5,9 +5,10 @@ import os
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 # Names of glibc's malloc.h.
-_M_MXFAST, _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = 1, -1, -2, -4
+_M_MXFAST, _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = 1, -1, -2, -4, -8
 
 # With it, torch starts large tensors at a page. It is read when the first tensor is made.
 _VARIABLE = "THP_MEM_ALLOC_ENABLE"
@@ -38,9 +39,7 @@ def keep_freed_memory() -> bool:
         >>> keep_freed_memory() in (True, False)
         True
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = _of_glibc("mallopt")
     if mallopt is None:
         return False
     if _HUGE_PAGES.exists():  # elsewhere torch warns
@@ -50,6 +49,33 @@ def keep_freed_memory() -> bool:
     if kept and mallopt(_M_MXFAST, 0) == 1:  # small blocks may join free neighbours
         _stock_small_blocks()
     return kept
+
+
+def share_freed_memory() -> None:
+    """Make all threads of the process take memory from one stock, if the C library is glibc.
+
+    By default glibc gives threads stocks of their own. What one thread has freed, others then
+    cannot use. Call it before there are other threads.
+    """
+    if mallopt := _of_glibc("mallopt"):
+        mallopt(_M_ARENA_MAX, 1)
+
+
+def return_freed_memory() -> None:
+    """Give the memory that was freed back to the system, if the C library is glibc.
+
+    Where tensors differ in size, memory that is kept falls to pieces, and a process grows. To call
+    this now and then costs less than not to keep any.
+    """
+    if malloc_trim := _of_glibc("malloc_trim"):
+        malloc_trim(0)
+
+
+def _of_glibc(name: str) -> Any:
+    """A function of glibc; None if the C library is another one."""
+    if not sys.platform.startswith("linux"):
+        return None
+    return getattr(ctypes.CDLL(None), name, None)
 
 
 @cache

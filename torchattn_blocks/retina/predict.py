@@ -1,10 +1,15 @@
 """Vessel probabilities of an image, from any camera."""
 
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .. import mean_and_std, monte_carlo
 from .._check import check_ints, check_numbers
@@ -14,7 +19,7 @@ from .data.beyond import continued
 from .data.fov import estimate_fov
 from .data.fov import fov_diameter as measured_diameter
 from .data.tensors import crop_evenly, image_tensor, resized_image, resized_map
-from .fundus import check_image, checked_mask
+from .fundus import Fundus, check_image, checked_mask
 from .weights import Settings, Trained, check_trained
 
 # Larger images are computed in tiles of this side. The networks see this far at most: a stage of
@@ -63,10 +68,63 @@ def segment(
         (160, 150)
     """
     check_trained("segment", trained)
+    seen = _seen("segment", image, fov, fov_diameter, trained.settings)
+    [probability] = seen_probabilities([seen], trained, flips=flips)
+    return probability
+
+
+class Seen(NamedTuple):
+    """What a network sees of an image.
+
+    Attributes:
+        image: RGB values, with the field of view as wide as in training, and continued where the
+            frame cuts it.
+        inner: The rows and columns of `image` in which the image is.
+        size: Height and width of the image before it was resized.
+    """
+
+    image: NDArray[np.uint8]
+    inner: tuple[slice, slice]
+    size: tuple[int, ...]
+
+
+def seen_fundus(fundus: Fundus, trained: Trained, fov_diameter: float | None = None) -> Seen:
+    """What a network sees of an image, as `segment` shows it."""
+    return _seen("segment", fundus.image, fundus.fov, fov_diameter, trained.settings)
+
+
+def seen_probabilities(
+    seen: Sequence[Seen], trained: Trained, *, flips: bool = False
+) -> list[NDArray[np.float32]]:
+    """The probability maps of images as `segment` gives them.
+
+    Images that the network pads to the same size go through it together.
+    """
     model, settings = trained
-    seen, inner = _seen("segment", image, fov, fov_diameter, settings)
-    probability = vessel_probability(model, seen, settings.side, flips=flips)[inner]
-    return resized_map(torch.from_numpy(probability)[None], image.shape[:2])[0].numpy()
+    together: dict[tuple[int, ...], list[int]] = {}
+    for number, one in enumerate(seen):
+        size = _padded_size(model, one.image.shape[:2], settings.side)
+        together.setdefault(size or (-1, number), []).append(number)
+    maps: dict[int, NDArray[np.float32]] = {}
+    with in_evaluation(model):
+        for numbers in together.values():
+            images = [seen[number].image for number in numbers]
+            found = _means_of_flips(model, images, settings.side, flips=flips)
+            for number, probability in zip(numbers, found, strict=True):
+                inner = probability[seen[number].inner]
+                maps[number] = resized_map(inner[None], seen[number].size)[0].numpy()
+    return [maps[number] for number in range(len(seen))]
+
+
+def _padded_size(
+    model: nn.Module, size: tuple[int, ...], side: int | None
+) -> tuple[int, ...] | None:
+    """The size to which an image is padded for a network. None: it goes in tiles."""
+    if side is not None:
+        return (side, side) if max(size) <= side else None
+    strides = getattr(model, "strides", ((1, 1),))
+    steps = [math.prod(along) for along in zip(*strides, strict=True)]
+    return tuple(-n % step + n for n, step in zip(size, steps, strict=True))
 
 
 def segment_monte_carlo(
@@ -119,11 +177,11 @@ def segment_monte_carlo(
     check_trained("segment_monte_carlo", trained)
     check_drops("segment_monte_carlo", trained)
     model, settings = trained
-    seen, inner = _seen("segment_monte_carlo", image, fov, fov_diameter, settings)
+    seen = _seen("segment_monte_carlo", image, fov, fov_diameter, settings)
 
     def draw() -> Tensor:
-        probability = _mean_of_flips(model, seen, settings.side)[inner]
-        return resized_map(probability[None], image.shape[:2])[0]
+        [probability] = _means_of_flips(model, [seen.image], settings.side)
+        return resized_map(probability[seen.inner][None], seen.size)[0]
 
     with own_random_numbers(_device(model)), monte_carlo(model):
         torch.manual_seed(seed)
@@ -157,19 +215,17 @@ def _seen(
     fov: NDArray[np.bool_] | None,
     fov_diameter: float | None,
     settings: Settings,
-) -> tuple[NDArray[np.uint8], tuple[slice, slice]]:
-    """What the network sees, and where the image is in it.
-
-    It is the image with its field of view as wide as in training, and continued where it is cut.
-    """
+) -> Seen:
+    """What the network sees of an image."""
     check_image(owner, image)
-    fov = estimate_fov(image) if fov is None else checked_mask(owner, fov, image.shape[:2])
+    size = image.shape[:2]
+    fov = estimate_fov(image) if fov is None else checked_mask(owner, fov, size)
     seen = resized_image(image, working_scale(owner, fov, fov_diameter, settings))
     height, width = seen.shape[:2]
     if settings.side is not None:  # networks that were trained on padded images know cuts
-        return seen, (slice(height), slice(width))
+        return Seen(seen, (slice(height), slice(width)), size)
     small = Image.fromarray(fov).resize((width, height), Image.Resampling.NEAREST)
-    return continued(seen, np.array(small))
+    return Seen(*continued(seen, np.array(small)), size)
 
 
 def vessel_probability(
@@ -205,21 +261,42 @@ def vessel_probability(
     """
     check_image("vessel_probability", image)
     with in_evaluation(model):
-        return _mean_of_flips(model, image, side, flips=flips).numpy()
+        [probability] = _means_of_flips(model, [image], side, flips=flips)
+        return probability.numpy()
 
 
 @torch.inference_mode()
-def _mean_of_flips(
-    model: nn.Module, image: NDArray[np.uint8], side: int | None, *, flips: bool = False
-) -> Tensor:
-    """The map of `vessel_probability`, on the CPU; modes are those that the modules have."""
-    height, width = image.shape[:2]
+def _means_of_flips(
+    model: nn.Module,
+    images: Sequence[NDArray[np.uint8]],
+    side: int | None,
+    *,
+    flips: bool = False,
+) -> list[Tensor]:
+    """The maps of `vessel_probability`, on the CPU; modes are those that the modules have.
+
+    Of several images, all must be padded to the same size.
+    """
     mirrors: list[tuple[int, ...]] = [(), (2,), (3,), (2, 3)] if flips else [()]
-    fits = side is None or max(height, width) <= side
-    x = image_tensor(image, side if fits else None)[None].to(_device(model))
+    fits = side is None or max(max(image.shape[:2]) for image in images) <= side
     see = _probability if fits else _in_tiles
-    each = [see(model, x.flip(axes)).flip(axes) for axes in mirrors]
-    return crop_evenly(torch.stack(each).mean(0)[0, 0], height, width).cpu()
+    inputs = [image_tensor(image, side if fits else None)[None] for image in images]
+    maps = []
+    for axes in mirrors:
+        found = see(model, _stacked([x.flip(axes) for x in inputs]).to(_device(model)))
+        each = zip(torch.split(found, 1), inputs, strict=True)
+        maps.append([one[..., : x.shape[2], : x.shape[3]].flip(axes) for one, x in each])
+    means = (torch.stack(of_one).mean(0)[0, 0] for of_one in zip(*maps, strict=True))
+    return [
+        crop_evenly(mean, *image.shape[:2]).cpu() for mean, image in zip(means, images, strict=True)
+    ]
+
+
+def _stacked(inputs: Sequence[Tensor]) -> Tensor:
+    """Images as one batch. The smaller ones are padded as the network would pad them."""
+    height, width = (max(x.shape[axis] for x in inputs) for axis in (2, 3))
+    padded = [F.pad(x, (0, width - x.shape[3], 0, height - x.shape[2])) for x in inputs]
+    return torch.cat(padded)
 
 
 def _device(model: nn.Module) -> torch.device:

@@ -200,22 +200,30 @@ def load_weights(path: str | Path) -> Trained:
 
 
 def named_weights(name_or_path: str) -> Trained:
-    """Load weights by the name of shipped weights or the path of a file, as commands do.
+    """Load weights by the name of shipped weights or the path of a file, as commands do."""
+    return load_weights(weights_file(name_or_path))
+
+
+def weights_file(name_or_path: str) -> Path:
+    """The file of shipped weights of a name, or the file of a path.
 
     The name may be in capitals, if no file has this path.
+
+    Raises:
+        FileNotFoundError: If there is none.
     """
-    if name_or_path in shipped():
-        return load_pretrained(name_or_path)
-    if name_or_path.lower() in shipped() and not Path(name_or_path).is_file():
-        return load_pretrained(name_or_path.lower())
+    names, path = shipped(), Path(name_or_path)
+    if name_or_path in names:
+        return _shipped_files()[name_or_path]
+    if path.is_file():
+        return path
+    if name_or_path.lower() in names:
+        return _shipped_files()[name_or_path.lower()]
     try:
-        return load_weights(name_or_path)
-    except FileNotFoundError as error:
-        try:
-            known = f"shipped weights are {', '.join(_shipped_files())}"
-        except ModuleNotFoundError as missing:
-            known = str(missing)
-        raise FileNotFoundError(f"{error}; {known}") from None
+        known = f"shipped weights are {', '.join(_shipped_files())}"
+    except ModuleNotFoundError as missing:
+        known = str(missing)
+    raise FileNotFoundError(f"{path}: this weights file does not exist; {known}")
 
 
 def trained_on(settings: Settings) -> list[str]:

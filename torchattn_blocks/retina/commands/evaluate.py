@@ -219,8 +219,8 @@ class Evaluate:
         return split
 
     def _weights(self) -> "Trained":
+        from ..device import to_accelerator
         from ..weights import named_weights
-        from ._device import to_accelerator
 
         return to_accelerator(named_weights(self.weights or "drive"))
 

@@ -1,28 +1,29 @@
 """The command ``segment``."""
 
-import re
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
 from ._diameter import Diameter, check_diameter
 from ._folder import check_folder
-from ._measuring import FILE, check_measuring, measures_file, quality
+from ._measuring import FILE as MEASURES
+from ._measuring import check_measuring, quality
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from ..cohort.images import CohortImage
+    from ..cohort.options import Options
+    from ..cohort.segmenter import Segmented
+    from ..workers.tasks import Done, Workers
 
-    from ..fundus import Fundus
-
-_LEAST = 100.0  # pixels of a field of view; in a narrower one no vessel is a pixel wide
-_ENLARGED = 3.0  # an image enlarged by more has fewer pixels than vessels need
+_AT_ONCE = 4  # images in one process; more wait for Python's lock
+_BATCH = 8  # images that go through the network together on a GPU
+_NAMED = 10  # failures that are printed at the end
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,17 @@ class Segment:
     probability is above the threshold), NAME-fov.png (white in the field of view) and
     NAME-overlay.png (the image with vessels marked and the field of view outlined). Outside the
     field of view the probability is 0. With --uncertainty also NAME-uncertainty.png. An image that
-    cannot be read does not stop the others. For research; not for diagnosis.
+    cannot be read does not stop the others. manifest.csv has a row for each image. The same command
+    again goes on after a stop: it leaves out images whose files are whole, newer than the image and
+    made with the same weights and options. For research; not for diagnosis.
     """
 
     images: Positional[tuple[Path, ...]]
-    """Colour fundus images, or folders of them."""
+    """Colour fundus images, folders of them, or lists: a CSV file with a column image or path (and
+    perhaps mask and name), or a .txt file with a path on each line."""
+    recursive: bool = False
+    """Also take the images of folders in the given folders; their files are written to folders of
+    the same names."""
     weights: str = "drive"
     """Name of shipped weights (drive, chase_db1), or a weights file written by train."""
     masks: Path | None = None
@@ -71,9 +78,52 @@ class Segment:
     """Also segment each image so many times with random blocks dropped, 20 for example, and write
     the standard deviation of the probability: NAME-uncertainty.png (16-bit grey, 65535 is 0.5). It
     takes so many times as long. Only networks with DropBlock can do it."""
+    jobs: int = 1
+    """How many processes of this machine share the images. One process computes up to four images
+    at the same time, each of several only one."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler, tcp://10.0.0.1:8786, whose workers share the images; they see
+    the same files. Needs the extra [cluster]."""
+    batch_size: int | None = None
+    """How many images of like size go through the network together; by default 8 on a GPU, else
+    1."""
+    sha256: bool = False
+    """Also write the SHA-256 of each image's file to manifest.csv."""
 
     def __call__(self) -> None:
         """Run the command."""
+        self._check()
+        from ..cohort.images import list_images, with_masks, without_outputs
+        from ..cohort.manifest import locked
+
+        images = list_images(self.images, recursive=self.recursive)
+        if self.masks is not None:
+            if not self.masks.is_dir():
+                raise FileNotFoundError(f"--masks must be a folder that exists, got {self.masks}")
+            images = with_masks(images, self.masks)
+        from ..cohort.segmenter import segmenter
+        from ..weights import weights_file
+
+        options = self._options(weights_file(self.weights), several=len(images) > 1)
+        if self.fov_diameter == "auto" and self.weights.lower() != "drive":
+            print("--fov-diameter auto was found to work with weights drive, not with chase_db1.")
+        outputs = options.outputs
+        images = without_outputs(images, [path for one in images for path in outputs.of(one.name)])
+        with ExitStack() as stack:
+            workers = self._workers(len(images), stack)
+            number = options.number()
+            segmenter(options, number)  # errors in the weights show before anything is written
+            self.out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(self.out))
+            failures = self._segment(images, options, number, workers)
+        if failures:
+            more = len(failures) - _NAMED
+            shown = failures[:_NAMED] + ([f"and {more} more, see manifest.csv"] * (more > 0))
+            count = f"{len(failures)} of {len(images)} images"
+            raise ValueError("\n".join([f"{count} could not be segmented:", *shown]))
+
+    def _check(self) -> None:
+        """Raise an error if an option is wrong."""
         if not self.images:
             raise ValueError("segment: images must name at least 1 image or folder, got none")
         if not 0 <= self.threshold <= 1:
@@ -82,162 +132,125 @@ class Segment:
             raise ValueError(f"--uncertainty must be at least 2, got {self.uncertainty}")
         if self.min_size < 0:
             raise ValueError(f"--min-size must be at least 0, got {self.min_size}")
+        if self.jobs < 1:
+            raise ValueError(f"--jobs must be at least 1, got {self.jobs}")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ValueError(f"--batch-size must be at least 1, got {self.batch_size}")
+        if self.scheduler is not None and self.jobs > 1:
+            raise ValueError(f"--jobs is of this machine, not for --scheduler, got {self.jobs}")
         if self.um_per_pixel is not None and not self.measure:
             raise ValueError(f"--um-per-pixel needs --measure, got {self.um_per_pixel} without it")
         if self.measure:
             check_measuring("--measure", self.um_per_pixel)
         check_diameter(self.fov_diameter)
         check_folder("--out", self.out)
-        paths = list(_images(self.images))
-        stems = Counter(path.stem for path in paths)
-        if twice := [stem for stem, times in stems.items() if times > 1]:
-            raise ValueError(
-                "segment: images must have different names without their endings, got "
-                f"{', '.join(twice)} more than once"
-            )
-        self._draw(paths, self._masks(paths))
 
-    def _masks(self, paths: list[Path]) -> dict[str, Path]:
-        """The files of --masks by the stems of their images."""
-        if self.masks is None:
-            return {}
-        if not self.masks.is_dir():
-            raise FileNotFoundError(f"--masks must be a folder that exists, got {self.masks}")
-        from ..data.folders import find_masks
+    def _options(self, weights: Path, *, several: bool) -> "Options":
+        from ..cohort.options import Options
 
-        images = {path.stem: path for path in paths}
-        found = find_masks(self.masks, images)
-        if bare := [str(images[stem]) for stem in images if stem not in found]:
-            raise FileNotFoundError(
-                f"--masks {self.masks}: this folder holds no field of view of {', '.join(bare)}"
-            )
-        return found
+        # Absolute paths, because workers elsewhere have another current folder.
+        return Options(
+            weights.absolute(),
+            self.out.absolute(),
+            layout=self.layout,
+            threshold=self.threshold,
+            min_size=self.min_size,
+            fov_diameter=self.fov_diameter,
+            flips=self.flips,
+            uncertainty=self.uncertainty,
+            um_per_pixel=self.um_per_pixel,
+            measure=self.measure,
+            sha256=self.sha256,
+            one_thread=several,
+        )
 
-    def _draw(self, paths: list[Path], masks: dict[str, Path]) -> None:
+    def _workers(self, images: int, stack: ExitStack) -> "Workers":
+        """Who segments so many images."""
+        if self.scheduler is not None:
+            from ..workers.cluster import Cluster
+
+            cluster = stack.enter_context(Cluster(self.scheduler))
+            print(f"{self.scheduler}: {cluster.workers} workers")
+            return cluster
+        import torch
+
+        from ..workers.processes import Processes
+        from ..workers.threads import Threads
+
+        if self.jobs > 1:
+            return Processes(min(self.jobs, images))
+        at_once = min(_AT_ONCE, torch.get_num_threads(), images)
+        if self.uncertainty is None or at_once == 1:
+            return Threads(at_once)
+        # Blocks are drawn from the random numbers of the process, one image after the other.
+        return Threads(1) if torch.accelerator.is_available() else Processes(at_once)
+
+    def _segment(
+        self, images: "list[CohortImage]", options: "Options", number: str, workers: "Workers"
+    ) -> list[str]:
+        """Segment what is not segmented yet; what is wrong with the images that failed."""
+        import torch
         from tqdm import tqdm
 
-        from ..data.files import FundusFiles
-        from ..data.predictions import KINDS
-        from ..predict import check_drops, segment, segment_monte_carlo, working_scale
-        from ..weights import named_weights
+        from ..cohort.account import Account, measures_table
+        from ..cohort.manifest import FILE
+        from ..cohort.segmenter import segment_images
         from ._bar import image_bar
-        from ._device import to_accelerator
-        from ._diameter import resolved
 
-        trained = to_accelerator(named_weights(self.weights))
-        if self.fov_diameter == "auto" and self.weights.lower() != "drive":
-            print("--fov-diameter auto was found to work with weights drive, not with chase_db1.")
-        if self.uncertainty is not None:
-            check_drops("--uncertainty", trained)
-        for kind in KINDS if self.uncertainty is not None else KINDS[:-1]:
-            self._file("", kind).parent.mkdir(parents=True, exist_ok=True)
+        account = Account(options, number, images)
+        todo = account.todo
+        if done := len(images) - len(todo):
+            print(f"{done} of {len(images)} images are done already, says {self.out / FILE}")
+        size = self.batch_size or (_BATCH if torch.accelerator.is_available() else 1)
+        batches = [tuple(todo[at : at + size]) for at in range(0, len(todo), size)]
+        results = workers.carry_out(partial(segment_images, options, number), batches)
         failures = []
-        with ExitStack() as stack:
-            measures = {}
+        try:
+            with image_bar(len(todo)) as bar, closing(results):
+                for one in chain.from_iterable(map(_outcomes, results)):
+                    account.add(one)
+                    bar.update()
+                    for line in self._said(one):
+                        tqdm.write(line)
+                    failures += [one.error] * bool(one.error)
+        finally:
+            rows = account.finish()
             if self.measure:
-                file = measures_file(self.out / FILE, self.um_per_pixel)
-                measures = stack.enter_context(file)
-            for path in stack.enter_context(image_bar(len(paths), paths)):
-                std = None
-                try:
-                    fundus = FundusFiles(path.stem, path, None, masks.get(path.stem), None).read()
-                    diameter = resolved(self.fov_diameter, fundus, trained)
-                    how: dict[str, Any] = {"fov": fundus.fov, "fov_diameter": diameter}
-                    probability = segment(fundus.image, trained, flips=self.flips, **how)
-                    if self.uncertainty is not None:
-                        _, std = segment_monte_carlo(fundus.image, trained, self.uncertainty, **how)
-                except (OSError, ValueError) as error:
-                    said = str(error)
-                    failures.append(said if said.startswith(str(path)) else f"{path}: {said}")
-                    continue
-                scale = working_scale("segment", fundus.fov, diameter, trained.settings)
-                for remark in _remarks(fundus, scale, is_estimated=path.stem not in masks):
-                    tqdm.write(f"{path}: {remark}")
-                if self.fov_diameter == "auto":
-                    tqdm.write(f"{path}: field of view resized to {diameter:.0f} pixels")
-                if diameter is not None and diameter < _LEAST:
-                    tqdm.write(f"{path}: at {diameter:g} pixels, vessels are too narrow to see")
-                vessels = self._save(fundus, probability * fundus.fov, std, scale)
-                tqdm.write(str(self._file(fundus.name, "overlay")))
-                if self.measure:
-                    from ..measures.measure import measure_vessels
+                self._write_measures(measures_table(rows))
+        return failures
 
-                    measures[fundus.name] = measure_vessels(vessels, fundus.fov)
-                    tqdm.write(f"{path}: {quality(measures[fundus.name])}")
-        if failures:
-            count = f"{len(failures)} of {len(paths)} images"
-            raise ValueError("\n".join([f"{count} could not be segmented:", *failures]))
+    def _write_measures(self, table: str) -> None:
+        """Write the measures, or remove an older file if there are none."""
+        from ..write import write_whole
 
-    def _save(
-        self,
-        fundus: "Fundus",
-        probability: "NDArray[np.float32]",
-        std: "NDArray[np.float32] | None",
-        scale: float,
-    ) -> "NDArray[np.bool_]":
-        """Write the files of an image; the vessel mask is returned."""
-        import numpy as np
-
-        from ..data.predictions import save_prediction
-        from ..overlays import overlay
-        from ..specks import without_specks
-        from ..write import write_png
-
-        file = partial(self._file, fundus.name)
-        save_prediction(file("probability"), probability)
-        if std is not None:
-            # White is the largest deviation of many probabilities. Of few it may be larger.
-            shown = np.minimum(2 * std, 1) * fundus.fov
-            save_prediction(file("uncertainty"), shown, "Twice the deviation of the probability")
-        vessels = without_specks(probability > self.threshold, self.min_size / scale**2)
-        for kind, mask in (("vessels", vessels), ("fov", fundus.fov)):
-            write_png(file(kind), mask)
-        write_png(file("overlay"), overlay(fundus.image, vessels, fundus.fov))
-        return vessels
-
-    def _file(self, name: str, kind: str) -> Path:
-        """Where a file of an image is written."""
-        if self.layout == "folders":
-            return self.out / kind / f"{name}.png"
-        return self.out / f"{name}-{kind}.png"
-
-
-def _remarks(fundus: "Fundus", scale: float, *, is_estimated: bool) -> Iterator[str]:
-    """What a user should know about an image, in one line each."""
-    from ..data.fov import fov_remark
-
-    if is_estimated and (remark := fov_remark(fundus.image, fundus.fov)):
-        yield remark
-    if scale > _ENLARGED:
-        height, width = fundus.fov.shape
-        yield f"{max(height, width)} pixels wide, enlarged {scale:.0f} times"
-
-
-def _images(given: tuple[Path, ...]) -> Iterator[Path]:
-    """The given files, and the images in the given folders.
-
-    Raises:
-        FileNotFoundError: If there is no such file, or a folder without images.
-    """
-    for path in given:
-        if path.is_dir():
-            found = _images_in(path)
-            if not found:
-                inner = [place for place in sorted(path.iterdir()) if _images_in(place)]
-                likely = [place for place in inner if place.name.lower().startswith("im")] or inner
-                hint = f" Did you mean {' or '.join(map(str, likely))}?" if inner else ""
-                raise FileNotFoundError(f"{path}: this folder holds no image.{hint}")
-            yield from found
-        elif path.is_file():
-            yield path
+        path = self.out / MEASURES
+        if table:
+            write_whole(path, table.encode())
+            print(path)
         else:
-            has_pattern = re.search(r"[*?\[]", path.name)
-            hint = ": no file fits this pattern" if has_pattern else ": this file does not exist"
-            raise FileNotFoundError(f"images: {path}{hint}")
+            path.unlink(missing_ok=True)
+
+    def _said(self, one: "Segmented") -> Iterator[str]:
+        """What is printed on an image."""
+        from ..cohort.outputs import Outputs
+
+        if one.error:
+            return
+        for remark in one.remarks:
+            yield f"{one.image.path}: {remark}"
+        yield str(Outputs(self.out, self.layout, ()).file(one.image.name, "overlay"))
+        if one.measures is not None:
+            yield f"{one.image.path}: {quality(one.measures)}"
 
 
-def _images_in(folder: Path) -> list[Path]:
-    """The images in a folder; none if it is no folder."""
-    from ..data.roles import image_files  # here, so that --help need not load it
+def _outcomes(over: "Done[tuple[CohortImage, ...], list[Segmented]] | None") -> "list[Segmented]":
+    """What became of the images of a batch."""
+    from ..cohort.segmenter import Segmented
+    from ..workers.tasks import WorkerDiedError
 
-    return image_files(folder) if folder.is_dir() else []
+    if over is None:
+        return []
+    try:
+        return over.future.result()
+    except WorkerDiedError as error:
+        return [Segmented(image, error=f"{image.path}: {error}") for image in over.task]

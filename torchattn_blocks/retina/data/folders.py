@@ -1,7 +1,7 @@
 """Your own images, in folders such as ``images/``, ``labels/`` and ``masks/`` side by side."""
 
 import re
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +32,8 @@ Other names for images/: {_or(NAMES["image"][1:])}
 for labels/: {_or(NAMES["label"][1:])}
 for masks/: {_or(NAMES["mask"][:1] + NAMES["fov"])}
 Files in any other places can be listed in a table: use --dataset csv."""
-_FOV_SUFFIX = r"(?:[ _.-]?(?:fov|mask|roi))+"
+_FOV_WORDS = ("fov", "mask", "roi")
+_FOV_SUFFIX = rf"(?:[ _.-]?(?:{'|'.join(_FOV_WORDS)}))+"
 _REMEDIES = Remedies(
     stray="Rename it to the stem of its image, or remove it.",
     bare="Add the file, or remove the image.",
@@ -264,12 +265,13 @@ def find_masks(folder: Path, images: dict[str, Path]) -> dict[str, Path]:
     A mask has the stem of its image, or this stem and a suffix such as ``_mask`` or ``-fov``.
     """
     files = find_files(folder, IMAGE, identifier=str)
+    suffixed = defaultdict(list)
+    for stem, path in files.items():
+        for owner in _without_suffix(stem.lower()):
+            suffixed[owner].append(path)
     found = {}
     for stem in images:
-        named = re.compile(re.escape(stem) + _FOV_SUFFIX, re.IGNORECASE)
-        fitting = (
-            [files[stem]] if stem in files else [files[s] for s in files if named.fullmatch(s)]
-        )
+        fitting = [files[stem]] if stem in files else suffixed[stem.lower()]
         if len(fitting) > 1:
             raise ValueError(
                 f"{' and '.join(map(str, fitting))}: both fit {images[stem]}. Remove one."
@@ -277,3 +279,10 @@ def find_masks(folder: Path, images: dict[str, Path]) -> dict[str, Path]:
         if fitting:
             found[stem] = fitting[0]
     return found
+
+
+def _without_suffix(name: str) -> set[str]:
+    """The names that a name in small letters can have without `_FOV_SUFFIX`."""
+    bare = {name.removesuffix(word) for word in _FOV_WORDS if name.endswith(word)}
+    bare |= {one[:-1] for one in bare if one[-1:] and one[-1] in " _.-"}
+    return bare.union(*map(_without_suffix, bare))

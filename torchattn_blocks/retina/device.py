@@ -2,7 +2,7 @@
 
 import torch
 
-from ..weights import Trained
+from .weights import Trained
 
 
 def to_accelerator(trained: Trained) -> Trained:

@@ -1,0 +1,1 @@
+"""Segmenting many images: listing them, doing each once, and keeping account."""

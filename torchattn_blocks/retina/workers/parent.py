@@ -1,0 +1,18 @@
+"""Processes that end with the one that started them, also if that is killed."""
+
+import os
+import time
+from threading import Thread
+
+_POLL = 0.2  # seconds
+
+
+def end_with(parent: int) -> None:
+    """Have this process end as soon as its parent, of this number, does."""
+    Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_POLL)
+    os._exit(1)

@@ -1,0 +1,92 @@
+"""The interface of all workers, and how tasks are handed to an executor."""
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from itertools import islice
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+class WorkerDiedError(Exception):
+    """The workers that carried out a task ended without a result."""
+
+
+class Done(NamedTuple, Generic[Task, Result]):
+    """A task that is over.
+
+    Attributes:
+        task: The task.
+        future: Its result, or the error that ended it.
+    """
+
+    task: Task
+    future: Future[Result]
+
+
+class Workers(Protocol):
+    """Who carries tasks out."""
+
+    @property
+    def is_over(self) -> Callable[[], bool]:
+        """Says within a task whether nobody waits for its result any more.
+
+        Tasks that take long ask it now and then, and end. It can be pickled if tasks must be.
+        """
+
+    def carry_out(
+        self, do: Callable[[Task], Result], tasks: Iterable[Task], every: float | None = None
+    ) -> Generator[Done[Task, Result] | None, None, None]:
+        """Carry tasks out, several at the same time.
+
+        Args:
+            do: Carries one out. It is called again if a worker dies of it.
+            tasks: The tasks. They are taken as workers become free.
+            every: Give None whenever no task has ended for so many seconds.
+
+        Returns:
+            Each task once it is over, in the order in which they end. If the caller takes no more
+            of them, tasks that have not begun are dropped.
+        """
+
+
+def handed_to(
+    executor: Executor,
+    do: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    window: int,
+    every: float | None = None,
+) -> Iterator[Done[Task, Result] | None]:
+    """Carry tasks out by an executor that has `window` of them at most; see `Workers`.
+
+    An executor that is broken gets no more tasks.
+    """
+    left = iter(tasks)
+    pending: dict[Future[Result], Task] = {}
+    try:
+        while True:
+            for task in islice(left, window - len(pending)):
+                try:
+                    pending[executor.submit(do, task)] = task
+                except BrokenExecutor as error:
+                    pending[failed(error)] = task
+                    left = iter(())
+                    break
+            if not pending:
+                return
+            over = wait(pending, timeout=every, return_when=FIRST_COMPLETED).done
+            if not over:
+                yield None
+            for future in over:
+                yield Done(pending.pop(future), future)
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def failed(error: Exception) -> Future[Result]:
+    """The future of a task that could not be carried out."""
+    future: Future[Result] = Future()
+    future.set_exception(error)
+    return future
