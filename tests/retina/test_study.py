@@ -454,7 +454,7 @@ def test_an_interrupt_kills_what_runs_and_starts_nothing_more(programs, tmp_path
             pass
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(running, "wait", interrupted)
+    monkeypatch.setattr("torchattn_blocks.retina.workers.tasks.wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_all([run(seed=n) for n in range(3)], tmp_path)
     assert (programs.running, programs.killed, len(programs.calls)) == (0, 1, 1)

@@ -16,6 +16,10 @@ def main() -> None:
             print(f"torchattn_blocks {__version__}")
             return
         from .commands._parse import parse
+        from .workers.parent import PARENT, end_with
+
+        if parent := os.environ.pop(PARENT, ""):
+            end_with(int(parent))
 
         command = parse(sys.argv[1:])
         # OpenMP reads this when a command loads torch. Waiting threads then leave the cores to

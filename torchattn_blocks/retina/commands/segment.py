@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..cohort.images import CohortImage
     from ..cohort.options import Options
     from ..cohort.segmenter import Segmented
-    from ..workers.tasks import Done, Workers
+    from ..workers.tasks import Done, Waiting, Workers
 
 _AT_ONCE = 4  # images in one process; more wait for Python's lock
 _BATCH = 8  # images that go through the network together on a GPU
@@ -169,9 +169,7 @@ class Segment:
         if self.scheduler is not None:
             from ..workers.cluster import Cluster
 
-            cluster = stack.enter_context(Cluster(self.scheduler))
-            print(f"{self.scheduler}: {cluster.workers} workers")
-            return cluster
+            return stack.enter_context(Cluster(self.scheduler))
         import torch
 
         from ..workers.processes import Processes
@@ -243,12 +241,14 @@ class Segment:
             yield f"{one.image.path}: {quality(one.measures)}"
 
 
-def _outcomes(over: "Done[tuple[CohortImage, ...], list[Segmented]] | None") -> "list[Segmented]":
+def _outcomes(
+    over: "Done[tuple[CohortImage, ...], list[Segmented]] | Waiting[Any]",
+) -> "list[Segmented]":
     """What became of the images of a batch."""
     from ..cohort.segmenter import Segmented
-    from ..workers.tasks import WorkerDiedError
+    from ..workers.tasks import Waiting, WorkerDiedError
 
-    if over is None:
+    if isinstance(over, Waiting):
         return []
     try:
         return over.future.result()

@@ -1,6 +1,7 @@
 """The command ``study``."""
 
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -37,17 +38,23 @@ class Study:
     """Folder of the study."""
     jobs: int = 1
     """How many runs at the same time; they share the GPU or the cores."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler, tcp://10.0.0.1:8786, whose workers carry out the runs; they see
+    the data and --out under the same paths. Needs the extra [cluster]."""
     max_time: str | None = None
     """Stop within this time: 540 and 00:09:00 are nine minutes."""
 
     def __call__(self) -> None:
         """Run the command."""
         check_folder("--out", self.out)
+        if self.scheduler is not None and self.jobs > 1:
+            raise ValueError(f"--jobs is of this machine, not for --scheduler, got {self.jobs}")
         from ..studies.figure import save_study_figure
         from ..studies.grid import DATASETS, read_grid
         from ..studies.results import study_rows
         from ..studies.running import run_study
         from ..studies.tables import comma_separated, markdown
+        from ..workers.cluster import Cluster
         from ..write import write_whole
         from ._time import seconds_left
 
@@ -62,13 +69,20 @@ class Study:
         for name, many in without.items():
             option = name.replace("_", "-")
             print(f"{many} run{'s' if many > 1 else ''} on {name} left out: pass --{option}")
-        failures = run_study(
-            [run for run in unfinished if not lacking[run]],
-            data,
-            self.out,
-            jobs=self.jobs,
-            max_time=seconds_left(self.max_time),
-        )
+        with ExitStack() as stack:
+            workers = None
+            if self.scheduler is not None:
+                # Absolute paths, because workers have another current folder.
+                data = {name: root.absolute() for name, root in data.items()}
+                workers = stack.enter_context(Cluster(self.scheduler))
+            failures = run_study(
+                [run for run in unfinished if not lacking[run]],
+                data,
+                self.out.absolute() if workers else self.out,
+                jobs=self.jobs,
+                workers=workers,
+                max_time=seconds_left(self.max_time),
+            )
         rows = study_rows(grid.runs, self.out)
         if any(row.each for row in rows if row.kind == "scores"):
             tables = markdown(grid, rows)

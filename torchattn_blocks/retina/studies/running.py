@@ -4,17 +4,19 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
-from time import monotonic
 
 from tqdm import tqdm
 
 from ..._check import check_ints
 from ..training.checkpoint import is_finished, progress
+from ..workers.parent import PARENT
+from ..workers.tasks import Waiting, Workers
+from ..workers.threads import Threads
 from .run import EVALUATIONS, Run
 
 _REFRESH = 2.0  # seconds between updates of the progress bar
@@ -27,6 +29,7 @@ def run_study(
     out: Path,
     *,
     jobs: int = 1,
+    workers: Workers | None = None,
     max_time: float | None = None,
 ) -> list[str]:
     """Carry out runs, each in processes of its own: what of them is not done yet.
@@ -36,7 +39,9 @@ def run_study(
             everything.
         data: The folder of each data set.
         out: The folder of the study.
-        jobs: How many runs at the same time.
+        jobs: How many runs at the same time on this machine; they share its cores.
+        workers: Who carries the runs out, if not threads of this process. They see `data` and `out`
+            under the same paths.
         max_time: Stop after this many seconds; a later call continues.
 
     Returns:
@@ -49,19 +54,16 @@ def run_study(
     check_ints("run_study", 1, jobs=jobs)
     if not runs:
         return []
-    study = _Study(data, out, jobs, math.inf if max_time is None else monotonic() + max_time)
-    pool = ThreadPoolExecutor(jobs)
-    try:
-        futures = {
-            pool.submit(study.advance, run): run.folder(out)
-            for run in sorted(runs, key=lambda run: (run.seed, run.fold or ""))
-        }
-        study.watch(futures)
-    finally:
-        study.over.set()
-        pool.shutdown()
-    errors = (future.exception() for future in futures)
-    return [str(error) for error in errors if error and not isinstance(error, _OverError)]
+    workers = Threads(jobs) if workers is None else workers
+    end = math.inf if max_time is None else time.time() + max_time
+    study = _Study(data, out, jobs, end, workers.is_over)
+    ordered = sorted(runs, key=lambda run: (run.seed, run.fold or ""))
+    errors = study.watch(ordered, workers)
+    return [
+        str(errors[run])
+        for run in ordered
+        if run in errors and not isinstance(errors[run], _OverError)
+    ]
 
 
 class _RunError(Exception):
@@ -79,8 +81,8 @@ class _Study:
     data: Mapping[str, Path]
     out: Path
     jobs: int
-    end: float
-    over: Event = field(default_factory=Event)  # set at the end of the time, and by Ctrl-C
+    end: float  # by the clock, which other machines have too
+    is_over: Callable[[], bool]
 
     def advance(self, run: Run) -> None:
         """Carry a run on, as far as time allows: train, then score."""
@@ -91,7 +93,7 @@ class _Study:
             if progress(folder)[1]:
                 options.append("--resume")
             if self.end < math.inf:
-                options += ["--max-time", str(max(0, int(self.end - monotonic())))]
+                options += ["--max-time", str(max(0, int(self.end - time.time())))]
             self._call(folder, "train", *self._place(*trained_on), *options)
         if not is_finished(folder):
             return  # time is over
@@ -110,11 +112,11 @@ class _Study:
 
     def _call(self, folder: Path, *arguments: str) -> None:
         """Run a command of the library, its output in a log, until the study is over."""
-        if self.over.is_set():
+        if self.is_over():
             raise _OverError
         folder.mkdir(parents=True, exist_ok=True)
         log = folder / "log.txt"
-        environment = {"OMP_WAIT_POLICY": "passive"}
+        environment = {"OMP_WAIT_POLICY": "passive", PARENT: str(os.getpid())}
         if self.jobs > 1:
             environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self.jobs))
         with log.open("ab") as file:
@@ -126,22 +128,35 @@ class _Study:
             )
         try:
             while process.poll() is None:
-                if self.over.wait(_POLL):
+                if self.is_over():
                     raise _OverError
+                time.sleep(_POLL)
         finally:
             process.kill()  # its last checkpoint is complete, and a later call continues from it
             process.wait()
         if process.returncode:
             raise _RunError(f"{log}: {arguments[0]} ended with exit status {process.returncode}")
 
-    def watch(self, runs: Mapping[Future[None], Path]) -> None:
-        """Show a progress bar until all runs are done or time is over."""
-        with tqdm(total=len(runs), unit="run") as bar:
-            pending = set(runs)
-            while pending and (left := self.end - monotonic()) > 0:
-                timeout = min(_REFRESH, left)
-                done, pending = wait(pending, timeout=timeout, return_when=FIRST_COMPLETED)
-                bar.update(len(done))
-                running = [folder for future, folder in runs.items() if future.running()]
-                steps = ("{} {}/{}".format(f.relative_to(self.out), *progress(f)) for f in running)
-                bar.set_postfix_str(", ".join(steps))
+    def watch(self, runs: Sequence[Run], workers: Workers) -> dict[Run, BaseException]:
+        """Show a progress bar until all runs are done or time is over.
+
+        Returns:
+            The errors of runs.
+        """
+        errors = {}
+        results = workers.carry_out(self.advance, runs, every=_REFRESH)
+        with tqdm(total=len(runs), unit="run") as bar, closing(results):
+            for over in results:
+                if isinstance(over, Waiting):
+                    bar.set_postfix_str(", ".join(map(self._step, over.running)))
+                else:
+                    bar.update()
+                    if error := over.future.exception():
+                        errors[over.task] = error
+                if time.time() >= self.end:
+                    break
+        return errors
+
+    def _step(self, run: Run) -> str:
+        folder = run.folder(self.out)
+        return "{} {}/{}".format(folder.relative_to(self.out), *progress(folder))

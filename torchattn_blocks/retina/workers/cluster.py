@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from ..._lazy import missing
-from .tasks import Done, Result, Task, WorkerDiedError, failed, handed_to
+from .tasks import Done, Result, Task, Waiting, WorkerDiedError, failed, handed_to
 
 _WAIT = 10  # seconds for a scheduler to answer
 _WINDOW = 1000  # tasks handed over at a time: enough for an adaptive cluster to grow
@@ -40,6 +40,7 @@ class Cluster:
         except (OSError, ValueError) as cause:
             raise SchedulerLostError(f"--scheduler {address}: no answer ({cause})") from cause
         self.address = address
+        print(f"--scheduler {address}: {self._threads()} tasks at the same time now")
 
     def __enter__(self) -> Self:
         """Be closed at the end of a block."""
@@ -54,10 +55,10 @@ class Cluster:
         """Leave the cluster to others. What it still does for this client, it drops."""
         self.client.close(timeout=2)
 
-    @property
-    def workers(self) -> int:
-        """How many workers there are now."""
-        return len(self.client.scheduler_info(n_workers=-1)["workers"])
+    def _threads(self) -> int:
+        """How many tasks the workers of now carry out at the same time."""
+        workers = self.client.scheduler_info(n_workers=-1)["workers"]
+        return sum(worker["nthreads"] for worker in workers.values())
 
     @property
     def is_over(self) -> Callable[[], bool]:
@@ -66,7 +67,7 @@ class Cluster:
 
     def carry_out(
         self, do: Callable[[Task], Result], tasks: Iterable[Task], every: float | None = None
-    ) -> Generator[Done[Task, Result] | None, None, None]:
+    ) -> Generator[Done[Task, Result] | Waiting[Task], None, None]:
         """See `Workers`.
 
         Raises:
@@ -74,8 +75,8 @@ class Cluster:
         """
         pool = self.client.get_executor(pure=False)
         try:
-            for done in handed_to(pool, do, tasks, _WINDOW, every):
-                yield done and _with_death_told(done)
+            for done in handed_to(pool, do, tasks, _WINDOW, every, self._threads):
+                yield _with_death_told(done) if isinstance(done, Done) else done
         except CancelledError:
             raise SchedulerLostError(
                 f"--scheduler {self.address}: the scheduler is gone. What was done is kept: start "

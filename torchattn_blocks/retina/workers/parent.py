@@ -4,6 +4,8 @@ import os
 import time
 from threading import Thread
 
+# Names the parent of a program in its environment.
+PARENT = "TORCHATTN_PARENT"
 _POLL = 0.2  # seconds
 
 

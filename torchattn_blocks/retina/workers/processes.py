@@ -9,7 +9,7 @@ from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager
 
 from .parent import end_with
-from .tasks import Done, Result, Task, WorkerDiedError, failed, handed_to
+from .tasks import Done, Result, Task, Waiting, WorkerDiedError, failed, handed_to
 
 _TRIES = 3
 
@@ -25,7 +25,7 @@ class Processes:
 
     Example:
         >>> from torchattn_blocks.retina.workers.processes import Processes
-        >>> sorted(done.future.result() for done in Processes(2).carry_out(abs, [-1, -2]) if done)
+        >>> sorted(done.future.result() for done in Processes(2).carry_out(abs, [-1, -2]))
         [1, 2]
     """
 
@@ -39,14 +39,14 @@ class Processes:
 
     def carry_out(
         self, do: Callable[[Task], Result], tasks: Iterable[Task], every: float | None = None
-    ) -> Generator[Done[Task, Result] | None, None, None]:
+    ) -> Generator[Done[Task, Result] | Waiting[Task], None, None]:
         """See `Workers`."""
         left = iter(tasks)
         while True:
             lost = []
             with _pool(self.count) as pool:
                 for done in handed_to(pool, do, left, self.count + 1, every):
-                    if done is not None and _has_lost(done):
+                    if isinstance(done, Done) and _has_lost(done):
                         lost.append(done.task)
                     else:
                         yield done
@@ -57,14 +57,14 @@ class Processes:
 
 def _one_by_one(
     do: Callable[[Task], Result], tasks: Iterable[Task], every: float | None
-) -> Iterator[Done[Task, Result] | None]:
+) -> Iterator[Done[Task, Result] | Waiting[Task]]:
     """Carry out tasks so that it shows which of them a process dies of."""
     waiting, deaths = deque(tasks), 0
     while waiting:
         with _pool(1) as pool:
             for done in handed_to(pool, do, list(waiting), 1, every):
-                if done is None:
-                    yield None
+                if isinstance(done, Waiting):
+                    yield done
                 elif _has_lost(done):
                     deaths += 1
                     break

@@ -25,6 +25,16 @@ class Done(NamedTuple, Generic[Task, Result]):
     future: Future[Result]
 
 
+class Waiting(NamedTuple, Generic[Task]):
+    """No task has ended for a while.
+
+    Attributes:
+        running: The tasks that have begun.
+    """
+
+    running: tuple[Task, ...]
+
+
 class Workers(Protocol):
     """Who carries tasks out."""
 
@@ -37,13 +47,13 @@ class Workers(Protocol):
 
     def carry_out(
         self, do: Callable[[Task], Result], tasks: Iterable[Task], every: float | None = None
-    ) -> Generator[Done[Task, Result] | None, None, None]:
+    ) -> Generator[Done[Task, Result] | Waiting[Task], None, None]:
         """Carry tasks out, several at the same time.
 
         Args:
             do: Carries one out. It is called again if a worker dies of it.
             tasks: The tasks. They are taken as workers become free.
-            every: Give None whenever no task has ended for so many seconds.
+            every: Give `Waiting` whenever no task has ended for so many seconds.
 
         Returns:
             Each task once it is over, in the order in which they end. If the caller takes no more
@@ -57,10 +67,12 @@ def handed_to(
     tasks: Iterable[Task],
     window: int,
     every: float | None = None,
-) -> Iterator[Done[Task, Result] | None]:
+    at_once: Callable[[], int] | None = None,
+) -> Iterator[Done[Task, Result] | Waiting[Task]]:
     """Carry tasks out by an executor that has `window` of them at most; see `Workers`.
 
-    An executor that is broken gets no more tasks.
+    An executor that is broken gets no more tasks. `at_once` says how many tasks have begun, if the
+    futures of the executor do not.
     """
     left = iter(tasks)
     pending: dict[Future[Result], Task] = {}
@@ -77,7 +89,7 @@ def handed_to(
                 return
             over = wait(pending, timeout=every, return_when=FIRST_COMPLETED).done
             if not over:
-                yield None
+                yield Waiting(tuple(_begun(pending, at_once)))
             for future in over:
                 yield Done(pending.pop(future), future)
     finally:
@@ -90,3 +102,11 @@ def failed(error: Exception) -> Future[Result]:
     future: Future[Result] = Future()
     future.set_exception(error)
     return future
+
+
+def _begun(
+    pending: dict[Future[Result], Task], at_once: Callable[[], int] | None
+) -> Iterator[Task]:
+    if at_once is not None:
+        return islice(pending.values(), at_once())
+    return (task for future, task in pending.items() if future.running())

@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 
-from .tasks import Done, Result, Task, failed, handed_to
+from .tasks import Done, Result, Task, Waiting, failed, handed_to
 
 
 class Threads:
@@ -15,7 +15,7 @@ class Threads:
 
     Example:
         >>> from torchattn_blocks.retina.workers.threads import Threads
-        >>> sorted(done.future.result() for done in Threads(2).carry_out(abs, [-1, -2, -3]) if done)
+        >>> sorted(done.future.result() for done in Threads(2).carry_out(abs, [-1, -2, -3]))
         [1, 2, 3]
     """
 
@@ -30,7 +30,7 @@ class Threads:
 
     def carry_out(
         self, do: Callable[[Task], Result], tasks: Iterable[Task], every: float | None = None
-    ) -> Generator[Done[Task, Result] | None, None, None]:
+    ) -> Generator[Done[Task, Result] | Waiting[Task], None, None]:
         """See `Workers`. If it is left early, tasks that have begun are waited for."""
         if self.count == 1 and every is None:
             for task in tasks:
