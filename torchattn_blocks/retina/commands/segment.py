@@ -169,7 +169,9 @@ class Segment:
         if self.scheduler is not None:
             from ..workers.cluster import Cluster
 
-            return stack.enter_context(Cluster(self.scheduler))
+            cluster = stack.enter_context(Cluster(self.scheduler))
+            print(f"{self.scheduler}: {cluster.at_once()} images at the same time")
+            return cluster
         import torch
 
         from ..workers.processes import Processes

@@ -75,6 +75,7 @@ class Study:
                 # Absolute paths, because workers have another current folder.
                 data = {name: root.absolute() for name, root in data.items()}
                 workers = stack.enter_context(Cluster(self.scheduler))
+                print(f"{self.scheduler}: {workers.at_once()} runs at the same time")
             failures = run_study(
                 [run for run in unfinished if not lacking[run]],
                 data,

@@ -1,5 +1,6 @@
 """The workers of a Dask cluster."""
 
+import logging
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import CancelledError
 from types import TracebackType
@@ -40,7 +41,6 @@ class Cluster:
         except (OSError, ValueError) as cause:
             raise SchedulerLostError(f"--scheduler {address}: no answer ({cause})") from cause
         self.address = address
-        print(f"--scheduler {address}: {self._threads()} tasks at the same time now")
 
     def __enter__(self) -> Self:
         """Be closed at the end of a block."""
@@ -55,8 +55,8 @@ class Cluster:
         """Leave the cluster to others. What it still does for this client, it drops."""
         self.client.close(timeout=2)
 
-    def _threads(self) -> int:
-        """How many tasks the workers of now carry out at the same time."""
+    def at_once(self) -> int:
+        """How many tasks the workers of this moment carry out at the same time."""
         workers = self.client.scheduler_info(n_workers=-1)["workers"]
         return sum(worker["nthreads"] for worker in workers.values())
 
@@ -75,9 +75,11 @@ class Cluster:
         """
         pool = self.client.get_executor(pure=False)
         try:
-            for done in handed_to(pool, do, tasks, _WINDOW, every, self._threads):
+            for done in handed_to(pool, do, tasks, _WINDOW, every, self.at_once):
                 yield _with_death_told(done) if isinstance(done, Done) else done
         except CancelledError:
+            # The client tells at length that it cannot connect again.
+            logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
             raise SchedulerLostError(
                 f"--scheduler {self.address}: the scheduler is gone. What was done is kept: start "
                 "the cluster and the same command again"
