@@ -57,8 +57,7 @@ class Cluster:
 
     def at_once(self) -> int:
         """How many tasks the workers of this moment carry out at the same time."""
-        workers = self.client.scheduler_info(n_workers=-1)["workers"]
-        return sum(worker["nthreads"] for worker in workers.values())
+        return sum(self.client.nthreads().values())
 
     @property
     def is_over(self) -> Callable[[], bool]:
@@ -74,9 +73,20 @@ class Cluster:
             SchedulerLostError: If the scheduler goes away.
         """
         pool = self.client.get_executor(pure=False)
+        suspects = []
         try:
             for done in handed_to(pool, do, tasks, _WINDOW, every, self.at_once):
-                yield _with_death_told(done) if isinstance(done, Done) else done
+                if isinstance(done, Done) and _deaths(done):
+                    suspects.append(done.task)
+                else:
+                    yield done
+            # Dask also blames tasks that wait for the same worker. One by one, it cannot.
+            for done in handed_to(pool, do, suspects, 1, every, self.at_once):
+                if isinstance(done, Done) and (deaths := _deaths(done)):
+                    error = WorkerDiedError(f"{deaths} workers of the cluster died of it")
+                    yield Done(done.task, failed(error))
+                else:
+                    yield done
         except CancelledError:
             # The client tells at length that it cannot connect again.
             logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
@@ -88,15 +98,12 @@ class Cluster:
             pool.shutdown(wait=False)
 
 
-def _with_death_told(done: Done[Task, Result]) -> Done[Task, Result]:
-    """A task with `WorkerDiedError` if that is its error."""
+def _deaths(done: Done[Task, Result]) -> int:
+    """How many workers have died so that Dask has given a task up; 0 if it has not."""
     from distributed.scheduler import KilledWorker
 
     error = done.future.exception()
-    if not isinstance(error, KilledWorker):
-        return done
-    tries = error.allowed_failures + 1
-    return Done(done.task, failed(WorkerDiedError(f"{tries} workers of the cluster died of it")))
+    return error.allowed_failures + 1 if isinstance(error, KilledWorker) else 0
 
 
 def task_is_dropped() -> bool:
