@@ -16,7 +16,15 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = "torchattn-retina-weights"
-WITH_WEIGHTS = {"retina", "cluster", "measures", "tensorboard", "test", "docs", "dev"}  # these extras
+WITH_WEIGHTS = {
+    "retina",
+    "cluster",
+    "measures",
+    "tensorboard",
+    "test",
+    "docs",
+    "dev",
+}  # these extras
 
 
 @pytest.fixture

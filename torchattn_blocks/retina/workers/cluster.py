@@ -38,7 +38,7 @@ class Cluster:
             raise missing("--scheduler", error.name, "cluster") from error
         try:
             self.client = Client(address, timeout=_WAIT, set_as_default=False)
-        except (OSError, ValueError) as cause:
+        except (OSError, ValueError, TypeError) as cause:  # TypeError: no certificate for TLS
             raise SchedulerLostError(f"--scheduler {address}: no answer ({cause})") from cause
         self.address = address
 
