@@ -270,9 +270,9 @@ def test_only_ten_equal_names_are_listed(tmp_path):
 def test_line_breaks_in_paths_are_refused(broken, tmp_path):
     touched(tmp_path, f"{broken}/c.png", f"{broken}.png")
     message = r"paths must have no line breaks, got '.*a\\[nr]b"
-    for given in (f"{broken}.png", broken):
+    for path in (f"{broken}.png", broken):
         with pytest.raises(ValueError, match=message):
-            list_images([tmp_path / given])
+            list_images([tmp_path / path])
     with pytest.raises(ValueError, match=message):
         from_list(tmp_path / "a.csv", f'image\n"{broken}.png"\n')
 
