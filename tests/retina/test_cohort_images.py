@@ -62,7 +62,9 @@ def test_a_folder_stands_for_its_own_images(tree):
 
 
 def test_a_tree_stands_for_all_but_hidden_images(tree, arbitrary_listing_order):
-    names = ["a", "b", "1975/left", "1975/deep/er/left"]
+    years = [str(year) for year in range(1976, 1986)]
+    touched(tree, *(f"{year}/0.png" for year in reversed(years)))
+    names = ["a", "b", "1975/left", "1975/deep/er/left", *(f"{year}/0" for year in years)]
     assert list(listed(tree, recursive=True)) == names
     assert listed(tree, recursive=True)["1975/left"] == tree / "1975" / "left.tif"
 
