@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from torchattn_blocks.retina.cohort.segmenter import Segmented
+from torchattn_blocks.retina.cohort.segmenter import Segmented, state_of
 from torchattn_blocks.retina.write import write_png
 
 
@@ -25,7 +25,7 @@ def fake_segmenting(monkeypatch):
         if not image.path.is_file():
             return Segmented(image, error=f"{image.path}: no such file")
         written(options, image)
-        return Segmented(image)
+        return Segmented(image, made_of=state_of(image))
 
     module = "torchattn_blocks.retina.cohort.segmenter"
     monkeypatch.setattr(f"{module}.segment_images", segment_images)

@@ -132,11 +132,7 @@ def test_no_file_has_no_rows(tmp_path):
         (b"\n", "none"),
         ("path;name".encode("utf-16"), "none"),
         (b"\x89PNG\r\n\x1a\n\x00\x00\xff", ".PNG"),
-        pytest.param(
-            b"x" * 200_000 + b"\n",
-            "x+",
-            marks=pytest.mark.xfail(strict=True, reason="csv.Error is no ValueError"),
-        ),
+        (b"x" * 200_000 + b"\n", ""),
     ],
 )
 def test_a_foreign_file_is_refused_and_stays(content, got, tmp_path, command, monkeypatch):
@@ -147,6 +143,8 @@ def test_a_foreign_file_is_refused_and_stays(content, got, tmp_path, command, mo
         (tmp_path / name).touch()
     given = ["segment", tmp_path / "a.png", "--weights", tmp_path / "w", "--out", tmp_path]
     message = f"^error: {re.escape(str(path))}: must have the columns path, .*, got {got}\\. Move"
+    if content.startswith(b"xx"):
+        message = f"^error: {re.escape(str(path))}: not a CSV file .* Move"
     with pytest.raises(SystemExit, match=message):
         command(*given)
     assert path.read_bytes() == content
@@ -257,12 +255,7 @@ def replaced_by_older(path):
     other.replace(path)
 
 
-OLDER = pytest.param(
-    replaced_by_older, marks=pytest.mark.xfail(strict=True, reason="only times are compared")
-)
-
-
-@pytest.mark.parametrize("change", [changed, replaced, OLDER])
+@pytest.mark.parametrize("change", [changed, replaced, replaced_by_older])
 @pytest.mark.parametrize("sha256", [False, True])
 def test_a_changed_image_is_done_again(change, sha256, cohort, ab):
     cohort.run(*ab, sha256=sha256)
@@ -272,7 +265,7 @@ def test_a_changed_image_is_done_again(change, sha256, cohort, ab):
     assert cohort.run(*ab) == ["b"]
 
 
-@pytest.mark.parametrize("change", [changed, replaced, OLDER])
+@pytest.mark.parametrize("change", [changed, replaced, replaced_by_older])
 def test_an_image_whose_mask_changed_is_done_again(change, cohort):
     images = [cohort.image(name, cohort.root / "masks" / name) for name in "ab"]
     cohort.run(*images)
@@ -282,7 +275,6 @@ def test_an_image_whose_mask_changed_is_done_again(change, cohort):
     assert cohort.run(*images) == ["b"]
 
 
-@pytest.mark.xfail(strict=True, reason="no row says which mask was used")
 @pytest.mark.parametrize(("before", "after"), [(None, "m"), ("m", None), ("m", "other")])
 def test_an_image_with_another_mask_is_done_again(before, after, cohort):
     masks = [name and cohort.root / "masks" / name for name in (before, after)]
@@ -308,16 +300,13 @@ def test_an_image_without_whole_files_is_done_again(kind, layout, cohort):
 
 def test_files_are_whole_that_end_as_png(tmp_path):
     outputs = Outputs(tmp_path, "names", ("fov",))
-    source = tmp_path / "a.png"
-    for file in (source, tmp_path / "a-fov.png"):
-        write_png(file, np.zeros((3, 3), np.uint8))
-    assert outputs.are_whole("a", source, None)
-    assert not outputs.are_whole("a", tmp_path / "none.png")
-    assert not outputs.are_whole("b", source)
+    write_png(tmp_path / "a-fov.png", np.zeros((3, 3), np.uint8))
+    assert outputs.are_whole("a")
+    assert not outputs.are_whole("b")
     content = (tmp_path / "a-fov.png").read_bytes()
     for torn in [content[:end] for end in range(len(content))] + [content + b"\0"]:
         (tmp_path / "a-fov.png").write_bytes(torn)
-        assert not outputs.are_whole("a", source, None), torn
+        assert not outputs.are_whole("a"), torn
 
 
 OTHER = [
@@ -397,7 +386,6 @@ def test_an_image_of_another_name_is_done_again(cohort, ab):
     assert cohort.run(CohortImage("z", ab[0].path)) == []
 
 
-@pytest.mark.xfail(strict=True, reason="rows are looked up by path alone: the last one counts")
 def test_an_image_may_have_files_of_two_names(cohort, ab):
     cohort.run(CohortImage("z", ab[0].path))
     assert set(cohort.rows) == {"a", "b", "z"}
@@ -442,7 +430,6 @@ def test_names_of_any_bytes_are_found_again(name, cohort):
     assert os.fsencode(cohort.rows[os.fsdecode(name)]["path"]) == os.fsencode(image.path)
 
 
-@pytest.mark.xfail(strict=True, reason="such names can be neither printed nor written as measures")
 @pytest.mark.parametrize("measure", [False, True])
 def test_the_command_takes_names_of_any_bytes(measure, tmp_path, command, monkeypatch):
     seen = fake_segmenting(monkeypatch)
@@ -472,16 +459,15 @@ def test_measures_are_those_of_these_images(cohort):
         account.add(Segmented(image, measures=measures, sha256="0", error=error))
     rows = account.finish()
     lines = ["image,fov_diameter_px,length_px,tortuosity", "a,10,0.333333,", "c,10,0.333333,"]
-    assert measures_table(rows).splitlines() == lines
-    assert measures_table([one for one in rows if one["name"] == "b"]) == ""
+    assert measures_table(rows, None).splitlines() == lines
+    assert measures_table([one for one in rows if one["name"] == "b"], None) == ""
 
 
-@pytest.mark.xfail(strict=True, reason="columns of other images' rows are in the table, empty")
 def test_measures_have_no_columns_of_other_images(cohort):
     for name, um in (("a", 5.0), ("b", None)):
         account = cohort.account(cohort.image(name), measure=True, um_per_pixel=um)
         account.add(Segmented(cohort.image(name), measures=Measured()))
-    head = measures_table(account.finish()).splitlines()[0]
+    head = measures_table(account.finish(), None).splitlines()[0]
     assert head.split(",") == ["image", "fov_diameter_px", "length_px", "tortuosity"]
 
 
@@ -508,7 +494,6 @@ def test_options_that_are_known_are_not_written_again(cohort, ab):
 
 
 @pytest.mark.parametrize("content", ["[]", '["x"]', "1", "no json", '{"mine": 1}'])
-@pytest.mark.xfail(strict=True, reason="TypeError, an error without the path, or it is changed")
 def test_a_foreign_options_file_is_refused_and_stays(content, cohort):
     path = cohort.root / "out" / "options.json"
     path.write_text(content)

@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..measures.columns import SIZE
 from ..write import cell_text, csv_text, write_whole
 from .images import CohortImage
 from .manifest import COLUMNS, DONE, FAILED, FILE, Manifest, Row, read_manifest
 from .options import Options
-from .segmenter import Segmented, hash_of
+from .segmenter import Segmented, hash_of, state_of
 
 _HASH = "sha256"
+_RECORDS = "options.json"
 
 
 class Account:
@@ -22,29 +24,33 @@ class Account:
         images: The images.
 
     Attributes:
-        todo: The images that are not done: their files are not there, not whole, older than the
-            image or its mask, or made with other weights, options or another version.
+        todo: The images that are not done: their files are not there or not whole, or were made
+            with other weights or options, by another version, or before the image or its mask
+            changed.
 
     Raises:
-        ValueError: If the folder has another file of the manifest's name.
+        ValueError: If the folder has other files of the names of the manifest or of options.json.
     """
 
     def __init__(self, options: Options, number: str, images: Sequence[CohortImage]) -> None:
         self.options = options
         self.number = number
         self.images = images
-        known = {row["path"]: row for row in read_manifest(options.out / FILE)}
+        records = _read_records(options.out)
+        known = {row["name"]: row for row in read_manifest(options.out / FILE)}
         done = {
-            image.name: self._hashed(image, known[_key(image)])
+            image.name: self._hashed(image, known[image.name])
             for image in images
-            if _key(image) in known and self._is_done(image, known[_key(image)])
+            if image.name in known and self._is_done(image, known[image.name])
         }
         self.todo = [image for image in images if image.name not in done]
         # The rows of other images stay, but not of those whose files will be written over.
         again = {image.name for image in self.todo}
-        kept = [done.get(row["name"], row) for row in known.values() if row["name"] not in again]
+        kept = [done.get(name, row) for name, row in known.items() if name not in again]
         self.manifest = Manifest(options.out / FILE, kept)
-        self._record_options()
+        if number not in records:
+            records[number] = options.record()
+            write_whole(options.out / _RECORDS, json.dumps(records, indent=2).encode())
 
     def add(self, one: Segmented) -> None:
         """Account for an image, whose files are on the disk."""
@@ -55,6 +61,7 @@ class Account:
             "error": " ".join(one.error.split()),
             "seconds": f"{one.seconds:.3f}",
             "made_by": self.number,
+            "made_of": one.made_of,
         }
         if one.sha256:
             row[_HASH] = one.sha256
@@ -65,13 +72,17 @@ class Account:
 
     def finish(self) -> list[Row]:
         """Sort the manifest. The rows of these images are returned, sorted by name."""
-        own = {_key(image) for image in self.images}
-        rows = [row for row in self.manifest.sort() if row["path"] in own]
+        own = {image.name for image in self.images}
+        rows = [row for row in self.manifest.sort() if row["name"] in own]
         return sorted(rows, key=lambda row: row["name"])
 
     def _is_done(self, image: CohortImage, row: Row) -> bool:
-        made = (row["name"], row["status"], row["made_by"]) == (image.name, DONE, self.number)
-        return made and self.options.outputs.are_whole(image.name, image.path, image.mask)
+        made = (row["path"], row["status"], row["made_by"]) == (_key(image), DONE, self.number)
+        try:
+            same = made and row["made_of"] == state_of(image)
+        except OSError:  # the image is gone: to read it tells so
+            return False
+        return same and self.options.outputs.are_whole(image.name)
 
     def _hashed(self, image: CohortImage, row: Row) -> Row:
         """A row with the hash of the image, if it is asked for."""
@@ -79,22 +90,33 @@ class Account:
             return row
         return {**row, _HASH: hash_of(image)}
 
-    def _record_options(self) -> None:
-        """Keep what the numbers in the column ``made_by`` stand for."""
-        path = self.options.out / "options.json"
-        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        if self.number not in known:
-            known[self.number] = self.options.record()
-            write_whole(path, json.dumps(known, indent=2).encode())
+
+def _read_records(out: Path) -> dict[str, object]:
+    """What the numbers in the column ``made_by`` stand for."""
+    path = out / _RECORDS
+    if not path.is_file():
+        return {}
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        is_ours = all("weights_sha256" in record for record in known.values())
+    except (ValueError, AttributeError, TypeError):
+        is_ours = False
+    if not is_ours:
+        raise ValueError(
+            f"{path}: must be a file that segment wrote. Move it away, or use another --out"
+        )
+    return known
 
 
-def measures_table(rows: Sequence[Row]) -> str:
+def measures_table(rows: Sequence[Row], um_per_pixel: float | None) -> str:
     """The measures in rows of a manifest, as the command ``measure`` writes them.
 
     It is empty if there are none.
     """
     measured = [row for row in rows if row["status"] == DONE and row.get(SIZE)]
     columns = [name for name in next(iter(measured), {}) if name not in (*COLUMNS, _HASH)]
+    if um_per_pixel is None:  # other rows of the manifest may have these columns
+        columns = [name for name in columns if not name.endswith("_um")]
     if not measured:
         return ""
     return csv_text(

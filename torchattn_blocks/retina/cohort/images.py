@@ -1,5 +1,6 @@
 """The images that the command ``segment`` is given: files, folders, folder trees and lists."""
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -8,8 +9,11 @@ from typing import NamedTuple
 
 from ..data.csv_table import read_table, require_rows
 from ..data.folders import find_masks
-from ..data.roles import image_files
+from ..data.predictions import KINDS
+from ..data.roles import image_files, sibling_folders
 from ..data.search import listing
+from .manifest import FILE
+from .outputs import Outputs
 
 _LISTS = (".csv", ".txt")
 _PATH_COLUMNS = ("image", "path")
@@ -29,7 +33,7 @@ class CohortImage(NamedTuple):
     mask: Path | None = None
 
 
-def list_images(given: Sequence[Path], *, recursive: bool = False) -> list[CohortImage]:
+def list_images(given: Sequence[Path], out: Path, *, recursive: bool = False) -> list[CohortImage]:
     """The images that paths stand for, each once, in the order of the paths.
 
     A folder stands for the images in it, with `recursive` also for those in its folders. A CSV file
@@ -39,11 +43,13 @@ def list_images(given: Sequence[Path], *, recursive: bool = False) -> list[Cohor
 
     Args:
         given: Images, folders and lists.
+        out: The folder of the results. It is not searched.
         recursive: Whether to search folders in folders.
 
     Raises:
         FileNotFoundError: If a path does not exist, or a folder holds no image.
-        ValueError: If two images have the same name, or a list has no column of paths or no row.
+        ValueError: If two images have the same name, a list has no column of paths or no row, or
+            a folder of images is one of results.
 
     Example:
         >>> import tempfile
@@ -52,13 +58,14 @@ def list_images(given: Sequence[Path], *, recursive: bool = False) -> list[Cohor
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     Path(folder, "1975").mkdir()
         ...     Path(folder, "1975", "left.jpg").touch()
-        ...     [image.name for image in list_images([Path(folder)], recursive=True)]
+        ...     images = list_images([Path(folder)], Path(folder, "maps"), recursive=True)
+        >>> [image.name for image in images]
         ['1975/left']
     """
-    found: dict[Path, CohortImage] = {}
+    found: dict[str, CohortImage] = {}
     for path in given:
-        for image in _of(path, recursive):
-            found.setdefault(image.path.absolute(), image)
+        for image in _of(path, out, recursive):
+            found.setdefault(os.path.normpath(image.path.absolute()), image)
     images = list(found.values())
     names = Counter(image.name for image in images)
     if twice := [name for name, times in names.items() if times > 1]:
@@ -67,15 +74,20 @@ def list_images(given: Sequence[Path], *, recursive: bool = False) -> list[Cohor
             f"{listing(twice)} more than once. A list may name them: a CSV file with the columns "
             "image and name"
         )
-    if broken := [image.path for image in images if re.search(r"[\r\n]", str(image.path))]:
-        raise ValueError(f"segment: paths must have no line breaks, got {str(broken[0])!r}")
+    if broken := [one for one in images if re.search(r"[\r\n]", " ".join(map(str, one)))]:
+        raise ValueError(f"segment: paths and names must have no line breaks, got {broken[0]}")
     return images
 
 
-def without_outputs(images: Sequence[CohortImage], written: Sequence[Path]) -> list[CohortImage]:
-    """The images that are not among the files that are written for them."""
-    files = {path.absolute() for path in written}
-    return [image for image in images if image.path.absolute() not in files]
+def check_not_written_over(images: Sequence[CohortImage], outputs: Outputs) -> None:
+    """Raise `ValueError` if the file of an image would be written over."""
+    out = outputs.out.resolve()
+    inside = {path: one for one in images if (path := one.path.resolve()).is_relative_to(out)}
+    written = {path.resolve() for one in images for path in outputs.of(one.name)} if inside else ()
+    if lost := [one for path, one in inside.items() if path in written]:
+        raise ValueError(
+            f"--out must be another folder, got {outputs.out}: {lost[0].path} would be written over"
+        )
 
 
 def with_masks(images: Sequence[CohortImage], folder: Path) -> list[CohortImage]:
@@ -83,17 +95,23 @@ def with_masks(images: Sequence[CohortImage], folder: Path) -> list[CohortImage]
 
     Raises:
         FileNotFoundError: If an image has none.
-        ValueError: If an image has several.
+        ValueError: If an image has several, or two images have the same.
     """
     by_place = defaultdict(list)
     for image in images:
         by_place[Path(image.name).parent].append(image)
     found: dict[str, Path] = {}
+    owners: dict[Path, Path] = {}
     for place, here in by_place.items():
         inner = folder / place if (folder / place).is_dir() else folder
         stems = {Path(image.name).name: image.path for image in here}
-        masks = find_masks(inner, stems)
-        found |= {(place / stem).as_posix(): path for stem, path in masks.items()}
+        for stem, mask in find_masks(inner, stems).items():
+            found[(place / stem).as_posix()] = mask
+            if (other := owners.setdefault(mask, stems[stem])) != stems[stem]:
+                raise ValueError(
+                    f"--masks {folder}: {mask.name} fits both {other} and {stems[stem]}. Put masks "
+                    "into folders as the images"
+                )
     if bare := [str(image.path) for image in images if image.name not in found]:
         raise FileNotFoundError(
             f"--masks {folder}: this folder holds no field of view of {listing(bare)}"
@@ -101,10 +119,14 @@ def with_masks(images: Sequence[CohortImage], folder: Path) -> list[CohortImage]
     return [image._replace(mask=found[image.name]) for image in images]
 
 
-def _of(path: Path, recursive: bool) -> Iterator[CohortImage]:
+def _of(path: Path, out: Path, recursive: bool) -> Iterator[CohortImage]:
     """The images that one path stands for."""
     if path.is_dir():
-        found = [file for folder in _folders(path, recursive) for file in image_files(folder)]
+        here, results = path.resolve(), out.resolve()
+        if here == results or (here.parent == results and here.name in KINDS):
+            raise ValueError(f"--out must be another folder than that of the images, got {out}")
+        folders = _folders(path, results, set()) if recursive else [path]
+        found = [file for folder in folders for file in image_files(folder)]
         if not found:
             raise FileNotFoundError(f"{path}: this folder holds no image.{_hint(path)}")
         for file in found:
@@ -119,13 +141,18 @@ def _of(path: Path, recursive: bool) -> Iterator[CohortImage]:
         raise FileNotFoundError(f"images: {path}{said}")
 
 
-def _folders(path: Path, recursive: bool) -> Iterator[Path]:
-    """A folder, and all in it that are not hidden."""
+def _folders(path: Path, out: Path, seen: set[Path]) -> Iterator[Path]:
+    """A folder and all in it, each once, without hidden ones and that of the results."""
+    if (here := path.resolve()) in seen:
+        return
+    if here == out:
+        if image_files(path) and not (path / FILE).is_file():
+            raise ValueError(f"--out must be a folder without other images, got {out}")
+        return
+    seen.add(here)
     yield path
-    if recursive:
-        for inner in sorted(path.iterdir()):
-            if inner.is_dir() and not inner.name.startswith("."):
-                yield from _folders(inner, recursive)
+    for inner in sibling_folders(path):
+        yield from _folders(inner, out, seen)
 
 
 def _hint(path: Path) -> str:
@@ -139,24 +166,27 @@ def _hint(path: Path) -> str:
 def _listed(path: Path) -> Iterator[CohortImage]:
     """The images that a list names."""
     rows = _table(path) if path.suffix.lower() == ".csv" else _lines(path)
-    for row in rows:
-        image, mask = (
-            path.parent / row[key] if row.get(key) else None for key in ("image", "mask")
-        )
-        if image is None:
-            raise ValueError(f"{path}: row {row['row']} has no image")
-        relative = Path(row["image"])
+    for number, row in rows:
+        image, mask, name = (row.get(column, "") for column in ("image", "mask", "name"))
+        relative = Path(image)
+        if not relative.name or relative.name == "..":
+            raise ValueError(f"{path}: row {number} has no image, got {image!r}")
+        own = relative.with_suffix("")
         # Without "..": files are written under the name, which must not lead out of a folder.
-        given = Path(row.get("name") or (relative.name if relative.is_absolute() else relative))
+        given = Path(name or (own.name if own.is_absolute() else own))
         parts = [part for part in given.parts if part not in ("..", given.anchor)]
-        name = Path(*parts)
+        if not parts:
+            raise ValueError(f"{path}: row {number}: name must be that of a file, got {name!r}")
         yield CohortImage(
-            (name if row.get("name") else name.with_suffix("")).as_posix(), image, mask
+            "/".join(parts), path.parent / image, path.parent / mask if mask else None
         )
 
 
-def _table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file; the column of paths is called image."""
+Rows = list[tuple[int, dict[str, str]]]
+
+
+def _table(path: Path) -> Rows:
+    """The rows of a CSV file with the numbers of their lines; paths are in column image."""
     table = read_table(path)
     columns = [name for name in _PATH_COLUMNS if name in table.columns]
     if not columns:
@@ -165,16 +195,17 @@ def _table(path: Path) -> list[dict[str, str]]:
             f"separated by commas; got {', '.join(table.columns) or 'none'}"
         )
     require_rows(path, table)
-    return [{**row, "image": row[columns[0]], "row": str(number)} for number, row in table.rows]
+    return [(number, {**row, "image": row[columns[0]]}) for number, row in table.rows]
 
 
-def _lines(path: Path) -> list[dict[str, str]]:
+def _lines(path: Path) -> Rows:
     """The paths on the lines of a text file."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as cause:
         raise ValueError(f"{path}: must be a list of paths in UTF-8 ({cause})") from cause
-    found = [{"image": line.strip()} for line in lines if line.strip()]
+    lines = enumerate(text.split("\n"), 1)
+    found = [(number, {"image": line.strip()}) for number, line in lines if line.strip()]
     if not found:
         raise ValueError(f"{path}: must have at least 1 path, got 0")
     return found

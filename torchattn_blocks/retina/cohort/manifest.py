@@ -10,10 +10,12 @@ from pathlib import Path
 from ..write import csv_text, write_whole
 
 FILE = "manifest.csv"
-COLUMNS = ("path", "name", "status", "error", "seconds", "made_by")
+COLUMNS = ("path", "name", "status", "error", "seconds", "made_by", "made_of")
 DONE, FAILED = "done", "failed"
 
 _CODE = ("utf-8", "surrogateescape")  # paths may be in any code
+
+_REMEDY = "Move the file away, or use another --out"
 
 Row = Mapping[str, str]
 
@@ -79,12 +81,14 @@ def read_manifest(path: Path) -> list[Row]:
         return []
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1].decode(*_CODE)
-    rows = csv.reader(io.StringIO(whole, newline=""))
-    head = next(rows, [])
+    try:
+        head, *rows = [*csv.reader(io.StringIO(whole, newline=""))] or [[]]
+    except csv.Error as cause:
+        raise ValueError(f"{path}: not a CSV file ({cause}). {_REMEDY}") from cause
     if content and not {*COLUMNS} <= {*head}:
         raise ValueError(
             f"{path}: must have the columns {', '.join(COLUMNS)}, as segment writes it, got "
-            f"{', '.join(head) or 'none'}. Move the file away, or use another --out"
+            f"{', '.join(head) or 'none'}. {_REMEDY}"
         )
     return [dict(zip(head, row, strict=True)) for row in rows if len(row) == len(head)]
 

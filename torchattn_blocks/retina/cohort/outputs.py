@@ -34,18 +34,15 @@ class Outputs(NamedTuple):
         """All files of an image."""
         return (self.file(name, kind) for kind in self.kinds)
 
-    def are_whole(self, name: str, *sources: Path | None) -> bool:
-        """Whether all files of an image are there, whole, and no older than what they show."""
+    def are_whole(self, name: str) -> bool:
+        """Whether all files of an image are there and whole."""
         try:
-            newest = max(path.stat().st_mtime_ns for path in sources if path is not None)
-            return all(_is_whole(path, newest) for path in self.of(name))
+            return all(map(_is_whole, self.of(name)))
         except OSError:
             return False
 
 
-def _is_whole(path: Path, newest: int) -> bool:
+def _is_whole(path: Path) -> bool:
     with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_mtime_ns < newest:
-            return False
         file.seek(-len(_END), os.SEEK_END)
         return file.read() == _END

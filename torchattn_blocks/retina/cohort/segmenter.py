@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
@@ -41,6 +42,8 @@ from .options import Options
 _LEAST = 100.0  # pixels of a field of view; in a narrower one no vessel is a pixel wide
 _ENLARGED = 3.0  # an image enlarged by more has fewer pixels than vessels need
 _RETURN = 16  # images after which freed memory goes back to the system
+# Errors that cost one image. If a file cannot be written, OSError stops the run.
+_OF_AN_IMAGE = (ValueError, RuntimeError, MemoryError)
 
 Map = NDArray[np.float32]
 
@@ -55,6 +58,7 @@ class Segmented(NamedTuple):
         remarks: What a user should know about it.
         measures: The measures of its vessels, if they were asked for.
         sha256: The hash of its file, if it was asked for.
+        made_of: The state of its file and its mask before they were read, see `state_of`.
     """
 
     image: CohortImage
@@ -63,6 +67,7 @@ class Segmented(NamedTuple):
     remarks: tuple[str, ...] = ()
     measures: VesselMeasures | None = None
     sha256: str = ""
+    made_of: str = ""
 
 
 class _Shown(NamedTuple):
@@ -72,6 +77,15 @@ class _Shown(NamedTuple):
     fundus: Fundus
     diameter: float | None
     seen: Seen
+    state: str
+    sha256: str
+
+
+class _Found(NamedTuple):
+    """What the network finds in an image."""
+
+    probability: Map
+    deviation: Map | None
 
 
 class Segmenter:
@@ -113,19 +127,10 @@ class Segmenter:
         for image in images:
             try:
                 shown.append(self._show(image))
-            except (OSError, ValueError, RuntimeError, MemoryError) as error:
+            except (OSError, *_OF_AN_IMAGE) as error:
                 over[image] = _failure(image, error)
-        try:
-            with self._network:
-                maps = seen_probabilities(
-                    [one.seen for one in shown], self.trained, flips=self.options.flips
-                )
-                deviations = [self._deviation(one) for one in shown]
-        except (RuntimeError, MemoryError, ValueError) as error:
-            over |= {one.image: _failure(one.image, error) for one in shown}
-        else:
-            for one, probability, deviation in zip(shown, maps, deviations, strict=True):
-                over[one.image] = self._finish(one, probability, deviation)
+        for one, found in zip(shown, self._compute(shown), strict=True):
+            over[one.image] = self._finish(one, found)
         self._count += len(images)
         if self._count >= _RETURN:
             self._count = 0
@@ -135,12 +140,30 @@ class Segmenter:
 
     def _show(self, image: CohortImage) -> _Shown:
         """Read an image, and prepare it for the network."""
+        state, digest = state_of(image), hash_of(image) if self.options.sha256 else ""
         files = FundusFiles(image.name, image.path, None, image.mask, None)
         fundus, diameter = files.read(), self.options.fov_diameter
         if diameter == "auto":
             with self._network:
                 diameter = find_fov_diameter(fundus.image, self.trained, fov=fundus.fov)
-        return _Shown(image, fundus, diameter, seen_fundus(fundus, self.trained, diameter))
+        seen = seen_fundus(fundus, self.trained, diameter)
+        return _Shown(image, fundus, diameter, seen, state, digest)
+
+    def _compute(self, shown: Sequence[_Shown]) -> list[_Found | Exception]:
+        """What the network finds in images. If several fail together, each goes alone."""
+        if not shown:
+            return []
+        seen = [one.seen for one in shown]
+        try:
+            with self._network:
+                maps = seen_probabilities(seen, self.trained, flips=self.options.flips)
+                return [
+                    _Found(*both) for both in zip(maps, map(self._deviation, shown), strict=True)
+                ]
+        except _OF_AN_IMAGE as error:
+            if len(shown) == 1:
+                return [error]
+        return [found for one in shown for found in self._compute([one])]
 
     def _deviation(self, one: _Shown) -> Map | None:
         passes = self.options.uncertainty
@@ -149,35 +172,36 @@ class Segmenter:
         how = {"fov": one.fundus.fov, "fov_diameter": one.diameter}
         return segment_monte_carlo(one.fundus.image, self.trained, passes, **how)[1]  # type: ignore[arg-type]
 
-    def _finish(self, one: _Shown, probability: Map, deviation: Map | None) -> Segmented:
+    def _finish(self, one: _Shown, found: _Found | Exception) -> Segmented:
         """Write the files of an image."""
-        image, fundus = one.image, one.fundus
+        if isinstance(found, Exception):
+            return _failure(one.image, found)
+        fundus = one.fundus
         scale = working_scale("segment", fundus.fov, one.diameter, self.trained.settings)
-        remarks = list(_remarks(one, scale, self.options.fov_diameter == "auto"))
-        vessels = self._save(fundus, probability * fundus.fov, deviation, scale)
-        measures = None
-        if self.options.measure:
-            with self._measuring:
-                measures = measure_vessels(vessels, fundus.fov)
-        digest = ""
-        if self.options.sha256:
-            digest = hash_of(image)
-        return Segmented(image, remarks=tuple(remarks), measures=measures, sha256=digest)
+        remarks = _remarks(one, scale, self.options.fov_diameter == "auto")
+        try:
+            vessels = self._save(fundus, found, scale)
+            measures = self._measure(vessels, fundus) if self.options.measure else None
+        except _OF_AN_IMAGE as error:
+            return _failure(one.image, error)
+        return Segmented(one.image, 0.0, "", tuple(remarks), measures, one.sha256, one.state)
 
-    def _save(
-        self, fundus: Fundus, probability: Map, deviation: Map | None, scale: float
-    ) -> NDArray[np.bool_]:
+    def _measure(self, vessels: NDArray[np.bool_], fundus: Fundus) -> VesselMeasures:
+        with self._measuring:
+            return measure_vessels(vessels, fundus.fov)
+
+    def _save(self, fundus: Fundus, found: _Found, scale: float) -> NDArray[np.bool_]:
         """Write the files of an image; the vessel mask is returned."""
-        options = self.options
+        options, probability = self.options, found.probability * fundus.fov
         file = partial(options.outputs.file, fundus.name)
         file("overlay").parent.mkdir(parents=True, exist_ok=True)
         if options.layout == "folders":
             for path in options.outputs.of(fundus.name):
                 path.parent.mkdir(parents=True, exist_ok=True)
         save_prediction(file("probability"), probability)
-        if deviation is not None:
+        if found.deviation is not None:
             # White is the largest deviation of many probabilities. Of few it may be larger.
-            shown = np.minimum(2 * deviation, 1) * fundus.fov
+            shown = np.minimum(2 * found.deviation, 1) * fundus.fov
             save_prediction(file("uncertainty"), shown, "Twice the deviation of the probability")
         vessels = without_specks(probability > options.threshold, options.min_size / scale**2)
         for kind, mask in (("vessels", vessels), ("fov", fundus.fov)):
@@ -217,6 +241,23 @@ def segmenter(options: Options, number: str) -> Segmenter:
             _loaded.clear()
             _loaded[options, number] = Segmenter(options)
         return _loaded[options, number]
+
+
+def state_of(image: CohortImage) -> str:
+    """Bytes and time of change of an image's file, and the path and the same of its mask.
+
+    Raises:
+        OSError: If there is no such file.
+    """
+    said = [_size_and_time(image.path)]
+    if image.mask is not None:
+        said += [str(image.mask.absolute()), _size_and_time(image.mask)]
+    return " ".join(said)
+
+
+def _size_and_time(path: Path) -> str:
+    found = path.stat()
+    return f"{found.st_size}:{found.st_mtime_ns}"
 
 
 def hash_of(image: CohortImage) -> str:

@@ -1,5 +1,6 @@
 """The command ``segment``."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from ._measuring import FILE as MEASURES
 from ._measuring import check_measuring, quality
 
 if TYPE_CHECKING:
+    from ..cohort.account import Account
     from ..cohort.images import CohortImage
     from ..cohort.options import Options
     from ..cohort.segmenter import Segmented
@@ -93,10 +95,10 @@ class Segment:
     def __call__(self) -> None:
         """Run the command."""
         self._check()
-        from ..cohort.images import list_images, with_masks, without_outputs
+        from ..cohort.images import check_not_written_over, list_images, with_masks
         from ..cohort.manifest import locked
 
-        images = list_images(self.images, recursive=self.recursive)
+        images = list_images(self.images, self.out, recursive=self.recursive)
         if self.masks is not None:
             if not self.masks.is_dir():
                 raise FileNotFoundError(f"--masks must be a folder that exists, got {self.masks}")
@@ -107,8 +109,7 @@ class Segment:
         options = self._options(weights_file(self.weights), several=len(images) > 1)
         if self.fov_diameter == "auto" and self.weights.lower() != "drive":
             print("--fov-diameter auto was found to work with weights drive, not with chase_db1.")
-        outputs = options.outputs
-        images = without_outputs(images, [path for one in images for path in outputs.of(one.name)])
+        check_not_written_over(images, options.outputs)
         with ExitStack() as stack:
             workers = self._workers(len(images), stack)
             number = options.number()
@@ -192,7 +193,7 @@ class Segment:
         import torch
         from tqdm import tqdm
 
-        from ..cohort.account import Account, measures_table
+        from ..cohort.account import Account
         from ..cohort.manifest import FILE
         from ..cohort.segmenter import segment_images
         from ._bar import image_bar
@@ -201,6 +202,9 @@ class Segment:
         todo = account.todo
         if done := len(images) - len(todo):
             print(f"{done} of {len(images)} images are done already, says {self.out / FILE}")
+        if not todo:
+            self._finish(account)
+            return []
         size = self.batch_size or (_BATCH if torch.accelerator.is_available() else 1)
         batches = [tuple(todo[at : at + size]) for at in range(0, len(todo), size)]
         results = workers.carry_out(partial(segment_images, options, number), batches)
@@ -210,22 +214,23 @@ class Segment:
                 for one in chain.from_iterable(map(_outcomes, results)):
                     account.add(one)
                     bar.update()
-                    for line in self._said(one):
-                        tqdm.write(line)
+                    for line in self._said(one):  # names may be in any code
+                        tqdm.write(os.fsencode(line).decode(errors="replace"))
                     failures += [one.error] * bool(one.error)
         finally:
-            rows = account.finish()
-            if self.measure:
-                self._write_measures(measures_table(rows))
+            self._finish(account)
         return failures
 
-    def _write_measures(self, table: str) -> None:
-        """Write the measures, or remove an older file if there are none."""
+    def _finish(self, account: "Account") -> None:
+        """Sort the manifest, and write the measures; without any, remove an older file."""
+        from ..cohort.account import measures_table
         from ..write import write_whole
 
-        path = self.out / MEASURES
-        if table:
-            write_whole(path, table.encode())
+        rows, path = account.finish(), self.out / MEASURES
+        if not self.measure:
+            return
+        if table := measures_table(rows, self.um_per_pixel):
+            write_whole(path, table.encode(errors="surrogateescape"))
             print(path)
         else:
             path.unlink(missing_ok=True)

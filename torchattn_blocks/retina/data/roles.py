@@ -68,7 +68,7 @@ def image_files(folder: Path) -> list[Path]:
     return [
         path
         for path in sorted(folder.iterdir())
-        if re.fullmatch(IMAGE, path.name, re.IGNORECASE) and not path.is_dir()
+        if re.fullmatch(IMAGE, path.name, re.IGNORECASE | re.DOTALL) and not path.is_dir()
     ]
 
 
