@@ -17,7 +17,9 @@ from torchattn_blocks.retina.workers.processes import Processes
 from torchattn_blocks.retina.workers.tasks import Done, Waiting, WorkerDiedError
 from torchattn_blocks.retina.workers.threads import Threads
 
-BOTH = pytest.mark.parametrize("workers", [Threads(1), Threads(3), Processes(2)], ids=str)
+BOTH = pytest.mark.parametrize(
+    "workers", [Threads(1), Threads(3), Processes(2)], ids=["thread", "threads", "processes"]
+)
 
 
 def square_of(number):

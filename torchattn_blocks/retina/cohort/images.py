@@ -74,8 +74,9 @@ def list_images(given: Sequence[Path], out: Path, *, recursive: bool = False) ->
             f"{listing(twice)} more than once. A list may name them: a CSV file with the columns "
             "image and name"
         )
-    if broken := [one for one in images if re.search(r"[\r\n]", " ".join(map(str, one)))]:
-        raise ValueError(f"segment: paths and names must have no line breaks, got {broken[0]}")
+    for given_text in (str(part) for image in images for part in image):
+        if re.search(r"[\r\n]", given_text):
+            raise ValueError(f"segment: paths must have no line breaks, got {given_text!r}")
     return images
 
 
@@ -125,7 +126,7 @@ def _of(path: Path, out: Path, recursive: bool) -> Iterator[CohortImage]:
         here, results = path.resolve(), out.resolve()
         if here == results or (here.parent == results and here.name in KINDS):
             raise ValueError(f"--out must be another folder than that of the images, got {out}")
-        folders = _folders(path, results, set()) if recursive else [path]
+        folders = _folders(path, out, set()) if recursive else [path]
         found = [file for folder in folders for file in image_files(folder)]
         if not found:
             raise FileNotFoundError(f"{path}: this folder holds no image.{_hint(path)}")
@@ -145,7 +146,7 @@ def _folders(path: Path, out: Path, seen: set[Path]) -> Iterator[Path]:
     """A folder and all in it, each once, without hidden ones and that of the results."""
     if (here := path.resolve()) in seen:
         return
-    if here == out:
+    if here == out.resolve():
         if image_files(path) and not (path / FILE).is_file():
             raise ValueError(f"--out must be a folder without other images, got {out}")
         return

@@ -256,7 +256,10 @@ def state_of(image: CohortImage) -> str:
 
 
 def _size_and_time(path: Path) -> str:
-    found = path.stat()
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: this file does not exist") from None
     return f"{found.st_size}:{found.st_mtime_ns}"
 
 
