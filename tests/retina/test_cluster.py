@@ -71,7 +71,7 @@ def test_a_task_that_kills_its_workers_fails_and_the_others_are_done(cluster):
     with Cluster(cluster.scheduler_address) as workers:
         done = {over.task: over.future for over in workers.carry_out(die, range(4))}
     assert {task for task, future in done.items() if future.exception() is None} == {0, 2, 3}
-    with pytest.raises(WorkerDiedError, match="4 workers of the cluster died of it"):
+    with pytest.raises(WorkerDiedError, match="4 workers of the cluster died of it, while it was"):
         done[1].result()
 
 
@@ -118,10 +118,11 @@ def test_without_a_scheduler_the_address_is_named(command, tmp_path, monkeypatch
     assert not (tmp_path / "out").exists()
 
 
-def test_without_dask_the_extra_is_named(monkeypatch):
+def test_without_dask_the_extra_is_named(command, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ModuleNotFoundError, match=r"--scheduler needs .*of the extra \[cluster\]"):
-        Cluster("tcp://127.0.0.1:9")
+    given = ["segment", draw(tmp_path / "eyes", 2), "--scheduler", "tcp://127.0.0.1:9"]
+    with pytest.raises(SystemExit, match=r"^error: --scheduler needs .*of the extra \[cluster\]"):
+        command(*given, "--out", tmp_path / "out")
 
 
 @pytest.fixture
@@ -143,17 +144,29 @@ def when_rows(out, count, then):
     return thread
 
 
-def test_a_lost_worker_changes_no_file(cluster, command, cohort, tmp_path):
-    images, weights = cohort
+def test_a_lost_worker_changes_no_file(cluster, command, cohort, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # not the workers' folder
+    images, weights = (path.relative_to(tmp_path) for path in cohort)
     given = ["segment", images, "--weights", weights, "--out"]
-    command(*given, tmp_path / "one")
+    command(*given, "one")
     kill = partial(os.kill, worker_ids(cluster)[0], signal.SIGKILL)
     thread = when_rows(tmp_path / "many", 5, kill)
-    said = command(*given, tmp_path / "many", "--scheduler", cluster.scheduler_address)
+    said = command(*given, "many", "--scheduler", cluster.scheduler_address)
     thread.join()
     assert f"{cluster.scheduler_address}: 2 images at the same time" in said
     assert pictures(tmp_path / "many") == pictures(tmp_path / "one")
     assert rows(tmp_path / "many") == rows(tmp_path / "one")
+
+
+def test_threads_of_a_worker_draw_uncertainty_one_after_the_other(command, cohort, tmp_path):
+    images, weights = cohort
+    given = ["segment", images, "--weights", weights, "--uncertainty", 3, "--out"]
+    command(*given, tmp_path / "one")
+    with LocalCluster(
+        n_workers=1, threads_per_worker=4, processes=True, dashboard_address=None
+    ) as running:
+        command(*given, tmp_path / "many", "--scheduler", running.scheduler_address)
+    assert pictures(tmp_path / "many") == pictures(tmp_path / "one")
 
 
 def test_a_scheduler_that_goes_away_is_told_and_the_run_goes_on_later(

@@ -346,6 +346,31 @@ def test_outputs_of_other_options_are_no_images(arranged, command):
     assert [image.name for image in arranged] == ["a"] * 3
 
 
+def test_results_of_others_are_no_images(arranged, command):
+    touched(Path(), "in/a.jpg", "in/s/b.jpg")
+    command("segment", "in", "--out", "in/s/maps", *WEIGHTS)
+    command("segment", "in", "--out", "elsewhere", "--recursive", *WEIGHTS)
+    assert [image.name for image in arranged] == ["a", "a", "s/b"]
+    with pytest.raises(SystemExit, match="in/s/maps: this folder holds results of segment"):
+        command("segment", "in/s/maps", "--out", "elsewhere", *WEIGHTS)
+
+
+def test_an_image_may_have_two_names(tmp_path):
+    assert from_list(tmp_path / "a.csv", "image,name\ne.png,x\ne.png,y\ne.png,x\n") == [
+        ("x", tmp_path / "e.png", None),
+        ("y", tmp_path / "e.png", None),
+    ]
+
+
+def test_what_is_done_again_is_told(arranged, command):
+    touched(Path("in"), "a.jpg", "b.jpg")
+    given = ["segment", "in", "--out", "out", *WEIGHTS]
+    assert "again" not in command(*given)
+    Path("in/b.jpg").write_bytes(b"changed")
+    assert "1 images are done again: options, weights" in command(*given)
+    assert "2 images are done again: options, weights" in command(*given, "--flips")
+
+
 def test_images_that_are_named_may_lie_beside_the_results(arranged, command):
     touched(Path(), "in/a.jpg", "in/a-fov.png")
     for _ in range(2):

@@ -30,7 +30,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name == "tyro":
             error = missing("The command line", "tyro", "retina")
-        elif error.name != "skan":
+        elif error.name not in ("skan", "distributed"):
             raise
         sys.exit(f"error: {error}")
     except (OSError, ValueError, FloatingPointError) as error:

@@ -7,12 +7,11 @@ from pathlib import Path
 from ..measures.columns import SIZE
 from ..write import cell_text, csv_text, write_whole
 from .images import CohortImage
-from .manifest import COLUMNS, DONE, FAILED, FILE, Manifest, Row, read_manifest
+from .manifest import COLUMNS, DONE, FAILED, FILE, RECORDS, Manifest, Row, read_manifest
 from .options import Options
 from .segmenter import Segmented, hash_of, state_of
 
 _HASH = "sha256"
-_RECORDS = "options.json"
 
 
 class Account:
@@ -27,6 +26,7 @@ class Account:
         todo: The images that are not done: their files are not there or not whole, or were made
             with other weights or options, by another version, or before the image or its mask
             changed.
+        again: How many of these were done before.
 
     Raises:
         ValueError: If the folder has other files of the names of the manifest or of options.json.
@@ -44,13 +44,14 @@ class Account:
             if image.name in known and self._is_done(image, known[image.name])
         }
         self.todo = [image for image in images if image.name not in done]
+        self.again = sum(known.get(image.name, {}).get("status") == DONE for image in self.todo)
         # The rows of other images stay, but not of those whose files will be written over.
         again = {image.name for image in self.todo}
         kept = [done.get(name, row) for name, row in known.items() if name not in again]
         self.manifest = Manifest(options.out / FILE, kept)
         if number not in records:
             records[number] = options.record()
-            write_whole(options.out / _RECORDS, json.dumps(records, indent=2).encode())
+            write_whole(options.out / RECORDS, json.dumps(records, indent=2).encode())
 
     def add(self, one: Segmented) -> None:
         """Account for an image, whose files are on the disk."""
@@ -93,7 +94,7 @@ class Account:
 
 def _read_records(out: Path) -> dict[str, object]:
     """What the numbers in the column ``made_by`` stand for."""
-    path = out / _RECORDS
+    path = out / RECORDS
     if not path.is_file():
         return {}
     try:

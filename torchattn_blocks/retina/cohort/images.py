@@ -12,7 +12,7 @@ from ..data.folders import find_masks
 from ..data.predictions import KINDS
 from ..data.roles import image_files, sibling_folders
 from ..data.search import listing
-from .manifest import FILE
+from .manifest import FILE, RECORDS
 from .outputs import Outputs
 
 _LISTS = (".csv", ".txt")
@@ -31,6 +31,10 @@ class CohortImage(NamedTuple):
     name: str
     path: Path
     mask: Path | None = None
+
+    def absolute(self) -> "CohortImage":
+        """The image by absolute paths."""
+        return CohortImage(self.name, self.path.absolute(), self.mask and self.mask.absolute())
 
 
 def list_images(given: Sequence[Path], out: Path, *, recursive: bool = False) -> list[CohortImage]:
@@ -62,10 +66,10 @@ def list_images(given: Sequence[Path], out: Path, *, recursive: bool = False) ->
         >>> [image.name for image in images]
         ['1975/left']
     """
-    found: dict[str, CohortImage] = {}
+    found: dict[tuple[str, str], CohortImage] = {}
     for path in given:
         for image in _of(path, out, recursive):
-            found.setdefault(os.path.normpath(image.path.absolute()), image)
+            found.setdefault((image.name, os.path.normpath(image.path.absolute())), image)
     images = list(found.values())
     names = Counter(image.name for image in images)
     if twice := [name for name, times in names.items() if times > 1]:
@@ -126,6 +130,10 @@ def _of(path: Path, out: Path, recursive: bool) -> Iterator[CohortImage]:
         here, results = path.resolve(), out.resolve()
         if here == results or (here.parent == results and here.name in KINDS):
             raise ValueError(f"--out must be another folder than that of the images, got {out}")
+        if _holds_results(path):
+            raise ValueError(
+                f"{path}: this folder holds results of segment. Move the images or the results"
+            )
         folders = _folders(path, out, set()) if recursive else [path]
         found = [file for folder in folders for file in image_files(folder)]
         if not found:
@@ -143,7 +151,7 @@ def _of(path: Path, out: Path, recursive: bool) -> Iterator[CohortImage]:
 
 
 def _folders(path: Path, out: Path, seen: set[Path]) -> Iterator[Path]:
-    """A folder and all in it, each once, without hidden ones and that of the results."""
+    """A folder and all in it, each once, without hidden ones and those of results."""
     if (here := path.resolve()) in seen:
         return
     if here == out.resolve():
@@ -153,7 +161,13 @@ def _folders(path: Path, out: Path, seen: set[Path]) -> Iterator[Path]:
     seen.add(here)
     yield path
     for inner in sibling_folders(path):
-        yield from _folders(inner, out, seen)
+        if not _holds_results(inner) or inner.resolve() == out.resolve():
+            yield from _folders(inner, out, seen)
+
+
+def _holds_results(folder: Path) -> bool:
+    """Whether segment has written to a folder."""
+    return (folder / FILE).is_file() and (folder / RECORDS).is_file()
 
 
 def _hint(path: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..write import csv_text, write_whole
 
-FILE = "manifest.csv"
+FILE, RECORDS = "manifest.csv", "options.json"
 COLUMNS = ("path", "name", "status", "error", "seconds", "made_by", "made_of")
 DONE, FAILED = "done", "failed"
 

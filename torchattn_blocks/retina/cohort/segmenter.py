@@ -91,7 +91,7 @@ class _Found(NamedTuple):
 class Segmenter:
     """Segments images by one network, which it loads.
 
-    It may be called by several threads at the same time, but for uncertainty.
+    It may be called by several threads at the same time.
 
     Args:
         options: What to do.
@@ -110,8 +110,10 @@ class Segmenter:
         if on_cpu:
             trained.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.trained = trained
-        # An accelerator has one image at a time, or one batch, in its memory.
-        self._network: AbstractContextManager[object] = nullcontext() if on_cpu else Lock()
+        # An accelerator has one image at a time, or one batch, in its memory. For uncertainty, the
+        # network is in another mode, and draws from the random numbers of the process.
+        alone = not on_cpu or options.uncertainty is not None
+        self._network: AbstractContextManager[object] = Lock() if alone else nullcontext()
         self._measuring = Lock()  # SciPy's warnings are switched off for the whole process
         self._count = 0
 

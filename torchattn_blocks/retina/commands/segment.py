@@ -38,8 +38,8 @@ class Segment:
     NAME-overlay.png (the image with vessels marked and the field of view outlined). Outside the
     field of view the probability is 0. With --uncertainty also NAME-uncertainty.png. An image that
     cannot be read does not stop the others. manifest.csv has a row for each image. The same command
-    again goes on after a stop: it leaves out images whose files are whole, newer than the image and
-    made with the same weights and options. For research; not for diagnosis.
+    again goes on after a stop: it leaves out images whose files are whole and made with the same
+    weights and options, if neither image nor mask has changed. For research; not for diagnosis.
     """
 
     images: Positional[tuple[Path, ...]]
@@ -103,6 +103,8 @@ class Segment:
             if not self.masks.is_dir():
                 raise FileNotFoundError(f"--masks must be a folder that exists, got {self.masks}")
             images = with_masks(images, self.masks)
+        if self.scheduler is not None:  # workers have another current folder
+            images = [image.absolute() for image in images]
         from ..cohort.segmenter import segmenter
         from ..weights import weights_file
 
@@ -149,7 +151,6 @@ class Segment:
     def _options(self, weights: Path, *, several: bool) -> "Options":
         from ..cohort.options import Options
 
-        # Absolute paths, because workers elsewhere have another current folder.
         return Options(
             weights.absolute(),
             self.out.absolute(),
@@ -171,7 +172,8 @@ class Segment:
             from ..workers.cluster import Cluster
 
             cluster = stack.enter_context(Cluster(self.scheduler))
-            print(f"{self.scheduler}: {cluster.at_once()} images at the same time")
+            many = cluster.at_once()
+            print(f"{self.scheduler}: {many} images at the same time" + "; waiting" * (not many))
             return cluster
         import torch
 
@@ -180,11 +182,12 @@ class Segment:
 
         if self.jobs > 1:
             return Processes(min(self.jobs, images))
-        at_once = min(_AT_ONCE, torch.get_num_threads(), images)
+        has_gpu = torch.accelerator.is_available()
+        at_once = min(_AT_ONCE, _AT_ONCE if has_gpu else torch.get_num_threads(), images)
         if self.uncertainty is None or at_once == 1:
             return Threads(at_once)
         # Blocks are drawn from the random numbers of the process, one image after the other.
-        return Threads(1) if torch.accelerator.is_available() else Processes(at_once)
+        return Threads(1) if has_gpu else Processes(at_once)
 
     def _segment(
         self, images: "list[CohortImage]", options: "Options", number: str, workers: "Workers"
@@ -202,6 +205,11 @@ class Segment:
         todo = account.todo
         if done := len(images) - len(todo):
             print(f"{done} of {len(images)} images are done already, says {self.out / FILE}")
+        if account.again:
+            print(
+                f"{account.again} images are done again: options, weights, version, image, mask or "
+                "files have changed"
+            )
         if not todo:
             self._finish(account)
             return []

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -72,6 +73,8 @@ class Cluster:
         Raises:
             SchedulerLostError: If the scheduler goes away.
         """
+        from distributed.client import ClosedClientError
+
         pool = self.client.get_executor(pure=False)
         suspects = []
         try:
@@ -83,11 +86,13 @@ class Cluster:
             # Dask also blames tasks that wait for the same worker. One by one, it cannot.
             for done in handed_to(pool, do, suspects, 1, every, self.at_once):
                 if isinstance(done, Done) and (deaths := _deaths(done)):
-                    error = WorkerDiedError(f"{deaths} workers of the cluster died of it")
+                    error = WorkerDiedError(
+                        f"{deaths} workers of the cluster died of it, while it was their only task"
+                    )
                     yield Done(done.task, failed(error))
                 else:
                     yield done
-        except CancelledError:
+        except (CancelledError, ClosedClientError):
             # The client tells at length that it cannot connect again.
             logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
             raise SchedulerLostError(
@@ -95,7 +100,8 @@ class Cluster:
                 "the cluster and the same command again"
             ) from None
         finally:
-            pool.shutdown(wait=False)
+            with suppress(ClosedClientError):
+                pool.shutdown(wait=False)
 
 
 def _deaths(done: Done[Task, Result]) -> int:
@@ -107,8 +113,14 @@ def _deaths(done: Done[Task, Result]) -> int:
 
 
 def task_is_dropped() -> bool:
-    """Whether the task of a Dask worker that asks is wanted by no client any more."""
-    from distributed.worker import get_worker, thread_state  # type: ignore[attr-defined]
+    """Whether nobody wants the task of a Dask worker that asks: no client, or it has no scheduler.
 
-    task = get_worker().state.tasks.get(thread_state.key)
-    return task is None or task.state != "executing"
+    A worker that has lost its scheduler closes, while its task goes on.
+    """
+    from distributed import Status, get_worker
+    from distributed.worker import thread_state  # type: ignore[attr-defined]
+
+    worker = get_worker()
+    task = worker.state.tasks.get(thread_state.key)
+    wanted = task is not None and task.state == "executing"
+    return not wanted or worker.status not in (Status.running, Status.paused)

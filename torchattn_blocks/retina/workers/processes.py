@@ -18,7 +18,8 @@ class Processes:
     """Carries tasks out in processes, which end with this one.
 
     If a process dies, the tasks that had begun are carried out again one by one. One that three
-    processes die of gets a `WorkerDiedError`.
+    processes die of gets a `WorkerDiedError`. If no process can be started, `BrokenProcessPool` is
+    raised.
 
     Args:
         count: How many tasks at the same time.
@@ -52,6 +53,8 @@ class Processes:
                         yield done
             if not lost:
                 return
+            with _pool(1) as pool:  # can there be a process at all?
+                pool.submit(_never).result()
             yield from _one_by_one(do, lost, every)
 
 
