@@ -23,18 +23,18 @@ PARTS = 10
 
 
 def draw(folder: Path, count: int) -> None:
-    """So many images of 150 to 400 pixels."""
+    """So many images of 120 to 300 pixels."""
     eyes = [Image.fromarray(synthesize(seed).image) for seed in range(5)]
     chance = np.random.default_rng(0)
     for number in range(count):
-        width, height = (int(side) for side in chance.integers(150, 400, 2))
+        width, height = (int(side) for side in chance.integers(120, 300, 2))
         eyes[number % len(eyes)].resize((width, height)).save(folder / f"{number:05d}.png")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--images", type=int, default=2000)
-    parser.add_argument("--fov-diameter", type=float, default=150)
+    parser.add_argument("--fov-diameter", type=float, default=100)
     given, options = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as place:
         images, out = Path(place, "images"), Path(place, "out")
@@ -56,7 +56,7 @@ def main() -> None:
                 passed = time.perf_counter() - start
                 print(f"{rows} images: {peak / 2**20:.0f} MiB, {passed:.0f} s", flush=True)
                 part, peak = part + 1, 0
-            time.sleep(0.02)
+            time.sleep(0.05)
         if program.wait():
             sys.exit("segment failed")
 

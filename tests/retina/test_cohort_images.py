@@ -242,7 +242,7 @@ def test_a_file_given_twice_is_one_image(tree, monkeypatch):
     monkeypatch.chdir(tree)
     (tree / "list.csv").write_text("image,name\na.JPG,other\n1975/left.tif,left\n")
     given = [tree / "a.JPG", Path("a.JPG"), Path(), tree / "list.csv", tree / "list.csv"]
-    assert list(listed(*given)) == ["a", "b", "left"]
+    assert list(listed(*given)) == ["a", "b", "other", "left"]
     assert len(found_in([tree, tree / "1975"], recursive=True)) == 4
 
 

@@ -68,8 +68,11 @@ def list_images(given: Sequence[Path], out: Path, *, recursive: bool = False) ->
     """
     found: dict[tuple[str, str], CohortImage] = {}
     for path in given:
+        known = {file for _, file in found}
         for image in _of(path, out, recursive):
-            found.setdefault((image.name, os.path.normpath(image.path.absolute())), image)
+            file = os.path.normpath(image.path.absolute())
+            if file not in known or path.suffix.lower() in _LISTS:  # lists may name an image again
+                found.setdefault((image.name, file), image)
     images = list(found.values())
     names = Counter(image.name for image in images)
     if twice := [name for name, times in names.items() if times > 1]:
