@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ from cohorts import draw, pictures, rows, small_weights
 from distributed import LocalCluster
 
 from torchattn_blocks.retina.workers import cluster as module
-from torchattn_blocks.retina.workers.cluster import Cluster
+from torchattn_blocks.retina.workers.cluster import Cluster, SchedulerLostError
 from torchattn_blocks.retina.workers.tasks import Waiting, WorkerDiedError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Dask leaves sockets to the garbage collector
@@ -97,7 +98,7 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from test_cluster import last
-from torchattn_blocks.retina.workers.cluster import Cluster
+from torchattn_blocks.retina.workers.cluster import Cluster, SchedulerLostError
 for _ in Cluster({cluster.scheduler_address!r}).carry_out(last, [Path({str(path)!r})]):
     pass
 """
@@ -108,6 +109,37 @@ for _ in Cluster({cluster.scheduler_address!r}).carry_out(last, [Path({str(path)
         client.wait()
     while path.read_text() != "dropped":  # or the test times out
         time.sleep(0.05)
+
+
+def test_a_task_learns_that_its_worker_has_lost_the_scheduler(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    here = {"env": os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}}
+    start = [sys.executable, "-m", "dask"]
+    host, port = address.split(":")
+    programs = [
+        subprocess.Popen([*start, *words, "--no-dashboard"], stderr=subprocess.DEVNULL, **here)
+        for words in (
+            ["scheduler", "--host", host, "--port", port],
+            ["worker", f"tcp://{address}", "--nthreads", "1", "--local-directory", tmp_path],
+        )
+    ]
+    path = tmp_path / "state"
+    try:
+        with Cluster(f"tcp://{address}") as workers:
+            results = workers.carry_out(last, [path], every=0.1)
+            while not path.exists():
+                next(results)
+            programs[0].kill()
+            while path.read_text() != "dropped":  # or the test times out
+                time.sleep(0.05)
+            with pytest.raises(SchedulerLostError, match="the scheduler is gone"):
+                list(results)
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()
 
 
 def test_without_a_scheduler_the_address_is_named(command, tmp_path, monkeypatch):

@@ -14,8 +14,10 @@ import pytest
 from cohorts import draw, pictures, rows, small_weights, start
 from PIL import Image
 
-from torchattn_blocks.retina import load_weights, segment
+from torchattn_blocks.retina import load_weights, measure_vessels, segment
+from torchattn_blocks.retina.cohort import segmenter as segmenter_module
 from torchattn_blocks.retina.cohort.manifest import read_manifest
+from torchattn_blocks.retina.commands import segment as segment_module
 
 COUNT = 40
 
@@ -173,6 +175,41 @@ def test_a_broken_image_costs_one_row(command, cohort, tmp_path):
     (tmp_path / "absent.png").write_bytes((images / "eye-003.png").read_bytes())
     assert "2 of 4 images are done already" in command(*given)
     assert {row["status"] for row in read_manifest(out / "manifest.csv")} == {"done"}
+
+
+def test_in_a_batch_that_fails_each_image_goes_alone(command, cohort, tmp_path, monkeypatch):
+    images, weights = cohort
+    whole, alone = segmenter_module.seen_probabilities, []
+
+    def short_of_memory(seen, *arguments, **options):
+        alone.extend([len(alone)] * (len(seen) == 1))
+        if len(seen) > 1 or len(alone) == 3:
+            raise RuntimeError("out of memory")
+        return whole(seen, *arguments, **options)
+
+    monkeypatch.setattr(segmenter_module, "seen_probabilities", short_of_memory)
+    monkeypatch.setattr(segment_module, "_AT_ONCE", 1)
+    with pytest.raises(SystemExit, match=r"1 of 40 images .*\n.*eye-002\.png: out of memory"):
+        command("segment", images, "--weights", weights, "--out", tmp_path, "--batch-size", 8)
+    failed = [row["name"] for row in rows(tmp_path) if row["status"] == "failed"]
+    assert failed == ["eye-002"]
+    assert len(rows(tmp_path)) == COUNT
+
+
+def test_measures_that_fail_cost_one_row(command, cohort, tmp_path, monkeypatch):
+    images, weights = cohort
+    paths = [images / f"eye-{number:03d}.png" for number in range(3)]
+
+    def measured(vessels, fov, calls=[]):  # noqa: B006
+        calls.append(1)
+        if len(calls) == 2:
+            raise ValueError("no vessels to measure")
+        return measure_vessels(vessels, fov)
+
+    monkeypatch.setattr(segmenter_module, "measure_vessels", measured)
+    with pytest.raises(SystemExit, match=r"1 of 3 images .*\n.*: no vessels to measure"):
+        command("segment", *paths, "--weights", weights, "--measure", "--out", tmp_path)
+    assert sorted(row["status"] for row in rows(tmp_path)) == ["done", "done", "failed"]
 
 
 def test_what_cannot_be_written_stops_the_run(command, cohort, tmp_path, monkeypatch):

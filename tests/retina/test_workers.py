@@ -133,6 +133,17 @@ def test_a_task_that_kills_its_process_fails_and_the_others_are_done(tmp_path):
     assert all(tries[n] <= 2 for n in numbers if n != 4)
 
 
+def test_processes_that_cannot_start_stop_the_work(tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("""
+import os, sys
+if "multiprocessing.spawn" in " ".join(sys.orig_argv):
+    os._exit(3)
+""")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(ChildProcessError, match="processes end as soon as they are started here"):
+        list(Processes(2).carry_out(square_of, range(9)))
+
+
 def test_processes_that_are_not_waited_for_end_at_once():
     results = Processes(2).carry_out(nap, [0, 3600, 3600])
     assert next(results).task == 0

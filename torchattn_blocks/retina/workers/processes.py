@@ -18,8 +18,7 @@ class Processes:
     """Carries tasks out in processes, which end with this one.
 
     If a process dies, the tasks that had begun are carried out again one by one. One that three
-    processes die of gets a `WorkerDiedError`. If no process can be started, `BrokenProcessPool` is
-    raised.
+    processes die of gets a `WorkerDiedError`.
 
     Args:
         count: How many tasks at the same time.
@@ -41,7 +40,11 @@ class Processes:
     def carry_out(
         self, do: Callable[[Task], Result], tasks: Iterable[Task], every: float | None = None
     ) -> Generator[Done[Task, Result] | Waiting[Task], None, None]:
-        """See `Workers`."""
+        """See `Workers`.
+
+        Raises:
+            ChildProcessError: If processes end before any task begins.
+        """
         left = iter(tasks)
         while True:
             lost = []
@@ -53,8 +56,7 @@ class Processes:
                         yield done
             if not lost:
                 return
-            with _pool(1) as pool:  # can there be a process at all?
-                pool.submit(_never).result()
+            _check_that_processes_start()
             yield from _one_by_one(do, lost, every)
 
 
@@ -79,6 +81,14 @@ def _one_by_one(
             error = WorkerDiedError(f"{_TRIES} processes died of it: perhaps memory was short")
             yield Done(waiting.popleft(), failed(error))
             deaths = 0
+
+
+def _check_that_processes_start() -> None:
+    with _pool(1) as pool:
+        try:
+            pool.submit(_never).result()
+        except BrokenExecutor:
+            raise ChildProcessError("processes end as soon as they are started here") from None
 
 
 def _has_lost(done: Done[Task, Result]) -> bool:
