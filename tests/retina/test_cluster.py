@@ -20,7 +20,7 @@ from torchattn_blocks.retina.workers.cluster import Cluster, SchedulerLostError
 from torchattn_blocks.retina.workers.tasks import Waiting, WorkerDiedError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Dask leaves sockets to the garbage collector
-COUNT = 40
+COUNT = 100
 
 
 @pytest.fixture
@@ -190,8 +190,8 @@ def test_a_lost_worker_changes_no_file(cluster, command, cohort, tmp_path, monke
     assert rows(tmp_path / "many") == rows(tmp_path / "one")
 
 
-def test_threads_of_a_worker_draw_uncertainty_one_after_the_other(command, cohort, tmp_path):
-    images, weights = cohort
+def test_threads_of_a_worker_draw_uncertainty_one_after_the_other(command, tmp_path):
+    images, weights = draw(tmp_path / "eyes", 12), small_weights(tmp_path / "small.safetensors")
     given = ["segment", images, "--weights", weights, "--uncertainty", 3, "--out"]
     command(*given, tmp_path / "one")
     with LocalCluster(

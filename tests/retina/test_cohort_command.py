@@ -19,7 +19,7 @@ from torchattn_blocks.retina.cohort import segmenter as segmenter_module
 from torchattn_blocks.retina.cohort.manifest import read_manifest
 from torchattn_blocks.retina.commands import segment as segment_module
 
-COUNT = 40
+COUNT = 100
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def check_part(out, whole):
 )
 @pytest.mark.timeout(600)
 def test_after_kills_at_random_moments_nothing_is_lost_or_twice(cohort, tmp_path, jobs, kills):
-    count = 8 * (kills + 1)
+    count = 30 * (kills + 1)
     images, weights = draw(tmp_path / "eyes", count), cohort[1]
     whole, out = undisturbed(images, weights, tmp_path / "whole"), tmp_path / "out"
     given = ["segment", images, "--weights", weights, "--out", out, "--jobs", jobs]
@@ -189,7 +189,7 @@ def test_in_a_batch_that_fails_each_image_goes_alone(command, cohort, tmp_path, 
 
     monkeypatch.setattr(segmenter_module, "seen_probabilities", short_of_memory)
     monkeypatch.setattr(segment_module, "_AT_ONCE", 1)
-    with pytest.raises(SystemExit, match=r"1 of 40 images .*\n.*eye-002\.png: out of memory"):
+    with pytest.raises(SystemExit, match=r"1 of 100 images .*\n.*eye-002\.png: out of memory"):
         command("segment", images, "--weights", weights, "--out", tmp_path, "--batch-size", 8)
     failed = [row["name"] for row in rows(tmp_path) if row["status"] == "failed"]
     assert failed == ["eye-002"]
