@@ -1,7 +1,9 @@
 """Small cohorts for tests, and what a command leaves of them."""
 
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,12 +44,16 @@ def rows(out: Path) -> list[dict[str, str]]:
 
 
 def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
-    """Start a command of the library as a program of its own, in a group of its own."""
+    """Start a command of the library as a program of its own, in a group of its own.
+
+    It hears Ctrl-C, also if the tests run in the background, where shells have it ignored.
+    """
     return subprocess.Popen(
         [sys.executable, "-m", "torchattn_blocks.retina", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         **options,
     )
