@@ -38,9 +38,10 @@ MAY_IMPORT = {
     "_modules": {"_check", "_factory"},
     "layers": {"layers", "_lazy", "_check", "_dims", "_factory", "_init"},
     "functional": {"layers"},
-    "convert": {"layers", "_check", "_dims"},
+    "convert": {"convert", "layers", "models", "_check", "_dims"},
     "surgery": {"surgery", "_check", "_factory", "_modules"},
     "model_tools": {"model_tools", "surgery", "layers", "_check", "_modules", "_restored"},
+    "hub": {"models"},
     "models": {"models", "layers", "functional", *PRIVATE},
     "__init__": {*CORE, "__init__", "_lazy"},
     "retina": {"__init__", "functional", "retina", *SHARED},
@@ -50,6 +51,8 @@ CORE_NEEDS = {"torch", "numpy", *sys.stdlib_module_names}
 OPTIONAL = {
     ("torchattn_blocks/layers/_paint_triton.py", "triton"),
     ("torchattn_blocks/model_tools/figure.py", "matplotlib"),
+    ("torchattn_blocks/convert/keras.py", "h5py"),
+    ("torchattn_blocks/hub.py", "huggingface_hub"),
 }
 
 
@@ -112,8 +115,11 @@ def test_import_direction_holds() -> None:
         ("layers/a.py", "def f():\n    import torchattn_blocks.models"),
         ("layers/a.py", "import math, torchattn_blocks"),
         ("functional.py", "from .models import UNet"),
-        ("convert.py", "from .functional import spatial_attention"),
-        ("convert.py", "import timm"),
+        ("convert/a.py", "from ..functional import spatial_attention"),
+        ("convert/a.py", "import timm"),
+        ("convert/a.py", "import h5py"),
+        ("hub.py", "import h5py"),
+        ("__init__.py", "from . import hub"),
         ("layers/a.py", "from .._modules import members"),
         ("_modules.py", "from .surgery._insertion import Insertion"),
         ("surgery/a.py", "from ..models import rsan"),
@@ -148,7 +154,7 @@ def test_an_offence_is_seen(path: str, source: str) -> None:
         ("layers/a.py", "import math\nimport numpy as np\nimport torch.nn.functional as F"),
         ("layers/a.py", "from .b import _shared\nfrom torchattn_blocks.layers.c import C"),
         ("functional.py", "from .layers.drop_block import drop_block2d"),
-        ("convert.py", "from ._check import check_kind\nfrom .layers import CBAM"),
+        ("convert/a.py", "from .._check import check_kind\nfrom ..layers import CBAM"),
         ("surgery/a.py", "from .b import c\nfrom .._modules import members"),
         (
             "model_tools/a.py",

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from .model_tools.usage import LayerUse as LayerUse
     from .model_tools.usage import Report as Report
     from .model_tools.usage import report as report
+    from .models.known import attention_unet as attention_unet
+    from .models.known import sa_unet as sa_unet
+    from .models.known import sd_unet as sd_unet
     from .models.presets import backbone as backbone
     from .models.presets import backbone_dropblock as backbone_dropblock
     from .models.presets import rsan as rsan
@@ -48,6 +51,9 @@ else:
             "DropSchedule": ".model_tools.drop_schedule",
             "mean_and_std": ".model_tools.stochastic",
             "monte_carlo": ".model_tools.stochastic",
+            "attention_unet": ".models.known",
+            "sa_unet": ".models.known",
+            "sd_unet": ".models.known",
             "backbone": ".models.presets",
             "backbone_dropblock": ".models.presets",
             "rsan": ".models.presets",

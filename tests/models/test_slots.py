@@ -355,7 +355,7 @@ class FitsTheTrial(nn.Module):
             strides=[(1, 2, 2)],
         ),
         refused(TypeError, "UNet: widths must be a sequence of ints, got 16", widths=16),
-        refused(TypeError, "UNet: widths must be a sequence of ints, got None", widths=None),
+        refused(TypeError, "UNet: widths must be a sequence of ints, got 'ab'", widths="ab"),
         refused(ValueError, "UNet: spatial_dims must be at most 3, got 4", spatial_dims=4),
         refused(TypeError, "UNet: spatial_dims must be an int, got '3d'", spatial_dims="3d"),
         refused(

@@ -17,9 +17,11 @@ from .attention.spatial import SpatialAttention
 from .drop_block import paper_drop_block
 
 
-def batch_norm(channels: int, *, spatial_dims: int = 2, eps: float = 1e-5) -> nn.Module:
+def batch_norm(
+    channels: int, *, spatial_dims: int = 2, eps: float = 1e-5, momentum: float = 0.1
+) -> nn.Module:
     """Torch's batch normalisation for a number of spatial dimensions."""
-    return BATCH_NORM[spatial_dims](channels, eps=eps)
+    return BATCH_NORM[spatial_dims](channels, eps=eps, momentum=momentum)
 
 
 def write_in_place(*layers: nn.Module) -> None:

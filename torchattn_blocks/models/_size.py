@@ -43,14 +43,14 @@ def _two_or_more(n: Any) -> Any:
     return torch.sym_max(2, n)  # type: ignore[no-untyped-call]
 
 
-def cut(x: Tensor, like: Tensor) -> Tensor:
-    """`x` without the last row and column, and slice, where `like` has one less."""
+def cut(x: Tensor, size: Sequence[int]) -> Tensor:
+    """`x` without the last row and column, and slice, where `size` is one less."""
     if has_torch_function_unary(x):  # an FX proxy, whose sizes are not known, records the call
-        return handle_torch_function(cut, (x,), x, like)
-    if x.shape[2:] != like.shape[2:]:
-        for axis in range(2, x.dim()):
-            if x.shape[axis] - like.shape[axis] not in (0, 1):
-                got = f"got {tuple(x.shape[2:])} for {tuple(like.shape[2:])}"
+        return handle_torch_function(cut, (x,), x, size)
+    if x.shape[2:] != tuple(size):
+        for axis, needed in enumerate(size):
+            if x.shape[2 + axis] - needed not in (0, 1):
+                got = f"got {tuple(x.shape[2:])} for {tuple(size)}"
                 raise ValueError(f"UNet: up must multiply the size by the stride, {got}")
-            x = x.narrow(axis, 0, like.shape[axis])
+            x = x.narrow(2 + axis, 0, needed)
     return x

@@ -29,7 +29,7 @@ class Slots:
     image_size: Sizes | None
 
     def stage(
-        self, slot: str, factory: Factory, channels: int, width: int, level: int
+        self, slot: str, factory: Factory | None, channels: int, width: int, level: int
     ) -> nn.Module:
         """A stage: it keeps the size and returns `width` channels."""
         size = self._size(level)
@@ -85,7 +85,9 @@ class Slots:
             raise _refusal("skip", level, f"must keep the size, but makes {made} of {_and(shapes)}")
         return module, made[1]
 
-    def _made(self, slot: str, factory: Factory, *channels: int, **offers: object) -> nn.Module:
+    def _made(
+        self, slot: str, factory: Factory | None, *channels: int, **offers: object
+    ) -> nn.Module:
         dims = len(self.strides[0])
         return made_by("UNet", slot, factory, *channels, spatial_dims=dims, **offers)
 

@@ -3,6 +3,7 @@
 import sys
 from contextlib import nullcontext
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,18 @@ def shape_made_by(module: nn.Module, *shapes: Shape) -> Shape:
     Raises:
         DoesNotRunError: If it does not run, or returns no tensor.
     """
+    out = output_of(module, *shapes)
+    if not isinstance(out, Tensor):
+        raise DoesNotRunError(f"returns no tensor but a {type(out).__name__}")
+    return tuple(out.shape)
+
+
+def output_of(module: nn.Module, *shapes: Shape) -> Any:
+    """What a module makes of zeros of these shapes, in evaluation mode.
+
+    Raises:
+        DoesNotRunError: If it does not run.
+    """
     tensors = (*module.parameters(), *module.buffers())
     like = next((t for t in tensors if t.is_floating_point() and not is_lazy(t)), torch.zeros(0))
     inputs = [like.new_zeros(shape) for shape in shapes]
@@ -30,13 +43,10 @@ def shape_made_by(module: nn.Module, *shapes: Shape) -> Shape:
     eager = uncompiled if "torch._dynamo" in sys.modules else nullcontext()
     with in_evaluation(module), torch.no_grad(), own_random_numbers(like.device), eager:
         try:
-            out = module(*inputs)
+            return module(*inputs)
         except Exception as error:
             reason = str(error).partition("\n")[0] or type(error).__name__
             raise DoesNotRunError(f"fails{_where(module, inputs)}: {reason}") from error
-    if not isinstance(out, Tensor):
-        raise DoesNotRunError(f"returns no tensor but a {type(out).__name__}")
-    return tuple(out.shape)
 
 
 def _where(module: nn.Module, inputs: list[Tensor]) -> str:

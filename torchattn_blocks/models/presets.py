@@ -13,11 +13,12 @@ from torch import nn
 from ..layers.attention.spatial import SpatialAttention
 from ..layers.drop_block import Gamma, Scale, paper_drop_block
 from ._memory import MemoryEfficient
+from ._preset import Options, preset
 from .stages import plain_stage, residual_stage, rsan_stage
-from .unet_factory import UNet
 from .upsampling import transposed
 
 
+@preset
 def unet(
     in_channels: int = 3,
     out_channels: int = 1,
@@ -25,9 +26,10 @@ def unet(
     widths: Sequence[int] = (16, 32, 64, 128),
     up_kernel_size: int = 2,
     inplace: bool = False,
+    deep_supervision: bool | int = False,
     memory_efficient: MemoryEfficient = False,
     spatial_dims: int = 2,
-) -> UNet:
+) -> Options:
     """A plain U-Net with the widths of `rsan`.
 
     The arguments are those of `rsan`, without those of DropBlock and attention. Each stage is two
@@ -40,17 +42,10 @@ def unet(
         >>> unet()(torch.randn(1, 3, 40, 40)).shape
         torch.Size([1, 1, 40, 40])
     """
-    return UNet(
-        in_channels,
-        out_channels,
-        widths=widths,
-        stage=plain_stage(inplace=inplace),
-        up=transposed(up_kernel_size),
-        spatial_dims=spatial_dims,
-        memory_efficient=memory_efficient,
-    )
+    return {"stage": plain_stage(inplace=inplace), "up": transposed(up_kernel_size)}
 
 
+@preset
 def backbone(
     in_channels: int = 3,
     out_channels: int = 1,
@@ -58,9 +53,10 @@ def backbone(
     widths: Sequence[int] = (16, 32, 64, 128),
     up_kernel_size: int = 2,
     inplace: bool = False,
+    deep_supervision: bool | int = False,
     memory_efficient: MemoryEfficient = False,
     spatial_dims: int = 2,
-) -> UNet:
+) -> Options:
     """RSAN without attention and DropBlock: the paper's "Backbone", 996,583 parameters.
 
     The arguments are those of `rsan`, without those of DropBlock and attention.
@@ -70,17 +66,10 @@ def backbone(
         >>> sum(w.numel() for w in backbone().parameters())
         996583
     """
-    return UNet(
-        in_channels,
-        out_channels,
-        widths=widths,
-        stage=residual_stage(inplace=inplace),
-        up=transposed(up_kernel_size),
-        spatial_dims=spatial_dims,
-        memory_efficient=memory_efficient,
-    )
+    return {"stage": residual_stage(inplace=inplace), "up": transposed(up_kernel_size)}
 
 
+@preset
 def backbone_dropblock(
     in_channels: int = 3,
     out_channels: int = 1,
@@ -92,9 +81,10 @@ def backbone_dropblock(
     scale: Scale = "batch",
     up_kernel_size: int = 2,
     inplace: bool = False,
+    deep_supervision: bool | int = False,
     memory_efficient: MemoryEfficient = False,
     spatial_dims: int = 2,
-) -> UNet:
+) -> Options:
     """RSAN without attention: the paper's "Backbone+DropBlock", 996,583 parameters.
 
     The arguments are those of `rsan`, without `attention`.
@@ -106,17 +96,10 @@ def backbone_dropblock(
         torch.Size([1, 1, 40, 40])
     """
     drop = partial(paper_drop_block, p, block_size, gamma=gamma, scale=scale)
-    return UNet(
-        in_channels,
-        out_channels,
-        widths=widths,
-        stage=residual_stage(drop=drop, inplace=inplace),
-        up=transposed(up_kernel_size),
-        spatial_dims=spatial_dims,
-        memory_efficient=memory_efficient,
-    )
+    return {"stage": residual_stage(drop=drop, inplace=inplace), "up": transposed(up_kernel_size)}
 
 
+@preset
 def rsan(
     in_channels: int = 3,
     out_channels: int = 1,
@@ -129,9 +112,10 @@ def rsan(
     attention: Callable[..., nn.Module] | None = SpatialAttention,
     up_kernel_size: int = 2,
     inplace: bool = False,
+    deep_supervision: bool | int = False,
     memory_efficient: MemoryEfficient = False,
     spatial_dims: int = 2,
-) -> UNet:
+) -> Options:
     """The Residual Spatial Attention Network, 997,269 parameters.
 
     From Guo et al., "Residual spatial attention network for retinal vessel segmentation", 2020
@@ -154,6 +138,7 @@ def rsan(
             the authors' code (1,051,029 parameters).
         inplace: Whether activations and DropBlock write into their input, which saves time in
             training. Full backward hooks then raise an error.
+        deep_supervision: Whether training also gives logits of smaller sizes, see `UNet`.
         memory_efficient: What training keeps in memory for the backward pass, see `UNet`.
         spatial_dims: Dimensions after the channels: 1, 2 or 3. `attention` is given it if it has
             such a parameter, as all attention layers of the library have.
@@ -179,19 +164,12 @@ def rsan(
         >>> from torchattn_blocks import EfficientChannelAttention
         >>> model = rsan(attention=EfficientChannelAttention)
     """
-    return UNet(
-        in_channels,
-        out_channels,
-        widths=widths,
-        stage=rsan_stage(
-            p=p,
-            block_size=block_size,
-            gamma=gamma,
-            scale=scale,
-            attention=attention,
-            inplace=inplace,
-        ),
-        up=transposed(up_kernel_size),
-        spatial_dims=spatial_dims,
-        memory_efficient=memory_efficient,
+    stage = rsan_stage(
+        p=p,
+        block_size=block_size,
+        gamma=gamma,
+        scale=scale,
+        attention=attention,
+        inplace=inplace,
     )
+    return {"stage": stage, "up": transposed(up_kernel_size)}

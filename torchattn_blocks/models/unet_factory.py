@@ -5,14 +5,18 @@ MICCAI 2015.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .._check import check_ints, check_map, check_spatial_dims, options_by_name, plain
 from .._dims import Size, per_axis, several
+from ._config import Recipe, changes, read_config
 from ._conv import head
+from ._encoder import Pyramid, pyramid_of
 from ._memory import MemoryEfficient, check_memory_efficient, keeps, run_stage
 from ._size import cut, padding, strides_by_level
 from ._slots import Slots
@@ -37,17 +41,28 @@ class UNet(nn.Module):
     Initial weights are not changed. When the network is built, each module is tried once, in
     evaluation mode, on a small feature map of zeros.
 
+    With `encoder`, a module that you have, such as one with pretrained weights, takes the place of
+    the stages from the image down. It returns feature maps of several sizes, from the largest to
+    the smallest: ``timm.create_model("resnet34", features_only=True, pretrained=True)`` is one. Its
+    smallest feature maps are those of the bottleneck, the others are skip connections. A level for
+    which it has none has no skip connection.
+
     Args:
         in_channels: Channels of the image.
         out_channels: Channels of the logits: 1 for two classes, else one for each class.
-        widths: Channels of each stage from the first down to the bottleneck, two or more.
+        widths: Channels of each stage from the first down to the bottleneck, two or more; by
+            default (16, 32, 64, 128). With `encoder`: channels of each decoder stage, that for the
+            size of the image first; by default 16, 32, 64 and so on.
+        encoder: A module that returns a list, tuple or dictionary of feature maps, each smaller
+            than the one before. None: the encoder is built of stages.
         stage: Function from the numbers of input and output channels to a stage, from `rsan_stage`
             for example. A stage must keep height and width.
-        bottleneck: As `stage`, for the smallest size; by default `stage`.
+        bottleneck: As `stage`, for the smallest size; by default `stage`. With `encoder`, it comes
+            after the encoder and keeps the channels; by default there is none.
         decoder_stage: As `stage`, for the decoder; by default `stage`.
         down: Function from a number of channels to a module that divides the size by the stride; by
             default `torchattn_blocks.models.max_pool`. The channels that it returns are the next
-            stage's input.
+            stage's input. `encoder` leaves no place for it.
         up: Function from the numbers of channels of its input and of the stage that follows to a
             module that multiplies the size by the stride; by default
             `torchattn_blocks.models.transposed`. It may return any number of channels, and one row
@@ -57,11 +72,14 @@ class UNet(nn.Module):
             takes; by default `torchattn_blocks.models.concatenate`. The class `AttentionGate`
             stands for ``concatenate(AttentionGate)``.
         strides: What the size is divided by from each level to the next: one number for all, or for
-            each level a number or one for each axis.
+            each level a number or one for each axis. With `encoder`, there are as many levels as
+            lead to its smallest feature maps.
         spatial_dims: Dimensions after the channels: 1, 2 or 3.
         image_size: Size of the images, one number or one for each axis. Needed only if a stage
             works at one size, or at multiples of a number: the modules are then tried on the sizes
             that they will meet, which costs as much as a pass over one image.
+        deep_supervision: Whether training also gives logits of smaller sizes, see below. A number
+            says how many sizes have logits, from that of the image on. True: each decoder stage.
         memory_efficient: What training keeps in memory for the backward pass. False: what torch
             keeps. True: the outputs of normalisations, activations, concatenations, attention and
             sums are computed again, and about half is kept. ``"activations"``: those of
@@ -76,13 +94,21 @@ class UNet(nn.Module):
         sides become multiples of the product of the strides along their axis, of 8 in `rsan`, and
         at least twice the product (where the product is not 1).
 
+        With `deep_supervision`, in training mode, a list of logits comes out, those above first.
+        The others come from decoder stages of smaller sizes, through 1 x 1 convolutions of their
+        own. Where the strides multiply to s, they have H / s rows, rounded up. In evaluation mode,
+        and in an exported network, only the first come out.
+
     Raises:
         TypeError: If a number is not an int, a slot is not filled by a function that takes numbers
-            of channels and returns a module, or the input is not a floating-point tensor.
-        ValueError: If `widths` has fewer than two entries, a number is below 1, `spatial_dims`
-            above 3, `strides` does not have an entry for each level, what a function returns does
-            not run or does not make the shape that its slot needs, the input is not of shape
-            (N, in_channels, H, W), or weights are loaded of a network with other `spatial_dims`.
+            of channels and returns a module, `encoder` is not a module, or the input is not a
+            floating-point tensor.
+        ValueError: If `widths` has fewer than two entries or not one for each level, a number is
+            below 1, `spatial_dims` above 3, `strides` does not have an entry for each level or does
+            not lead to the sizes of the encoder's feature maps, what a function returns does not
+            run or does not make the shape that its slot needs, `deep_supervision` is more than the
+            number of decoder stages, the input is not of shape (N, in_channels, H, W), or weights
+            are loaded of a network with other `spatial_dims`.
 
     Example:
         >>> import torch
@@ -99,7 +125,11 @@ class UNet(nn.Module):
         torch.Size([1, 2, 9, 33, 20])
     """
 
-    _memory_efficient: MemoryEfficient = False  # of networks pickled before there was a choice
+    # Of networks pickled before there was a choice.
+    _memory_efficient: MemoryEfficient = False
+    _pyramid: Pyramid | None = None
+    _recipe: Recipe | None = None
+    deep_supervision = 0
 
     @options_by_name
     def __init__(
@@ -107,8 +137,9 @@ class UNet(nn.Module):
         in_channels: int = 3,
         out_channels: int = 1,
         *,
-        widths: Sequence[int] = (16, 32, 64, 128),
-        stage: Callable[..., nn.Module],
+        widths: Sequence[int] | None = None,
+        encoder: nn.Module | None = None,
+        stage: Callable[..., nn.Module] | None = None,
         bottleneck: Callable[..., nn.Module] | None = None,
         decoder_stage: Callable[..., nn.Module] | None = None,
         down: Callable[..., nn.Module] | None = None,
@@ -117,61 +148,170 @@ class UNet(nn.Module):
         strides: int | Sequence[Size] = 2,
         spatial_dims: int = 2,
         image_size: Size | None = None,
+        deep_supervision: bool | int = False,
         memory_efficient: MemoryEfficient = False,
     ) -> None:
         super().__init__()
         self.memory_efficient = memory_efficient
         check_ints("UNet", 1, in_channels=in_channels, out_channels=out_channels)
         check_spatial_dims("UNet", spatial_dims)
-        if not several(widths):
-            raise TypeError(f"UNet: widths must be a sequence of ints, got {widths!r}")
-        if len(widths) < 2:
-            raise ValueError(f"UNet: widths must name two stages or more, got {tuple(widths)}")
-        for width in widths:
-            check_ints("UNet", 1, widths=width)
-        in_channels, out_channels, *widths = map(plain, (in_channels, out_channels, *widths))
-        self.in_channels, self.out_channels = in_channels, out_channels
+        self.in_channels, self.out_channels = plain(in_channels), plain(out_channels)
         self.spatial_dims = plain(spatial_dims)
-        self.strides = strides_by_level("UNet", strides, len(widths) - 1, self.spatial_dims)
         if image_size is not None:
             image_size = per_axis("UNet", "image_size", image_size, self.spatial_dims)
+        if encoder is None:
+            given = (16, 32, 64, 128) if widths is None else widths
+            _check_widths(given, least=2)
+            levels = len(given) - 1
+            self.strides = strides_by_level("UNet", strides, levels, self.spatial_dims)
+        else:
+            if down is not None:
+                raise ValueError(f"UNet: down must be None where there is an encoder, got {down!r}")
+            self._pyramid = pyramid_of(
+                encoder, self.in_channels, strides, self.spatial_dims, image_size
+            )
+            self.strides = self._pyramid.strides
+            levels = len(self.strides)
+            given = [16 * 2**level for level in range(levels)] if widths is None else widths
+            _check_widths(given, least=1)
+            if len(given) != levels:
+                needed = f"one number for each of the {levels} decoder stages"
+                raise ValueError(f"UNet: widths must be {needed}, got {tuple(given)}")
+        widths = tuple(map(plain, given))
+        if image_size is not None:
             added = padding(image_size, self.strides)
             image_size = tuple(n + more for n, more in zip(image_size, added, strict=True))
-        slots = Slots(self.strides, image_size)
-        down = max_pool() if down is None else down
-        up = transposed() if up is None else up
-        skip = concatenate() if skip is None else skip
-
-        levels = range(len(widths) - 1)
-        channels = in_channels
-        self.encoders, self.downs = nn.ModuleList(), nn.ModuleList()
-        for level in levels:
-            encoder = slots.stage("stage", stage, channels, widths[level], level)
-            module, channels = slots.down(down, widths[level], level)
-            self.encoders.append(encoder)
-            self.downs.append(module)
-        name = "stage, as the bottleneck," if bottleneck is None else "bottleneck"
-        bottleneck = stage if bottleneck is None else bottleneck
-        self.bottleneck = slots.stage(name, bottleneck, channels, widths[-1], len(levels))
+        self.deep_supervision = _supervised(deep_supervision, levels)
+        self.encoder: Any = encoder
 
         # All of a kind one after the other: initial weights are drawn in this order.
-        self.ups, self.skips, self.decoders = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        upsampled = []
-        for level in reversed(levels):
-            module, channels = slots.up(up, widths[level + 1], widths[level], level)
-            self.ups.append(module)
-            upsampled.append(channels)
-        merged = []
-        for level, channels in zip(reversed(levels), upsampled, strict=True):
-            module, channels = slots.skip(skip, channels, widths[level], level)
-            self.skips.append(module)
-            merged.append(channels)
-        name = "stage, in the decoder," if decoder_stage is None else "decoder_stage"
-        decoder_stage = stage if decoder_stage is None else decoder_stage
-        for level, channels in zip(reversed(levels), merged, strict=True):
-            self.decoders.append(slots.stage(name, decoder_stage, channels, widths[level], level))
-        self.head = head(widths[0], out_channels, self.spatial_dims)
+        slots = Slots(self.strides, image_size)
+        self.encoders, self.downs = nn.ModuleList(), nn.ModuleList()
+        skipped: Sequence[int] = widths[:-1]
+        if self._pyramid is None:
+            lowest = self._build_encoder(slots, widths, stage, down, bottleneck)
+        else:
+            *skipped, lowest = self._pyramid.channels
+            self.bottleneck = (
+                nn.Identity()
+                if bottleneck is None
+                else slots.stage("bottleneck", bottleneck, lowest, lowest, levels)
+            )
+        self._build_decoder(
+            slots,
+            [*widths[:levels], lowest],
+            skipped,
+            transposed() if up is None else up,
+            concatenate() if skip is None else skip,
+            decoder_stage or stage,
+            "stage, in the decoder," if decoder_stage is None else "decoder_stage",
+        )
+        self.head = head(widths[0], self.out_channels, self.spatial_dims)
+        self.deep_heads = nn.ModuleList(
+            head(width, self.out_channels, self.spatial_dims)
+            for width in widths[1 : self.deep_supervision]
+        )
         self.register_load_state_dict_pre_hook(_check_dims)  # type: ignore[no-untyped-call]
+
+    def _build_encoder(
+        self,
+        slots: Slots,
+        widths: Sequence[int],
+        stage: Callable[..., nn.Module] | None,
+        down: Callable[..., nn.Module] | None,
+        bottleneck: Callable[..., nn.Module] | None,
+    ) -> int:
+        """The stages from the image down to the bottleneck, and the channels that it returns."""
+        channels, levels = self.in_channels, len(self.strides)
+        for level in range(levels):
+            self.encoders.append(slots.stage("stage", stage, channels, widths[level], level))
+            module, channels = slots.down(down or max_pool(), widths[level], level)
+            self.downs.append(module)
+        name = "stage, as the bottleneck," if bottleneck is None else "bottleneck"
+        self.bottleneck = slots.stage(name, bottleneck or stage, channels, widths[-1], levels)
+        return widths[-1]
+
+    def _build_decoder(
+        self,
+        slots: Slots,
+        widths: Sequence[int],
+        skipped: Sequence[int],
+        up: Callable[..., nn.Module],
+        skip: Callable[..., nn.Module],
+        stage: Callable[..., nn.Module] | None,
+        name: str,
+    ) -> None:
+        """What leads from the bottleneck, the last of `widths`, back to the size of the image."""
+        self.ups, self.skips, self.decoders = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        levels = range(len(skipped))
+        channels = [0 for _ in levels]
+        for level in reversed(levels):
+            module, channels[level] = slots.up(up, widths[level + 1], widths[level], level)
+            self.ups.append(module)
+        for level in reversed(levels):
+            if skipped[level]:
+                module, channels[level] = slots.skip(skip, channels[level], skipped[level], level)
+            else:
+                module = nn.Identity()
+            self.skips.append(module)
+        for level in reversed(levels):
+            self.decoders.append(slots.stage(name, stage, channels[level], widths[level], level))
+
+    def config(self) -> dict[str, Any]:
+        """The preset that made the network and its arguments, as data that JSON can hold.
+
+        `from_config` builds the network again, with new weights.
+
+        Raises:
+            ValueError: If no preset made the network, an argument is a function other than the
+                class of a layer of this library, or modules were inserted or replaced since.
+
+        Example:
+            >>> from torchattn_blocks import CBAM, UNet, rsan
+            >>> config = rsan(p=0.2, attention=CBAM).config()
+            >>> config["preset"], config["p"], config["attention"]
+            ('rsan', 0.2, 'CBAM')
+            >>> model = UNet.from_config(config)
+        """
+        if self._recipe is None:
+            raise ValueError("config: the network must come from a preset, such as rsan")
+        if self._recipe.unsaid:
+            name, value = next(iter(self._recipe.unsaid.items()))
+            raise ValueError(
+                f"config: {name} must be a number, a text or the class of a layer of "
+                f"torchattn_blocks to be recorded, got {value}"
+            )
+        config = {**self._recipe.config, "memory_efficient": self._memory_efficient}
+        with torch.device("meta"):
+            built = UNet.from_config(config)
+        if names := changes(self, built):
+            preset = config["preset"]
+            raise ValueError(
+                f"config: the network must have the modules that {preset} makes, but "
+                f"{len(names)} differ, such as {names[0]!r}"
+            )
+        return config
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "UNet":
+        """Build a network from what `config` returned, with new weights.
+
+        Args:
+            config: The name of a preset, as ``"preset"``, and those of its arguments that differ
+                from the defaults, or all.
+
+        Raises:
+            TypeError: If `config` is not a mapping.
+            ValueError: If the preset is unknown, or does not take an argument.
+
+        Example:
+            >>> from torchattn_blocks import UNet
+            >>> model = UNet.from_config({"preset": "unet", "widths": [8, 16]})
+        """
+        arguments, recipe = read_config(config)
+        model = cls(**arguments)
+        model._recipe = recipe
+        return model
 
     @property
     def memory_efficient(self) -> MemoryEfficient:
@@ -183,29 +323,58 @@ class UNet(nn.Module):
         check_memory_efficient("UNet", memory_efficient)
         self._memory_efficient = memory_efficient
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of shape (N, out_channels, H, W) for images of shape (N, in_channels, H, W)."""
+    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
+        """Logits of shape (N, out_channels, H, W) for images of shape (N, in_channels, H, W).
+
+        In training with `deep_supervision`: a list of logits, that of the size of the image first.
+        """
         check_map("UNet", x, self.in_channels, self.spatial_dims)
         with keeps(self._memory_efficient, x):
             return self._logits(x)
 
-    def _logits(self, x: Tensor) -> Tensor:
+    def _logits(self, x: Tensor) -> Tensor | list[Tensor]:
         # By index, not unpacked: an FX proxy can only be indexed.
         size = [x.shape[2 + axis] for axis in range(self.spatial_dims)]
         # Padded and cropped whatever the size, and not sliced, so that an exported graph holds
         # for all sizes: a slice would be guarded to change the size.
         after = padding(size, self.strides)
-        x = F.pad(x, _last_axis_first(after))
-        encoded = []
+        encoded, x = self._encoded(F.pad(x, _last_axis_first(after)))
+        x = run_stage(self.bottleneck, x, self._memory_efficient)
+        deep = []
+        for up, skip, decoder in zip(self.ups, self.skips, self.decoders, strict=True):
+            skipped = encoded.pop()
+            level = len(encoded)
+            if skipped is None:
+                steps = enumerate(self.strides[level])
+                x = cut(up(x), [x.shape[2 + axis] * step for axis, step in steps])
+            else:
+                x = skip(cut(up(x), skipped.shape[2:]), skipped)
+            x = run_stage(decoder, x, self._memory_efficient)
+            if self.training and 0 < level < self.deep_supervision:
+                logits = self.deep_heads[level - 1](x)
+                deep.append(F.pad(logits, _last_axis_first(self._beyond(size, after, level))))
+        logits = F.pad(self.head(x), _last_axis_first([-n for n in after]))
+        return [logits, *reversed(deep)] if self.training and self.deep_supervision else logits
+
+    def _encoded(self, x: Tensor) -> tuple[list[Tensor | None], Tensor]:
+        """The feature maps of each level, None where there are none, and the bottleneck's input."""
+        if self._pyramid is not None:
+            returned = run_stage(self.encoder, x, self._memory_efficient)
+            return self._pyramid.by_level(returned)
+        encoded: list[Tensor | None] = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
             x = run_stage(encoder, x, self._memory_efficient)
             encoded.append(x)
             x = down(x)
-        x = run_stage(self.bottleneck, x, self._memory_efficient)
-        for up, skip, decoder in zip(self.ups, self.skips, self.decoders, strict=True):
-            x = skip(cut(up(x), encoded[-1]), encoded.pop())
-            x = run_stage(decoder, x, self._memory_efficient)
-        return F.pad(self.head(x), _last_axis_first([-n for n in after]))
+        return encoded, x
+
+    def _beyond(self, size: Sequence[int], after: Sequence[int], level: int) -> list[int]:
+        """Minus the positions of a level behind the last that stands for a pixel of the image."""
+        steps = [prod(along) for along in zip(*self.strides[:level], strict=True)]
+        return [
+            (n + step - 1) // step - (n + more) // step
+            for n, more, step in zip(size, after, steps, strict=True)
+        ]
 
     def predict_proba(self, x: Tensor, *, multi_label: bool = False) -> Tensor:
         """The probability of the foreground, or of each class if there are several.
@@ -218,8 +387,28 @@ class UNet(nn.Module):
             multi_label: Whether a pixel may belong to several classes: the sigmoid of each channel.
         """
         logits = self(x)
+        if isinstance(logits, list):
+            logits = logits[0]
         independent = multi_label or self.out_channels == 1
         return logits.sigmoid() if independent else logits.softmax(1)
+
+
+def _check_widths(widths: Any, *, least: int) -> None:
+    if not several(widths):
+        raise TypeError(f"UNet: widths must be a sequence of ints, got {widths!r}")
+    if len(widths) < least:
+        raise ValueError(f"UNet: widths must name two stages or more, got {tuple(widths)}")
+    for width in widths:
+        check_ints("UNet", 1, widths=width)
+
+
+def _supervised(deep_supervision: Any, levels: int) -> int:
+    """How many sizes have logits in training. 0: deep supervision is off."""
+    deep_supervision = plain(deep_supervision)
+    if isinstance(deep_supervision, bool):
+        return levels if deep_supervision else 0
+    check_ints("UNet", 0, levels, deep_supervision=deep_supervision)
+    return int(deep_supervision)
 
 
 def _last_axis_first(after: Sequence[int]) -> list[int]:

@@ -34,8 +34,8 @@ PRESETS: Mapping[ModelName, Callable[..., UNet]] = {
     "backbone": backbone,
     "unet": unet,
 }
-ATTENTION: Mapping[AttentionName, Callable[[int], nn.Module]] = {
-    "spatial": lambda channels: SpatialAttention(),
+ATTENTION: Mapping[AttentionName, type[nn.Module]] = {
+    "spatial": SpatialAttention,
     "channel": ChannelAttention,
     "cbam": CBAM,
     "se": SqueezeExcite,
@@ -136,4 +136,5 @@ class Network:
         drop = partial(DropBlock2d, self.p, self.block_size, gamma=self.gamma, scale=self.scale)
         stage = residual_stage(drop=drop)(in_channels, out_channels)
         assert isinstance(stage, nn.Sequential)
-        return stage.insert(2, ATTENTION[self.attention](out_channels))
+        layer = ATTENTION[self.attention]
+        return stage.insert(2, layer() if layer is SpatialAttention else layer(out_channels))

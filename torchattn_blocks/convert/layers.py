@@ -1,13 +1,4 @@
-"""Attention layers of other libraries as layers of this one, with equal outputs.
-
-Each function takes the state dict of the other library's layer, or that of a whole model and the
-prefix of the layer's keys in it, and returns a new layer with copies of the weights. None imports
-the other library. A layer's options are not in its weights: what differs from the defaults must be
-said, and is said where a function has an argument for it.
-
-The new layer keeps dtype and device of the weights. It is in training mode, as every new layer:
-call `eval` where that matters, which here is with batch normalisation alone.
-"""
+"""Attention layers of other libraries as layers of this one."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -16,26 +7,15 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from ._check import check_kind
-from ._dims import BATCH_NORM
-from .layers import (
+from .._check import check_kind
+from .._dims import BATCH_NORM
+from ..layers import (
     CBAM,
     ConcurrentSqueezeExcite,
     EfficientChannelAttention,
     SpatialAttention,
     SqueezeExcite,
 )
-
-__all__ = [
-    "from_cbam_authors",
-    "from_monai_se",
-    "from_smp_scse",
-    "from_spatial_attention",
-    "from_timm_cbam",
-    "from_timm_eca",
-    "from_timm_se",
-    "from_torchvision_se",
-]
 
 Layer = TypeVar("Layer", bound=nn.Module)
 Make = Callable[[], nn.Module]

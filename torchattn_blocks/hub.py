@@ -1,0 +1,85 @@
+"""Networks of presets on the Hugging Face Hub, or in a folder: ``pip install '.[hub]'``.
+
+`torchattn_blocks` itself does not import this module.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+try:
+    from huggingface_hub import PyTorchModelHubMixin
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"torchattn_blocks.hub needs {error.name}, of the extra [hub]. In a clone of the "
+        "repository: pip install '.[hub]'",
+        name=error.name,
+    ) from error
+
+from .models import UNet
+from .models._config import read_config
+
+__all__ = ["HubUNet"]
+
+
+class HubUNet(
+    UNet,
+    PyTorchModelHubMixin,
+    library_name="torchattn_blocks",
+    pipeline_tag="image-segmentation",
+    tags=["pytorch", "unet"],
+):
+    """A network of a preset that `huggingface_hub` saves, publishes and loads.
+
+    It has `save_pretrained`, `push_to_hub` and `from_pretrained` of
+    ``huggingface_hub.PyTorchModelHubMixin``. The file ``config.json`` holds what `UNet.config`
+    returns, ``model.safetensors`` the state dict, with the keys of any `UNet`. Nothing in the files
+    is executed. What `from_pretrained` returns is in evaluation mode.
+
+    The mixin by itself records the default of an argument that JSON cannot hold, and loads another
+    network without a word. Here such an argument is refused when the network is saved.
+
+    Args:
+        config: What `UNet.config` returned, or the name of a preset as ``"preset"`` and those of
+            its arguments that differ from the defaults.
+
+    Raises:
+        TypeError: If `config` is not a mapping.
+        ValueError: If the preset is unknown or does not take an argument; and, when the network is
+            saved, as `UNet.config`.
+
+    Example:
+        >>> import tempfile
+        >>> from torchattn_blocks import rsan
+        >>> from torchattn_blocks.hub import HubUNet
+        >>> trained = rsan(widths=(4, 8), p=0.2)
+        >>> model = HubUNet(trained.config())
+        >>> model.load_state_dict(trained.state_dict())
+        <All keys matched successfully>
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save_pretrained(folder)
+        ...     again = HubUNet.from_pretrained(folder)
+        Loading weights from local directory
+        >>> again.config() == trained.config()
+        True
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        arguments, recipe = read_config(config)
+        super().__init__(**arguments)
+        self._recipe = recipe
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "HubUNet":
+        """Build a network from what `config` returned, with new weights."""
+        return cls(config)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Write the weights and what the network is now, which is not always what it was built as.
+
+        The mixin calls this, and writes a config of its own where it finds none.
+        """
+        config = json.dumps(self.config(), indent=2)
+        super()._save_pretrained(save_directory)
+        Path(save_directory, "config.json").write_text(f"{config}\n", encoding="utf-8")

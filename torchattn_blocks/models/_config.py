@@ -1,0 +1,113 @@
+"""Networks as plain data: a preset's name and its arguments, there and back."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from .. import layers
+from .._check import check_kind, plain
+
+PRESET = "preset"  # the key of its name
+
+
+class Preset(NamedTuple):
+    """What a preset takes, and what it makes of that for `UNet`."""
+
+    signature: inspect.Signature
+    arguments: Callable[..., dict[str, Any]]
+
+
+PRESETS: dict[str, Preset] = {}  # by name; `preset` in `_preset.py` fills it
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a preset was called.
+
+    Attributes:
+        config: The name of the preset and its arguments as plain data.
+        unsaid: Arguments that are none, with their values in words.
+    """
+
+    config: dict[str, Any]
+    unsaid: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, name: str, arguments: Mapping[str, Any]) -> "Recipe":
+        """The recipe of a preset that was called with these arguments."""
+        config: dict[str, Any] = {PRESET: name}
+        unsaid = {}
+        for key, value in arguments.items():
+            try:
+                config[key] = _encoded(value)
+            except TypeError:
+                unsaid[key] = repr(value)
+        return cls(config, unsaid)
+
+
+def read_config(config: Any) -> tuple[dict[str, Any], Recipe]:
+    """The arguments of `UNet` for a config, and its recipe."""
+    owner = "from_config"
+    check_kind(owner, Mapping, config=config)
+    options = dict(config)
+    name = options.pop(PRESET, None)
+    if name not in PRESETS:
+        known = ", ".join(map(repr, PRESETS))
+        raise ValueError(f"{owner}: config[{PRESET!r}] must be one of {known}, got {name!r}")
+    signature, arguments = PRESETS[name]
+    if unknown := [key for key in options if key not in signature.parameters]:
+        known = ", ".join(signature.parameters)
+        raise ValueError(f"{owner}: {name} takes {known}, got {', '.join(map(repr, unknown))}")
+    if isinstance(options.get("attention"), str):
+        options["attention"] = _layer(options["attention"])
+    bound = signature.bind(**options)
+    bound.apply_defaults()
+    return arguments(**bound.arguments), Recipe.of(name, bound.arguments)
+
+
+def changes(model: nn.Module, built: nn.Module) -> list[str]:
+    """The names of modules that one of two networks has, or that are not of the same type."""
+    ours, theirs = (
+        {name: _kind(module) for name, module in one.named_modules() if name}
+        for one in (model, built)
+    )
+    names = {**theirs, **ours}
+    return [name for name in names if ours.get(name) is not theirs.get(name)]
+
+
+def _kind(module: nn.Module) -> type:
+    """The type of a module. Synchronised batch normalisation is batch normalisation."""
+    if isinstance(module, nn.SyncBatchNorm | nn.modules.batchnorm._BatchNorm):
+        return nn.modules.batchnorm._BatchNorm
+    return type(module)
+
+
+def _encoded(value: Any) -> Any:
+    """An argument as plain data. Raise `TypeError` if it is none."""
+    value = plain(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    for name, layer in _PUBLIC.items():
+        if value is layer:
+            return name
+    if isinstance(value, Sequence) or hasattr(value, "tolist"):
+        return [_encoded(one) for one in value]
+    raise TypeError(value)
+
+
+def _layer(name: str) -> type[nn.Module]:
+    if name not in _PUBLIC:
+        raise ValueError(
+            f"from_config: config['attention'] must name a layer of torchattn_blocks, got {name!r}"
+        )
+    return _PUBLIC[name]
+
+
+_PUBLIC: dict[str, type[nn.Module]] = {
+    name: value
+    for name in dir(layers)
+    if isinstance(value := getattr(layers, name), type) and issubclass(value, nn.Module)
+}

@@ -1,0 +1,136 @@
+"""An encoder that the user brings: which feature maps it makes, and at which levels they stand."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Any
+
+from torch import Tensor, nn
+
+from .._dims import Size, per_axis, several
+from ._size import strides_by_level
+from ._trial import DoesNotRunError, Shape, output_of
+
+Sizes = tuple[int, ...]
+# What an encoder is tried on: unequal sides, such that what is divided by 64 is whole.
+TRIED: dict[int, Sizes] = {1: (192,), 2: (128, 192), 3: (64, 128, 64)}
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """What an encoder makes of an image.
+
+    Attributes:
+        strides: The stride between each level and the next, one number for each axis. Level 0 has
+            the size of the image.
+        levels: The level of each feature map that the encoder returns. None: it has no channels,
+            and is left out.
+        channels: Channels of the feature maps of each level. 0: the encoder makes none.
+    """
+
+    strides: tuple[Sizes, ...]
+    levels: tuple[int | None, ...]
+    channels: tuple[int, ...]
+
+    def by_level(self, returned: Any) -> tuple[list[Tensor | None], Tensor]:
+        """What the encoder returned, by level, None where there is nothing; and the smallest."""
+        maps: list[Any] = [None] * len(self.channels)
+        for level, features in zip(self.levels, feature_maps(returned), strict=True):
+            if level is not None:
+                maps[level] = features
+        return maps[:-1], maps[-1]
+
+
+def feature_maps(returned: Any) -> list[Any]:
+    """The feature maps that an encoder returns, in its order."""
+    return list(returned.values() if isinstance(returned, Mapping) else returned)
+
+
+def pyramid_of(
+    encoder: Any,
+    in_channels: int,
+    strides: int | Sequence[Size],
+    spatial_dims: int,
+    image_size: Sizes | None,
+) -> Pyramid:
+    """Try an encoder, and find the levels of its feature maps. Raise if these do not fit."""
+    if not isinstance(encoder, nn.Module):
+        wanted = "a module that returns feature maps of several sizes"
+        raise TypeError(f"UNet: encoder must be {wanted}, got {encoder!r}")
+    by_level: Any = strides if several(strides) else None
+    given = by_level and strides_by_level("UNet", by_level, len(by_level), spatial_dims)
+    size = image_size or (_sizes_for(given) if given else TRIED[spatial_dims])
+    shapes = _shapes(encoder, (1, in_channels, *size))
+    made = [shape for shape in shapes if shape[1]]
+    reductions = [_reduction(shape, size, shapes) for shape in made]
+    for larger, smaller in pairwise(reductions):
+        if larger == smaller or any(a > b for a, b in zip(larger, smaller, strict=True)):
+            raise ValueError(f"UNet: encoder must return smaller and smaller maps, got {shapes}")
+    given = given or _repeated(strides, reductions, spatial_dims)
+    passed = list(accumulate(given, _product, initial=(1,) * spatial_dims))
+    if passed[-1] != reductions[-1] or not set(reductions) <= set(passed):
+        divided = ", ".join(map(_short, reductions))
+        raise ValueError(
+            "UNet: strides must lead to the sizes of the encoder's feature maps, which are the "
+            f"image's divided by {divided}, got {strides}"
+        )
+    channels = [0] * len(passed)
+    for reduction, shape in zip(reductions, made, strict=True):
+        channels[passed.index(reduction)] = shape[1]
+    found = iter(reductions)
+    levels = [passed.index(next(found)) if shape[1] else None for shape in shapes]
+    return Pyramid(given, tuple(levels), tuple(channels))
+
+
+def _shapes(encoder: nn.Module, shape: Shape) -> list[Shape]:
+    try:
+        returned = output_of(encoder, shape)
+    except DoesNotRunError as failure:
+        hint = "" if "fails" not in str(failure) else "; image_size says which size it takes"
+        raise ValueError(
+            f"UNet: encoder must run on {shape}, but {failure}{hint}"
+        ) from failure.__cause__
+    maps = feature_maps(returned) if isinstance(returned, Mapping | list | tuple) else []
+    if not maps or not all(isinstance(one, Tensor) and one.dim() == len(shape) for one in maps):
+        wanted = f"a list, tuple or dictionary of tensors with {len(shape)} dimensions"
+        got = [type(one).__name__ for one in maps] or type(returned).__name__
+        raise ValueError(f"UNet: encoder must return {wanted}, got {got}")
+    return [tuple(one.shape) for one in maps]
+
+
+def _reduction(shape: Shape, size: Sizes, shapes: list[Shape]) -> Sizes:
+    """What the size of the image was divided by, along each axis."""
+    if any(n == 0 or whole % n for n, whole in zip(shape[2:], size, strict=True)):
+        last = shape[-1], *shape[1:-1]
+        hint = ""
+        if not any(n == 0 or whole % n for n, whole in zip(last[1:], size, strict=True)):
+            hint = ". The channels seem to come last: permute them"
+        raise ValueError(
+            f"UNet: encoder must divide the size of the image, but makes {shapes} of {size}{hint}"
+        )
+    return tuple(whole // n for n, whole in zip(shape[2:], size, strict=True))
+
+
+def _repeated(stride: Any, reductions: list[Sizes], spatial_dims: int) -> tuple[Sizes, ...]:
+    """One stride as often as it takes to reach the size of the smallest feature maps."""
+    step = per_axis("UNet", "strides", stride, spatial_dims)
+    strides: tuple[Sizes, ...] = ()
+    reached: Sizes = (1,) * spatial_dims
+    while step[0] > 1 and max(reached) < max(reductions[-1]):
+        reached = _product(reached, step)
+        strides = *strides, step
+    return strides
+
+
+def _sizes_for(strides: tuple[Sizes, ...]) -> Sizes:
+    """Unequal sides that the strides divide."""
+    *_, product = accumulate(strides, _product)
+    return tuple(n * (2 + axis % 2) for axis, n in enumerate(product))
+
+
+def _product(a: Sizes, b: Sizes) -> Sizes:
+    return tuple(m * n for m, n in zip(a, b, strict=True))
+
+
+def _short(reduction: Sizes) -> str:
+    return str(reduction[0] if len(set(reduction)) == 1 else reduction)
