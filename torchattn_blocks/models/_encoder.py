@@ -3,17 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from math import ceil, log
+from operator import mul
 from typing import Any
 
 from torch import Tensor, nn
 
-from .._dims import Size, per_axis, several
+from .._check import check_ints, plain
+from .._dims import Size, several
 from ._size import strides_by_level
 from ._trial import DoesNotRunError, Shape, output_of
 
 Sizes = tuple[int, ...]
-# What an encoder is tried on: unequal sides, such that what is divided by 64 is whole.
-TRIED: dict[int, Sizes] = {1: (192,), 2: (128, 192), 3: (64, 128, 64)}
+# The least that the sides of the image that an encoder is tried on can be divided to.
+REACH = {1: 64, 2: 64, 3: 32}
 
 
 @dataclass(frozen=True)
@@ -57,17 +60,27 @@ def pyramid_of(
     if not isinstance(encoder, nn.Module):
         wanted = "a module that returns feature maps of several sizes"
         raise TypeError(f"UNet: encoder must be {wanted}, got {encoder!r}")
-    by_level: Any = strides if several(strides) else None
-    given = by_level and strides_by_level("UNet", by_level, len(by_level), spatial_dims)
-    size = image_size or (_sizes_for(given) if given else TRIED[spatial_dims])
+    if several(strides):
+        by_level: Any = strides
+        given = strides_by_level("UNet", by_level, len(by_level), spatial_dims)
+        if not given:
+            raise ValueError(f"UNet: strides must have one entry or more, got {strides}")
+    else:
+        check_ints("UNet", 2, strides=strides)
+        step = (plain(strides),) * spatial_dims
+        given = (step,) * ceil(log(REACH[spatial_dims], step[0]))
+    passed = _passed(given)
+    # Unequal sides that the strides divide.
+    size = image_size or tuple(n * (2 + axis % 2) for axis, n in enumerate(passed[-1]))
     shapes = _shapes(encoder, (1, in_channels, *size))
     made = [shape for shape in shapes if shape[1]]
-    reductions = [_reduction(shape, size, shapes) for shape in made]
-    for larger, smaller in pairwise(reductions):
-        if larger == smaller or any(a > b for a, b in zip(larger, smaller, strict=True)):
-            raise ValueError(f"UNet: encoder must return smaller and smaller maps, got {shapes}")
-    given = given or _repeated(strides, reductions, spatial_dims)
-    passed = list(accumulate(given, _product, initial=(1,) * spatial_dims))
+    reductions = [_reduction(shape, size, shapes, strides) for shape in made]
+    if not made or reductions[-1] == passed[0] or not all(map(_divides_more, pairwise(reductions))):
+        smaller = "smaller and smaller feature maps, and some smaller than the image"
+        raise ValueError(f"UNet: encoder must return {smaller}, got {shapes} of {size}")
+    if not several(strides) and reductions[-1] in passed:
+        given = given[: passed.index(reductions[-1])]
+        passed = _passed(given)
     if passed[-1] != reductions[-1] or not set(reductions) <= set(passed):
         divided = ", ".join(map(_short, reductions))
         raise ValueError(
@@ -86,7 +99,7 @@ def _shapes(encoder: nn.Module, shape: Shape) -> list[Shape]:
     try:
         returned = output_of(encoder, shape)
     except DoesNotRunError as failure:
-        hint = "" if "fails" not in str(failure) else "; image_size says which size it takes"
+        hint = "; give image_size if it takes one size only"
         raise ValueError(
             f"UNet: encoder must run on {shape}, but {failure}{hint}"
         ) from failure.__cause__
@@ -98,7 +111,7 @@ def _shapes(encoder: nn.Module, shape: Shape) -> list[Shape]:
     return [tuple(one.shape) for one in maps]
 
 
-def _reduction(shape: Shape, size: Sizes, shapes: list[Shape]) -> Sizes:
+def _reduction(shape: Shape, size: Sizes, shapes: list[Shape], strides: object) -> Sizes:
     """What the size of the image was divided by, along each axis."""
     if any(n == 0 or whole % n for n, whole in zip(shape[2:], size, strict=True)):
         last = shape[-1], *shape[1:-1]
@@ -106,30 +119,22 @@ def _reduction(shape: Shape, size: Sizes, shapes: list[Shape]) -> Sizes:
         if not any(n == 0 or whole % n for n, whole in zip(last[1:], size, strict=True)):
             hint = ". The channels seem to come last: permute them"
         raise ValueError(
-            f"UNet: encoder must divide the size of the image, but makes {shapes} of {size}{hint}"
+            f"UNet: encoder must divide the size of the image, as the strides {strides} do, but "
+            f"makes {shapes} of {size}{hint}"
         )
     return tuple(whole // n for n, whole in zip(shape[2:], size, strict=True))
 
 
-def _repeated(stride: Any, reductions: list[Sizes], spatial_dims: int) -> tuple[Sizes, ...]:
-    """One stride as often as it takes to reach the size of the smallest feature maps."""
-    step = per_axis("UNet", "strides", stride, spatial_dims)
-    strides: tuple[Sizes, ...] = ()
-    reached: Sizes = (1,) * spatial_dims
-    while step[0] > 1 and max(reached) < max(reductions[-1]):
-        reached = _product(reached, step)
-        strides = *strides, step
-    return strides
+def _divides_more(pair: tuple[Sizes, Sizes]) -> bool:
+    """Whether the second of two reductions goes further, along some axis at least."""
+    first, second = pair
+    return first != second and all(a <= b for a, b in zip(first, second, strict=True))
 
 
-def _sizes_for(strides: tuple[Sizes, ...]) -> Sizes:
-    """Unequal sides that the strides divide."""
-    *_, product = accumulate(strides, _product)
-    return tuple(n * (2 + axis % 2) for axis, n in enumerate(product))
-
-
-def _product(a: Sizes, b: Sizes) -> Sizes:
-    return tuple(m * n for m, n in zip(a, b, strict=True))
+def _passed(strides: tuple[Sizes, ...]) -> list[Sizes]:
+    """What the size of the image is divided by at each level, from the image itself on."""
+    along = [accumulate(steps, mul, initial=1) for steps in zip(*strides, strict=True)]
+    return list(zip(*along, strict=True))
 
 
 def _short(reduction: Sizes) -> str:
