@@ -4,15 +4,29 @@ Keys, shapes, initial weights and outputs of a preset are public: trained weight
 """
 
 import json
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from torchattn_blocks import backbone, backbone_dropblock, rsan, unet
+from torchattn_blocks import (
+    attention_unet,
+    backbone,
+    backbone_dropblock,
+    rsan,
+    sa_unet,
+    sd_unet,
+    unet,
+)
 
 RECORD = Path(__file__).with_suffix(".json")
-PRESETS = {preset.__name__: preset for preset in (unet, backbone, backbone_dropblock, rsan)}
+CASES = {
+    f"{preset.__name__}, up_kernel_size={size}": partial(preset, up_kernel_size=size)
+    for preset in (unet, backbone, backbone_dropblock, rsan, sd_unet, sa_unet)
+    for size in (2, 3, 4)
+}
+CASES["attention_unet"] = attention_unet
 
 
 def found(model: nn.Module) -> dict[str, list[float]]:
@@ -27,17 +41,13 @@ def found(model: nn.Module) -> dict[str, list[float]]:
     return outputs
 
 
-def seeded(name: str, up_kernel_size: int) -> nn.Module:
+def seeded(case: str) -> nn.Module:
     torch.manual_seed(0)
-    return PRESETS[name](up_kernel_size=up_kernel_size)
+    return CASES[case]()
 
 
 def main() -> None:
-    record = {
-        f"{name}, up_kernel_size={size}": found(seeded(name, size))
-        for name in PRESETS
-        for size in (2, 3, 4)
-    }
+    record = {case: found(seeded(case)) for case in CASES}
     RECORD.write_text(json.dumps(record, indent=2) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""The U and the four presets: sizes, counts, and RSAN against the network written out plainly."""
+"""The U and the presets: sizes, counts, and RSAN against the network written out plainly."""
 
 import json
 from pathlib import Path
@@ -13,18 +13,21 @@ from torch.nn import functional as F
 from torchattn_blocks import (
     DropBlock2d,
     UNet,
+    attention_unet,
     backbone,
     backbone_dropblock,
     plain_stage,
     residual_stage,
     rsan,
     rsan_stage,
+    sa_unet,
+    sd_unet,
     unet,
 )
 from torchattn_blocks.functional import drop_block2d
 from torchattn_blocks.models import transposed
 
-PRESETS = [unet, backbone, backbone_dropblock, rsan]
+PRESETS = [unet, backbone, backbone_dropblock, rsan, sd_unet, sa_unet, attention_unet]
 every_preset = pytest.mark.parametrize("preset", PRESETS, ids=lambda p: p.__name__)
 TINY = {"widths": (2, 3, 4)}
 
@@ -44,6 +47,11 @@ def test_parameter_counts():
     assert count(rsan()) - count(backbone()) == 7 * 98
     for preset in (unet, backbone, backbone_dropblock):
         assert count(preset(up_kernel_size=3)) - count(preset()) == 1_051_029 - 997_269
+    assert count(sd_unet()) == 535_793
+    assert count(sa_unet()) == 537_299
+    assert count(sa_unet()) - count(sa_unet(attention=None)) == 98
+    # AttU_Net of most copies, without the normalisation and the second bias of its gates.
+    assert count(attention_unet()) == 34_878_573 - 4 * 2 - 5 * (256 + 128 + 64 + 32)
 
 
 @every_preset
@@ -63,7 +71,8 @@ def test_state_dict_keys_and_shapes_are_the_recorded_ones(preset):
 )
 @settings(max_examples=15)
 def test_any_size_in_the_same_size_out(preset, size, channels, depth, up_kernel_size):
-    model = preset(*channels, widths=(2, 3, 4, 5)[:depth], up_kernel_size=up_kernel_size).eval()
+    options = {} if preset is attention_unet else {"up_kernel_size": up_kernel_size}
+    model = preset(*channels, widths=(2, 3, 4, 5)[:depth], **options).eval()
     x = torch.randn(2, channels[0], *size)
     with torch.no_grad():
         assert model(x).shape == (2, channels[1], *size)
@@ -140,20 +149,26 @@ def test_padding_is_zeros_at_the_bottom_and_right():
 def test_starts_like_keras(preset):
     torch.manual_seed(0)
     model = preset()
-    weight = model.bottleneck.state_dict()[
-        "0.conv2.weight" if preset is not unet else "3.weight"
-    ]  # 128 to 128 channels, 3 x 3
-    limit = (6 / (128 * 9 + 128 * 9)) ** 0.5
+    *_, conv = (m for m in model.bottleneck.modules() if getattr(m, "out_channels", 1) > 1)
+    weight, channels = conv.weight, conv.out_channels
+    assert weight.shape == (channels, channels, 3, 3)
+    limit = (6 / (channels * 9 + channels * 9)) ** 0.5
     assert 0.99 * limit < weight.abs().max() <= limit
     assert weight.std().item() == pytest.approx(limit / 3**0.5, rel=0.01)
     assert all(
-        not m.bias.any() for m in model.modules() if isinstance(m, nn.Conv2d) and m.bias is not None
+        not m.bias.any()
+        for part in (*model.encoders, model.bottleneck, *model.ups, *model.decoders, model.head)
+        for m in part.modules()
+        if isinstance(m, nn.Conv2d | nn.ConvTranspose2d) and m.bias is not None
     )
-    ups = model.ups[0].weight  # 128 to 64 channels, 2 x 2
-    assert ups.abs().max() <= (6 / (128 * 4 + 64 * 4)) ** 0.5
-    assert ups.std().item() == pytest.approx((2 / (128 * 4 + 64 * 4)) ** 0.5, rel=0.02)
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-    assert {(m.eps, m.momentum) for m in norms} == {(2e-5, 0.1)}
+    expected = {sd_unet: set(), sa_unet: {(1e-3, 0.01)}, attention_unet: {(1e-5, 0.1)}}
+    assert {(m.eps, m.momentum) for m in norms} == expected.get(preset, {(2e-5, 0.1)})
+    if preset is not attention_unet:
+        ups = model.ups[0].weight  # 128 to 64 channels, 2 x 2 or 3 x 3
+        fans = ups[0, 0].numel() * (128 + 64)
+        assert ups.abs().max() <= (6 / fans) ** 0.5
+        assert ups.std().item() == pytest.approx((2 / fans) ** 0.5, rel=0.02)
 
 
 def test_attention_starts_from_its_own_rule():
@@ -190,7 +205,7 @@ def test_presets_in_one_and_three_dimensions(preset, dims):
     torch.manual_seed(0)
     model = preset(spatial_dims=dims, **TINY)
     kinds = {type(m).__name__ for m in model.modules()}
-    assert f"BatchNorm{dims}d" in kinds
+    assert f"Conv{dims}d" in kinds
     assert not {kind for kind in kinds if kind.endswith("d") and kind[-2] in "123"} - {
         kind for kind in kinds if kind.endswith(f"{dims}d")
     }

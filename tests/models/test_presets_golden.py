@@ -4,16 +4,19 @@ import json
 
 import pytest
 import torch
-from golden import RECORD, found, seeded
+from golden import CASES, RECORD, found, seeded
 
 RECORDED = json.loads(RECORD.read_text())
 
 
-@pytest.mark.parametrize("name", RECORDED)
-def test_seeded_presets_give_what_was_recorded(name):
-    preset, size = name.split(", up_kernel_size=")
-    outputs = found(seeded(preset, int(size)))
-    for mode, logits in RECORDED[name].items():
+def test_all_is_recorded():
+    assert [*RECORDED] == [*CASES]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_seeded_presets_give_what_was_recorded(case):
+    outputs = found(seeded(case))
+    for mode, logits in RECORDED[case].items():
         torch.testing.assert_close(
             torch.tensor(outputs[mode]), torch.tensor(logits), rtol=1e-3, atol=1e-3
         )

@@ -54,7 +54,7 @@ def read_config(config: Any) -> tuple[dict[str, Any], Recipe]:
     check_kind(owner, Mapping, config=config)
     options = dict(config)
     name = options.pop(PRESET, None)
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         known = ", ".join(map(repr, PRESETS))
         raise ValueError(f"{owner}: config[{PRESET!r}] must be one of {known}, got {name!r}")
     signature, arguments = PRESETS[name]
