@@ -184,7 +184,7 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
             rows[name]["quartiles"] = statistics.quantiles(ratios, n=4)[::2]
     versions = ", ".join(f"{k} {v}" for k, v in libraries.versions(NETWORKS).items())
     return {
-        "environment": f"{args.threads} threads, {_cpu()}, torch {torch.__version__}, {versions}",
+        "environment": f"{args.threads} threads, {cpu()}, torch {torch.__version__}, {versions}",
         "batch": args.batch,
         "side": args.side,
         "rounds": args.rounds,
@@ -192,7 +192,7 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _cpu() -> str:
+def cpu() -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

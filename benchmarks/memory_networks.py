@@ -42,7 +42,7 @@ def _ours(name: str, preset: Callable[..., nn.Module]) -> list[Contender]:
     ]
 
 
-def _peer(name: str, library: str, path: str, *args: object, **options: object) -> Contender:
+def peer(name: str, library: str, path: str, *args: object, **options: object) -> Contender:
     missing = "" if find_spec(library) else f"{library} is not installed"
 
     def build() -> nn.Module:
@@ -55,8 +55,8 @@ SMP, MONAI = "segmentation_models_pytorch", "monai"
 NETWORKS = [
     *_ours("rsan", rsan),
     *_ours("unet", unet),
-    _peer("smp.Unet, ResNet-18", SMP, f"{SMP}:Unet", "resnet18", encoder_weights=None),
-    _peer(
+    peer("smp.Unet, ResNet-18", SMP, f"{SMP}:Unet", "resnet18", encoder_weights=None),
+    peer(
         "smp.Unet, MobileNetV3 0.75",
         SMP,
         f"{SMP}:Unet",
@@ -64,7 +64,7 @@ NETWORKS = [
         decoder_channels=(64, 48, 32, 24, 16),
         encoder_weights=None,
     ),
-    _peer(
+    peer(
         "MONAI UNet",
         MONAI,
         "monai.networks.nets:UNet",
@@ -75,7 +75,7 @@ NETWORKS = [
         (2, 2, 2),
         num_res_units=2,
     ),
-    _peer(
+    peer(
         "MONAI BasicUNet",
         MONAI,
         "monai.networks.nets:BasicUNet",
