@@ -91,7 +91,7 @@ def test_the_sdist_and_its_wheel_name_no_path(clone: Path, tmp_path: Path) -> No
         assert needed.keys() == WITH_WEIGHTS
         assert {str(requirement.specifier) for requirement in needed.values()} == {"<2,>=1"}
         assert "file:" not in metadata.as_string().partition("\n\n")[0]
-        assert set(metadata.get_all("Provides-Extra", [])) == {*needed, "bench"}
+        assert set(metadata.get_all("Provides-Extra", [])) == {*needed, "bench", "hub", "keras"}
 
 
 @pytest.mark.skipif(not (ROOT / "weights").exists(), reason="no clone")

@@ -75,6 +75,12 @@ class HubUNet(
         """Build a network from what `config` returned, with new weights."""
         return cls(config)
 
+    @classmethod
+    def _from_pretrained(cls, **options: Any) -> "HubUNet":
+        """Load the network. Before its version 1 the mixin left it in training mode."""
+        model: HubUNet = super()._from_pretrained(**options)
+        return model.eval()
+
     def _save_pretrained(self, save_directory: Path) -> None:
         """Write the weights and what the network is now, which is not always what it was built as.
 

@@ -1,5 +1,6 @@
 """The recipes of docs/unet.md: what the page says of them."""
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -13,10 +14,11 @@ PAGE = (Path(__file__).parents[2] / "docs" / "unet.md").read_text(encoding="utf-
 
 
 @pytest.fixture(scope="module")
-def recipes():
+def recipes(tmp_path_factory):
     made = {}
     torch.manual_seed(0)
-    exec("\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.S)), made)
+    with contextlib.chdir(tmp_path_factory.mktemp("recipes")):
+        exec("\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.S)), made)
     return made
 
 
@@ -26,8 +28,16 @@ def count(model):
 
 def test_numbers_on_the_page(recipes):
     assert recipes["logits"].shape == (2, 4, 65, 50)
-    assert "537,299" in PAGE
-    assert count(recipes["sa_unet"]) == 537_299
+    for make, options in [("sd_unet", {}), ("sa_unet", {}), ("sa_unet", {"attention": None})]:
+        assert f"{count(recipes[make](**options)):,}" in PAGE
+    assert f"{count(recipes['attention_unet']()):,}" in PAGE
+    assert [tuple(one.shape) for one in recipes["outputs"]] == [
+        (1, 1, 65, 50),
+        (1, 1, 33, 25),
+        (1, 1, 17, 13),
+    ]
+    assert [one.shape for one in recipes["targets"]] == [one.shape for one in recipes["outputs"]]
+    assert recipes["again"].config() == recipes["trained"].config()
     assert f"It has {count(recipes['light']):,} parameters" in PAGE
     assert f"{count(unet()):,}." in PAGE
     labels = recipes["labels"]
@@ -37,7 +47,7 @@ def test_numbers_on_the_page(recipes):
 
 def test_networks_run_and_are_what_the_page_says(recipes):
     gates = [m for m in recipes["gated"].skips.modules() if isinstance(m, AttentionGate)]
-    assert len(gates) == 4
+    assert len(gates) == 3
     volume = torch.rand(1, 1, 5, 18, 15)
     assert recipes["nnunet"].eval()(volume).shape == (1, 3, 5, 18, 15)
     wide = recipes["wide"].eval()
@@ -49,7 +59,7 @@ def test_networks_run_and_are_what_the_page_says(recipes):
     wide.bottleneck[3](seen)[0, 0, 7, 7].backward()
     rows = seen.grad.abs().sum((0, 1, 3)).nonzero()
     assert rows.max() - rows.min() + 1 == 9
-    for name in ("sa_unet", "wide", "light"):
+    for name in ("other", "wide", "light"):
         assert recipes[name].eval()(torch.rand(1, 3, 20, 33)).shape == (1, 1, 20, 33)
 
 
