@@ -186,6 +186,11 @@ class UNet(nn.Module):
 
         # All of a kind one after the other: initial weights are drawn in this order.
         slots = Slots(self.strides, image_size)
+        down = max_pool() if down is None else down
+        up = transposed() if up is None else up
+        skip = concatenate() if skip is None else skip
+        name = "stage, in the decoder," if decoder_stage is None else "decoder_stage"
+        decoder_stage = stage if decoder_stage is None else decoder_stage
         self.encoders, self.downs = nn.ModuleList(), nn.ModuleList()
         skipped: Sequence[int] = widths[:-1]
         if self._pyramid is None:
@@ -197,15 +202,8 @@ class UNet(nn.Module):
                 if bottleneck is None
                 else slots.stage("bottleneck", bottleneck, lowest, lowest, levels)
             )
-        self._build_decoder(
-            slots,
-            [*widths[:levels], lowest],
-            skipped,
-            transposed() if up is None else up,
-            concatenate() if skip is None else skip,
-            decoder_stage or stage,
-            "stage, in the decoder," if decoder_stage is None else "decoder_stage",
-        )
+        channels = [*widths[:levels], lowest]
+        self._build_decoder(slots, channels, skipped, up, skip, decoder_stage, name)
         self.head = head(widths[0], self.out_channels, self.spatial_dims)
         self.deep_heads = nn.ModuleList(
             head(width, self.out_channels, self.spatial_dims)
@@ -218,17 +216,18 @@ class UNet(nn.Module):
         slots: Slots,
         widths: Sequence[int],
         stage: Callable[..., nn.Module] | None,
-        down: Callable[..., nn.Module] | None,
+        down: Callable[..., nn.Module],
         bottleneck: Callable[..., nn.Module] | None,
     ) -> int:
         """The stages from the image down to the bottleneck, and the channels that it returns."""
         channels, levels = self.in_channels, len(self.strides)
         for level in range(levels):
             self.encoders.append(slots.stage("stage", stage, channels, widths[level], level))
-            module, channels = slots.down(down or max_pool(), widths[level], level)
+            module, channels = slots.down(down, widths[level], level)
             self.downs.append(module)
         name = "stage, as the bottleneck," if bottleneck is None else "bottleneck"
-        self.bottleneck = slots.stage(name, bottleneck or stage, channels, widths[-1], levels)
+        bottleneck = stage if bottleneck is None else bottleneck
+        self.bottleneck = slots.stage(name, bottleneck, channels, widths[-1], levels)
         return widths[-1]
 
     def _build_decoder(
