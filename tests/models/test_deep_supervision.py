@@ -129,18 +129,34 @@ def test_monais_loss_takes_the_list():
     torch.testing.assert_close(loss(outputs, target), expected)
 
 
-def test_a_weighted_sum_over_reduced_targets():
+WEIGHTS = [1, 1 / 2]
+
+
+def weighted_sum(outputs, targets):
     """nnU-Net's wrapper: a loss of each pair of logits and reduced target, weighted and added."""
+    pairs = zip(WEIGHTS, outputs, targets, strict=True)
+    return sum(w * F.binary_cross_entropy_with_logits(y, t) for w, y, t in pairs)
 
-    def loss(outputs, target):
-        reduced = [F.interpolate(target, y.shape[2:], mode="nearest-exact") for y in outputs]
-        weights = [1 / 2**i for i in range(len(outputs))]
-        pairs = zip(weights, outputs, reduced, strict=True)
-        return sum(w * F.binary_cross_entropy_with_logits(y, t) for w, y, t in pairs)
 
+def reduced(target, outputs):
+    return [F.interpolate(target, y.shape[2:], mode="nearest-exact") for y in outputs]
+
+
+def test_a_weighted_sum_over_reduced_targets():
     torch.manual_seed(0)
-    first, last = learned(unet(widths=(4, 6, 8), deep_supervision=True), loss)
+    model = unet(widths=(4, 6, 8), deep_supervision=True)
+    first, last = learned(model, lambda y, t: weighted_sum(y, reduced(t, y)))
     assert last < first / 3
+
+
+def test_nnunets_wrapper_takes_the_list():
+    wrapped = pytest.importorskip(
+        "nnunetv2.training.loss.deep_supervision", reason="nnunetv2 is not installed"
+    )
+    loss = wrapped.DeepSupervisionWrapper(nn.BCEWithLogitsLoss(), WEIGHTS)
+    outputs = unet(widths=(4, 6, 8), deep_supervision=True)(torch.rand(1, 3, 37, 42))
+    targets = reduced(torch.rand(1, 1, 37, 42).round(), outputs)
+    torch.testing.assert_close(loss(outputs, targets), weighted_sum(outputs, targets))
 
 
 def test_each_head_learns():

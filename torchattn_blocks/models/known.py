@@ -132,9 +132,9 @@ def attention_unet(
     Note:
         The PyTorch version that most copies go back to, ``AttU_Net``, has 34,878,573 parameters.
         Its gates have batch normalisation after each of their three convolutions, and one bias
-        more: 5 H + 2 for H hidden channels, 2,408 in all. It also concatenates in the other order.
-        Everything else is equal. In the paper the gate is opened by smaller feature maps, before
-        they are upsampled.
+        more: 5 H + 2 for H hidden channels, 2,408 in all. It concatenates in the other order, and
+        starts from other initial weights. All else is equal. In the paper the gate is opened by
+        smaller feature maps, before they are upsampled.
 
     Example:
         >>> import torch
