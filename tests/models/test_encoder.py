@@ -105,6 +105,7 @@ def test_all_slots_of_the_decoder():
     )
     logits = model(torch.rand(1, 3, 30, 20))
     assert [y.shape[2:] for y in logits] == [(30, 20), (15, 10)]
+    assert (model.bottleneck[0].in_channels, model.bottleneck[0].dilation) == (32, (2, 2))
     gates = [m for m in model.modules() if isinstance(m, AttentionGate)]
     assert [gate.psi.in_channels for gate in gates] == [8, 4]  # none where nothing is skipped
     assert sum(isinstance(m, DropBlock2d) for m in model.modules()) == 6
