@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from torchattn_blocks import CBAM, DropBlock2d, SpatialAttention, insert_after, rsan, sa_unet
@@ -23,15 +23,9 @@ def trained(**options):
     return model
 
 
-def in_hub(model):
-    hub = HubUNet(model.config())
-    hub.load_state_dict(model.state_dict())
-    return hub
-
-
 def test_saved_and_loaded_is_the_same(tmp_path):
     model = trained(p=0.3, attention=CBAM, deep_supervision=True)
-    in_hub(model).save_pretrained(tmp_path)
+    HubUNet.from_network(model).save_pretrained(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {
         "README.md", "config.json", "model.safetensors",
     }  # fmt: skip
@@ -45,7 +39,7 @@ def test_saved_and_loaded_is_the_same(tmp_path):
 
 def test_the_files_serve_without_the_hub(tmp_path):
     model = trained()
-    in_hub(model).save_pretrained(tmp_path)
+    HubUNet.from_network(model).save_pretrained(tmp_path)
     plain = rsan(widths=(4, 8))
     plain.load_state_dict(load_file(tmp_path / "model.safetensors"))
     x = torch.rand(1, 3, 21, 30)
@@ -66,14 +60,65 @@ def test_a_function_is_refused_when_it_is_noted():
 
 
 def test_a_changed_network_is_not_saved(tmp_path):
-    model = insert_after(in_hub(trained()), nn.BatchNorm2d, lambda norm: nn.Dropout2d(0.2))
+    model = insert_after(
+        HubUNet.from_network(trained()), nn.BatchNorm2d, lambda norm: nn.Dropout2d(0.2)
+    )
     with pytest.raises(ValueError, match="config: the network must have the modules that rsan"):
-        model.save_pretrained(tmp_path)
+        model.save_pretrained(tmp_path / "mine")
+    with pytest.raises(ValueError, match="config: the network must have the modules that rsan"):
+        model.push_to_hub("me/mine")  # before anything is sent
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"attention": None},
+        {"attention": "SqueezeExcite"},
+        {"preset": "backbone_dropblock"},
+        {"widths": [4, 16]},
+    ],
+)
+def test_weights_that_do_not_fit_the_config_are_refused(changed, tmp_path):
+    HubUNet.from_network(trained()).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text()) | changed
+    if config["preset"] == "backbone_dropblock":
+        del config["attention"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RuntimeError, match=r"(?i)missing|unexpected|size mismatch"):
+        HubUNet.from_pretrained(tmp_path)
+
+
+def test_weights_that_are_missing_are_refused_unless_asked_for(tmp_path):
+    model = trained()
+    HubUNet.from_network(model).save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    del tensors["head.bias"]
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(RuntimeError, match=r"head\.bias"):
+        HubUNet.from_pretrained(tmp_path)
+    assert isinstance(HubUNet.from_pretrained(tmp_path, strict=False), HubUNet)
+
+
+def test_a_folder_without_config_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"HubUNet: .* must have a file config\.json, got none"):
+        HubUNet.from_pretrained(tmp_path)
+
+
+def test_a_copy_keeps_dtype_mode_and_nothing_shared():
+    model = trained().double().eval()
+    hub = HubUNet.from_network(model)
+    assert (hub.head.weight.dtype, hub.training) == (torch.float64, False)
+    before = model.head.weight.detach().clone()
+    hub.head.weight.data.zero_()
+    assert torch.equal(model.head.weight, before)
+    assert hub.head.weight.requires_grad
+    with pytest.raises(TypeError, match="from_network: network must be a UNet, got Conv2d"):
+        HubUNet.from_network(nn.Conv2d(1, 1, 1))
+
+
 def test_copies_and_pickles_are_of_the_same_class():
-    model = in_hub(trained())
+    model = HubUNet.from_network(trained())
     for same in (
         copy.deepcopy(model),
         pickle.loads(pickle.dumps(model)),

@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "convert": {"convert", "layers", "models", "_check", "_dims"},
     "surgery": {"surgery", "_check", "_factory", "_modules"},
     "model_tools": {"model_tools", "surgery", "layers", "_check", "_modules", "_restored"},
-    "hub": {"models"},
+    "hub": {"models", "_check"},
     "models": {"models", "layers", "functional", *PRIVATE},
     "__init__": {*CORE, "__init__", "_lazy"},
     "retina": {"__init__", "functional", "retina", *SHARED},

@@ -17,6 +17,7 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
+from ._check import check_kind
 from .models import UNet
 from .models._config import read_config
 
@@ -37,8 +38,10 @@ class HubUNet(
     returns, ``model.safetensors`` the state dict, with the keys of any `UNet`. Nothing in the files
     is executed. What `from_pretrained` returns is in evaluation mode.
 
-    The mixin by itself records the default of an argument that JSON cannot hold, and loads another
-    network without a word. Here such an argument is refused when the network is saved.
+    The mixin by itself records the default of an argument that JSON cannot hold, and takes weights
+    of which some are missing or left over: both times another network is loaded without a word.
+    Here such an argument is refused when the network is saved or published, and such weights when
+    they are loaded, unless ``from_pretrained(..., strict=False)`` is said.
 
     Args:
         config: What `UNet.config` returned, or the name of a preset as ``"preset"`` and those of
@@ -47,16 +50,15 @@ class HubUNet(
     Raises:
         TypeError: If `config` is not a mapping.
         ValueError: If the preset is unknown or does not take an argument; and, when the network is
-            saved, as `UNet.config`.
+            saved or published, as `UNet.config`.
+        RuntimeError: If weights are loaded that do not fit the file ``config.json``.
 
     Example:
         >>> import tempfile
         >>> from torchattn_blocks import rsan
         >>> from torchattn_blocks.hub import HubUNet
         >>> trained = rsan(widths=(4, 8), p=0.2)
-        >>> model = HubUNet(trained.config())
-        >>> model.load_state_dict(trained.state_dict())
-        <All keys matched successfully>
+        >>> model = HubUNet.from_network(trained)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     model.save_pretrained(folder)
         ...     again = HubUNet.from_pretrained(folder)
@@ -76,9 +78,45 @@ class HubUNet(
         return cls(config)
 
     @classmethod
-    def _from_pretrained(cls, **options: Any) -> "HubUNet":
+    def from_network(cls, network: UNet) -> "HubUNet":
+        """A copy of a network of a preset, with its weights, dtype, device and mode.
+
+        Raises:
+            TypeError: If `network` is not a `UNet`.
+            ValueError: As `UNet.config`.
+        """
+        check_kind("from_network", UNet, network=network)
+        model = cls(network.config())
+        copies = {key: value.detach().clone() for key, value in network.state_dict().items()}
+        model.load_state_dict(copies, assign=True)
+        return model.train(network.training)
+
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """Write ``config.json``, ``model.safetensors`` and a card to a folder.
+
+        Args:
+            save_directory: The folder; it is made if need be.
+            **options: See ``huggingface_hub.PyTorchModelHubMixin``.
+        """
+        self.config()  # before a folder is made
+        return super().save_pretrained(save_directory, **options)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Publish the same files on the Hub, or hand them to people that you choose.
+
+        Args:
+            repo_id: Name of the repository, such as ``"me/vessels"``.
+            **options: See ``huggingface_hub.PyTorchModelHubMixin``.
+        """
+        self.config()  # before a repository is made
+        return super().push_to_hub(repo_id, **options)
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, strict: bool = True, **options: Any) -> "HubUNet":
         """Load the network. Before its version 1 the mixin left it in training mode."""
-        model: HubUNet = super()._from_pretrained(**options)
+        if "config" not in options:
+            raise ValueError(f"HubUNet: {model_id} must have a file config.json, got none")
+        model: HubUNet = super()._from_pretrained(model_id=model_id, strict=strict, **options)
         return model.eval()
 
     def _save_pretrained(self, save_directory: Path) -> None:

@@ -143,7 +143,7 @@ def test_what_is_missing_and_what_is_left_over_is_named():
             "missing are kernel of conv2d number 1 .* and \\d+ more, left over are none$",
         ),
     ],
-    ids=["shape", "a layer fewer", "a layer more", "twice", "nothing"],
+    ids=["shape", "a layer fewer", "a layer more", "twice", "nothing", "renamed", "other names"],
 )
 def test_other_weights_are_refused(change, message):
     _, arrays = restated("sa_unet")
@@ -170,7 +170,7 @@ def test_deep_supervision_keeps_its_own_heads():
     [
         (nn.Conv2d(1, 1, 1), {}, TypeError, "from_keras: model must be an? UNet, got Conv2d"),
         (sd_unet(), 3, TypeError, "weights must be a str or a Path or a Mapping, got int"),
-        (sd_unet(), "no/such.h5", FileNotFoundError, "the file no.such.h5 does not exist"),
+        (sd_unet(), "no/such.h5", FileNotFoundError, "there is no file no.such.h5"),
         (
             UNet(stage=plain_stage(attention=CBAM)),
             {},
@@ -186,7 +186,9 @@ def test_wrong_arguments(model, weights, kind, message):
 def test_a_file_of_another_format_is_refused(tmp_path):
     path = tmp_path / "w.h5"
     path.write_bytes(b"not a file of weights")
-    assert re.search(f"{re.escape(str(path))} is not an HDF5 file", refusal(sd_unet(), path))
+    assert re.search(
+        f"{re.escape(str(path))} must be an HDF5 file .*save_weights", refusal(sd_unet(), path)
+    )
 
 
 def test_without_h5py_the_extra_is_named(tmp_path, monkeypatch):

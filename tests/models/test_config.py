@@ -111,6 +111,17 @@ def test_what_was_changed_since_is_refused():
         model.config()
 
 
+def test_other_options_and_shapes_are_refused():
+    model = rsan(widths=(4, 8))
+    model.head = nn.Conv2d(4, 5, 1)
+    with pytest.raises(ValueError, match="1 differ, such as 'head'"):
+        model.config()
+    model = rsan(widths=(4, 8))
+    model.encoders[0][2].eps = 1e-3
+    with pytest.raises(ValueError, match=r"1 differ, such as 'encoders\.0\.2'"):
+        model.config()
+
+
 def test_what_keeps_the_keys_is_not_a_change():
     model = rsan(widths=(4, 8))
     expected = model.config()
@@ -149,7 +160,12 @@ def test_what_is_no_data_is_refused(model, message):
         (
             {"preset": "rsan", "attention": "ReLU"},
             ValueError,
-            r"config\['attention'\] must name a layer of torchattn_blocks, got 'ReLU'",
+            r"config\['attention'\] must name an attention layer .*, got 'ReLU'",
+        ),
+        (
+            {"preset": "rsan", "attention": "DropBlock2d"},
+            ValueError,
+            r"config\['attention'\] must name an attention layer .*, got 'DropBlock2d'",
         ),
     ],
 )

@@ -58,6 +58,32 @@ def test_a_wrong_number_is_refused(asked, error, message):
         unet(deep_supervision=asked)
 
 
+def test_it_can_be_turned_off_and_on():
+    model = unet(widths=(2, 3, 4, 5), deep_supervision=True)
+    x = torch.rand(1, 3, 16, 16)
+    model.deep_supervision = False
+    assert model(x).shape == (1, 1, 16, 16)
+    model.deep_supervision = 2
+    assert shapes(model(x)) == [(16, 16), (8, 8)]
+    model.deep_supervision = True
+    assert shapes(model(x)) == [(16, 16), (8, 8), (4, 4)]
+    for wrong, error in ((4, ValueError), ("x", TypeError)):
+        with pytest.raises(error, match="UNet: deep_supervision must be"):
+            model.deep_supervision = wrong
+    model = unet(widths=(2, 3, 4, 5))
+    with pytest.raises(
+        ValueError, match="at most 1, since the network was built with 0 deep_heads"
+    ):
+        model.deep_supervision = True
+
+
+def test_weights_go_both_ways_with_heads_missing_or_unexpected():
+    plain, deep = unet(widths=(2, 3, 4)), unet(widths=(2, 3, 4), deep_supervision=True)
+    heads = ["deep_heads.0.weight", "deep_heads.0.bias"]
+    assert plain.load_state_dict(deep.state_dict(), strict=False) == ([], heads)
+    assert deep.load_state_dict(plain.state_dict(), strict=False) == (heads, [])
+
+
 def test_strides_of_each_axis_count():
     model = UNet(
         1, 1, widths=(2, 3, 4), strides=STRIDES, stage=plain_stage(), deep_supervision=True

@@ -69,7 +69,12 @@ def from_keras(model: UNet, weights: str | Path | Mapping[str, Any]) -> UNet:
 
     Returns:
         The network. What is not in the weights stays as it is: eps, for example, which the presets
-        have from the authors' code.
+        have from the authors' code. Of more than one output channel, the Keras model gives the
+        sigmoid of each: that is ``predict_proba(x, multi_label=True)``.
+
+    Warning:
+        Layers of equal shape that were made in another order than in the authors' code cannot be
+        told apart. Compare the probabilities of one image.
 
     Raises:
         TypeError: If `model` is not a `UNet`, or `weights` neither a path nor a mapping.
@@ -95,6 +100,11 @@ def from_keras(model: UNet, weights: str | Path | Mapping[str, Any]) -> UNet:
     check_kind(OWNER, str, Path, Mapping, weights=weights)
     given = _arrays(weights) if isinstance(weights, Mapping) else _read(Path(weights))
     theirs = _by_layer(given)
+    if not any(kind in KINDS for kind, _ in theirs):
+        raise ValueError(
+            f"{OWNER}: weights must have names as Keras gives them, such as 'conv2d_3/kernel', got "
+            f"{_few([array.name for array in given])}"
+        )
     pairs: list[tuple[Array, Place]] = []
     missing: list[str] = []
     for kind, layers in _by_kind(model).items():
@@ -126,7 +136,7 @@ def _arrays(weights: Mapping[str, Any]) -> list[Array]:
 def _read(path: Path) -> list[Array]:
     """The arrays of a file. What an optimiser keeps is left out."""
     if not path.is_file():
-        raise FileNotFoundError(f"{OWNER}: the file {path} does not exist")
+        raise FileNotFoundError(f"{OWNER}: there is no file {path}")
     try:
         import h5py
     except ModuleNotFoundError as error:
@@ -145,8 +155,9 @@ def _read(path: Path) -> list[Array]:
         with h5py.File(path) as file:
             file.visititems(keep)
     except OSError as error:
+        hint = "; Keras writes one with save_weights('x.weights.h5')"
         raise ValueError(
-            f"{OWNER}: {path} is not an HDF5 file that can be read ({error})"
+            f"{OWNER}: {path} must be an HDF5 file that can be read, got: {error}{hint}"
         ) from error
     return found
 

@@ -69,20 +69,25 @@ def read_config(config: Any) -> tuple[dict[str, Any], Recipe]:
 
 
 def changes(model: nn.Module, built: nn.Module) -> list[str]:
-    """The names of modules that one of two networks has, or that are not of the same type."""
+    """The names of modules that one of two networks has, or whose types or options differ."""
     ours, theirs = (
-        {name: _kind(module) for name, module in one.named_modules() if name}
+        {name: _described(module) for name, module in one.named_modules() if name}
         for one in (model, built)
     )
     names = {**theirs, **ours}
-    return [name for name in names if ours.get(name) is not theirs.get(name)]
+    return [name for name in names if ours.get(name) != theirs.get(name)]
 
 
-def _kind(module: nn.Module) -> type:
-    """The type of a module. Synchronised batch normalisation is batch normalisation."""
-    if isinstance(module, nn.SyncBatchNorm | nn.modules.batchnorm._BatchNorm):
-        return nn.modules.batchnorm._BatchNorm
-    return type(module)
+def _described(module: nn.Module) -> tuple[type, str]:
+    """The type and the options of a module.
+
+    Synchronised batch normalisation is batch normalisation. The rate of DropBlock may be moved by a
+    schedule.
+    """
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        return nn.modules.batchnorm._BatchNorm, str(module.extra_repr())  # type: ignore[no-untyped-call]
+    options = "" if isinstance(module, layers.DropBlock) else module.extra_repr()
+    return type(module), options
 
 
 def _encoded(value: Any) -> Any:
@@ -99,9 +104,10 @@ def _encoded(value: Any) -> Any:
 
 
 def _layer(name: str) -> type[nn.Module]:
-    if name not in _PUBLIC:
+    if not hasattr(_PUBLIC.get(name), "attention_map"):
         raise ValueError(
-            f"from_config: config['attention'] must name a layer of torchattn_blocks, got {name!r}"
+            "from_config: config['attention'] must name an attention layer of torchattn_blocks, "
+            f"got {name!r}"
         )
     return _PUBLIC[name]
 

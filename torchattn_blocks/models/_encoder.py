@@ -1,9 +1,9 @@
 """An encoder that the user brings: which feature maps it makes, and at which levels they stand."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from math import ceil, log
+from math import ceil, log, log2
 from operator import mul
 from typing import Any
 
@@ -70,8 +70,7 @@ def pyramid_of(
         step = (plain(strides),) * spatial_dims
         given = (step,) * ceil(log(REACH[spatial_dims], step[0]))
     passed = _passed(given)
-    # Unequal sides that the strides divide.
-    size = image_size or tuple(n * (2 + axis % 2) for axis, n in enumerate(passed[-1]))
+    size = image_size or _tried(passed[-1])
     shapes = _shapes(encoder, (1, in_channels, *size))
     made = [shape for shape in shapes if shape[1]]
     reductions = [_reduction(shape, size, shapes, strides) for shape in made]
@@ -82,10 +81,11 @@ def pyramid_of(
         given = given[: passed.index(reductions[-1])]
         passed = _passed(given)
     if passed[-1] != reductions[-1] or not set(reductions) <= set(passed):
-        divided = ", ".join(map(_short, reductions))
+        divided = ", ".join(map(str, map(_short, reductions)))
+        fitting = [_short(step) for step in _steps([passed[0], *reductions])]
         raise ValueError(
-            "UNet: strides must lead to the sizes of the encoder's feature maps, which are the "
-            f"image's divided by {divided}, got {strides}"
+            "UNet: strides must lead to the sizes of the encoder's feature maps, the image's "
+            f"divided by {divided}, as {fitting} would, got {strides}"
         )
     channels = [0] * len(passed)
     for reduction, shape in zip(reductions, made, strict=True):
@@ -99,25 +99,26 @@ def _shapes(encoder: nn.Module, shape: Shape) -> list[Shape]:
     try:
         returned = output_of(encoder, shape)
     except DoesNotRunError as failure:
-        hint = "; give image_size if it takes one size only"
+        hint = f"; it must take in_channels = {shape[1]}, and image_size if it takes one size only"
         raise ValueError(
             f"UNet: encoder must run on {shape}, but {failure}{hint}"
         ) from failure.__cause__
     maps = feature_maps(returned) if isinstance(returned, Mapping | list | tuple) else []
     if not maps or not all(isinstance(one, Tensor) and one.dim() == len(shape) for one in maps):
         wanted = f"a list, tuple or dictionary of tensors with {len(shape)} dimensions"
-        got = [type(one).__name__ for one in maps] or type(returned).__name__
-        raise ValueError(f"UNet: encoder must return {wanted}, got {got}")
+        empty = "an empty " if isinstance(returned, Mapping | list | tuple) else ""
+        got = [type(one).__name__ for one in maps] or f"{empty}{type(returned).__name__}"
+        how = "timm has features_only=True for this, torchvision create_feature_extractor"
+        raise ValueError(f"UNet: encoder must return {wanted} ({how}), got {got}")
     return [tuple(one.shape) for one in maps]
 
 
 def _reduction(shape: Shape, size: Sizes, shapes: list[Shape], strides: object) -> Sizes:
     """What the size of the image was divided by, along each axis."""
     if any(n == 0 or whole % n for n, whole in zip(shape[2:], size, strict=True)):
-        last = shape[-1], *shape[1:-1]
-        hint = ""
-        if not any(n == 0 or whole % n for n, whole in zip(last[1:], size, strict=True)):
-            hint = ". The channels seem to come last: permute them"
+        ratios = {whole / max(n, 1) for n, whole in zip(shape[1:-1], size, strict=True)}
+        last = len(ratios) == 1 and len(size) > 1  # the same along each axis
+        hint = ". The channels seem to come last: permute them" if last else ""
         raise ValueError(
             f"UNet: encoder must divide the size of the image, as the strides {strides} do, but "
             f"makes {shapes} of {size}{hint}"
@@ -137,5 +138,22 @@ def _passed(strides: tuple[Sizes, ...]) -> list[Sizes]:
     return list(zip(*along, strict=True))
 
 
-def _short(reduction: Sizes) -> str:
-    return str(reduction[0] if len(set(reduction)) == 1 else reduction)
+def _steps(passed: list[Sizes]) -> Iterator[Sizes]:
+    """What leads from each of these to the next, 1 left out."""
+    for before, after in pairwise(passed):
+        if before != after:
+            yield tuple(b // a for a, b in zip(before, after, strict=True))
+
+
+def _tried(divided: Sizes) -> Sizes:
+    """Unequal sides that can be divided by these numbers, and by 2 some times more."""
+    least = REACH[len(divided)]
+    powers = [max(0, ceil(log2(least / n))) for n in divided]
+    return tuple(
+        n * 2**power * (2 + axis % 2)
+        for axis, (n, power) in enumerate(zip(divided, powers, strict=True))
+    )
+
+
+def _short(reduction: Sizes) -> int | Sizes:
+    return reduction[0] if len(set(reduction)) == 1 else reduction

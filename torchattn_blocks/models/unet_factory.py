@@ -80,6 +80,7 @@ class UNet(nn.Module):
             that they will meet, which costs as much as a pass over one image.
         deep_supervision: Whether training also gives logits of smaller sizes, see below. A number
             says how many sizes have logits, from that of the image on. True: each decoder stage.
+            Later, ``model.deep_supervision = False`` turns it off, and a number on again.
         memory_efficient: What training keeps in memory for the backward pass. False: what torch
             keeps. True: the outputs of normalisations, activations, concatenations, attention and
             sums are computed again, and about half is kept. ``"activations"``: those of
@@ -97,7 +98,7 @@ class UNet(nn.Module):
         With `deep_supervision`, in training mode, a list of logits comes out, those above first.
         The others come from decoder stages of smaller sizes, through 1 x 1 convolutions of their
         own. Where the strides multiply to s, they have H / s rows, rounded up. In evaluation mode,
-        and in an exported network, only the first come out.
+        and from a network exported in evaluation mode, only the first come out.
 
     Raises:
         TypeError: If a number is not an int, a slot is not filled by a function that takes numbers
@@ -129,7 +130,7 @@ class UNet(nn.Module):
     _memory_efficient: MemoryEfficient = False
     _pyramid: Pyramid | None = None
     _recipe: Recipe | None = None
-    deep_supervision = 0
+    _deep_supervision = 0
 
     @options_by_name
     def __init__(
@@ -181,7 +182,7 @@ class UNet(nn.Module):
         if image_size is not None:
             added = padding(image_size, self.strides)
             image_size = tuple(n + more for n, more in zip(image_size, added, strict=True))
-        self.deep_supervision = _supervised(deep_supervision, levels)
+        self._deep_supervision = _supervised(deep_supervision, levels)
         self.encoder: Any = encoder
 
         # All of a kind one after the other: initial weights are drawn in this order.
@@ -207,7 +208,7 @@ class UNet(nn.Module):
         self.head = head(widths[0], self.out_channels, self.spatial_dims)
         self.deep_heads = nn.ModuleList(
             head(width, self.out_channels, self.spatial_dims)
-            for width in widths[1 : self.deep_supervision]
+            for width in widths[1 : self._deep_supervision]
         )
         self.register_load_state_dict_pre_hook(_check_dims)  # type: ignore[no-untyped-call]
 
@@ -259,11 +260,14 @@ class UNet(nn.Module):
     def config(self) -> dict[str, Any]:
         """The preset that made the network and its arguments, as data that JSON can hold.
 
-        `from_config` builds the network again, with new weights.
+        `from_config` builds the network again, with new weights. Rates of DropBlock are those that
+        it was built with; `memory_efficient` is what it is now.
 
         Raises:
             ValueError: If no preset made the network, an argument is a function other than the
-                class of a layer of this library, or modules were inserted or replaced since.
+                class of an attention layer of this library, or modules were inserted, replaced or
+                given other options since. Such a network is saved as its state dict, and built by
+                your own code.
 
         Example:
             >>> from torchattn_blocks import CBAM, UNet, rsan
@@ -273,7 +277,10 @@ class UNet(nn.Module):
             >>> model = UNet.from_config(config)
         """
         if self._recipe is None:
-            raise ValueError("config: the network must come from a preset, such as rsan")
+            raise ValueError(
+                "config: the network must come from a preset, such as rsan; of another one, save "
+                "the state dict and build it by your own code"
+            )
         if self._recipe.unsaid:
             name, value = next(iter(self._recipe.unsaid.items()))
             raise ValueError(
@@ -313,6 +320,22 @@ class UNet(nn.Module):
         return model
 
     @property
+    def deep_supervision(self) -> int:
+        """How many sizes have logits in training. 0: deep supervision is off."""
+        return self._deep_supervision
+
+    @deep_supervision.setter
+    def deep_supervision(self, deep_supervision: bool | int) -> None:
+        number = _supervised(deep_supervision, len(self.strides))
+        built = 1 + len(self.deep_heads)
+        if number > built:
+            raise ValueError(
+                f"UNet: deep_supervision must be at most {built}, since the network was built with "
+                f"{built - 1} deep_heads, got {deep_supervision}"
+            )
+        self._deep_supervision = number
+
+    @property
     def memory_efficient(self) -> MemoryEfficient:
         """What training keeps in memory for the backward pass."""
         return self._memory_efficient
@@ -349,11 +372,11 @@ class UNet(nn.Module):
             else:
                 x = skip(cut(up(x), skipped.shape[2:]), skipped)
             x = run_stage(decoder, x, self._memory_efficient)
-            if self.training and 0 < level < self.deep_supervision:
+            if self.training and 0 < level < self._deep_supervision:
                 logits = self.deep_heads[level - 1](x)
                 deep.append(F.pad(logits, _last_axis_first(self._beyond(size, after, level))))
         logits = F.pad(self.head(x), _last_axis_first([-n for n in after]))
-        return [logits, *reversed(deep)] if self.training and self.deep_supervision else logits
+        return [logits, *reversed(deep)] if self.training and self._deep_supervision else logits
 
     def _encoded(self, x: Tensor) -> tuple[list[Tensor | None], Tensor]:
         """The feature maps of each level, None where there are none, and the bottleneck's input."""
