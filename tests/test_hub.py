@@ -68,6 +68,10 @@ def test_a_changed_network_is_not_saved(tmp_path):
     with pytest.raises(ValueError, match="config: the network must have the modules that rsan"):
         model.push_to_hub("me/mine")  # before anything is sent
     assert list(tmp_path.iterdir()) == []
+    HubUNet.from_network(trained()).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="config: "):
+        model.save_pretrained(tmp_path)
+    assert HubUNet.from_pretrained(tmp_path).config() == trained().config()
 
 
 @pytest.mark.parametrize(

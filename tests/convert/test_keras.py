@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from torchattn_blocks import CBAM, UNet, plain_stage, rsan, sa_unet, sd_unet
 from torchattn_blocks.convert import from_keras
@@ -138,9 +139,14 @@ def test_what_is_missing_and_what_is_left_over_is_named():
             lambda a: a | {"again/conv2d_1/bias": a["conv2d_1/bias:0"]},
             "names must differ in layer and array, got 'conv2d_1/bias:0' and 'again/conv2d_1/bias'",
         ),
+        (lambda a: {}, "weights must have names as Keras gives them, .*, got none"),
         (
-            lambda a: {},
-            "missing are kernel of conv2d number 1 .* and \\d+ more, left over are none$",
+            lambda a: {name.replace("conv2d", "mine"): x for name, x in a.items()},
+            r"missing are kernel of conv2d number 1 .* more, left over are mine_1/kernel:0, mine_1/",
+        ),
+        (
+            lambda a: {f"{i}/kernel": x for i, x in enumerate(a.values())},
+            "weights must have names as Keras gives them, .*, got 0/kernel, 1/kernel, ",
         ),
     ],
     ids=["shape", "a layer fewer", "a layer more", "twice", "nothing", "renamed", "other names"],
@@ -148,6 +154,66 @@ def test_what_is_missing_and_what_is_left_over_is_named():
 def test_other_weights_are_refused(change, message):
     _, arrays = restated("sa_unet")
     assert re.search(message, refusal(sa_unet(), change(arrays)))
+
+
+@pytest.mark.parametrize("number", [1, 3, 15])
+def test_the_layer_that_is_missing_is_named(number):
+    """By its number, also in the middle; the last one and the first are the end either way."""
+    _, arrays = restated("sd_unet")
+    arrays = {name: x for name, x in arrays.items() if not name.startswith(f"conv2d_{number}/")}
+    message = refusal(sd_unet(), arrays)
+    named = 15 if number == 1 else number
+    assert f"missing are kernel of conv2d number {named} " in message
+    assert message.endswith("left over are none")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda x: x.astype(">f8"),
+        lambda x: torch.from_numpy(x).requires_grad_(),
+        lambda x: x.tolist(),
+        lambda x: np.asfortranarray(x),
+        lambda x: np.lib.stride_tricks.as_strided(x, writeable=False),
+        np.longdouble,
+    ],
+    ids=["big-endian", "tensor", "list", "Fortran", "read-only", "long double"],
+)
+@pytest.mark.filterwarnings("error")
+def test_arrays_of_any_kind(kind):
+    theirs, arrays = restated("sd_unet")
+    model = from_keras(sd_unet().double(), {name: kind(x) for name, x in arrays.items()})
+    assert np.abs(ours_of(model) - theirs).max() < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("conv2d_1/bias:0", np.ones(16, complex), "conv2d_1/bias:0 must be .* real numbers, got c"),
+        ("conv2d_1/bias:0", ["a"] * 16, "conv2d_1/bias:0 must be .* real numbers, got <U1"),
+        ("conv2d_1/bias:0", None, "conv2d_1/bias:0 must be .* real numbers, got object"),
+        (3, np.ones(16), "weights must have names that are strings, got 3"),
+    ],
+)
+def test_what_is_no_array_of_numbers(name, values, message):
+    _, arrays = restated("sd_unet")
+    assert re.search(message, refusal(sd_unet(), arrays | {name: values}, TypeError))
+
+
+def test_the_state_of_dropout_is_skipped():
+    _, arrays = restated("sd_unet")
+    from_keras(sd_unet(), arrays | {"dropout/seed_generator/seed_generator_state": np.ones(2)})
+
+
+def test_pruned_layers_are_refused():
+    _, arrays = restated("sd_unet")
+    model = sd_unet()
+    prune.identity(model.head, "weight")
+    message = refusal(model, arrays)
+    assert (
+        "without pruning and the like, got Conv2d(16, 1, kernel_size=(1, 1), stride=(1, 1)) as head"
+        in message
+    )
 
 
 def test_weights_for_another_kernel_say_so():
@@ -173,9 +239,9 @@ def test_deep_supervision_keeps_its_own_heads():
         (sd_unet(), "no/such.h5", FileNotFoundError, "there is no file no.such.h5"),
         (
             UNet(stage=plain_stage(attention=CBAM)),
-            {},
+            {"conv2d/bias": [0.0]},
             ValueError,
-            "no layers with weights but .* got Linear as encoders.0.attention.channel.fc1",
+            r"no layers with weights but .* got Linear\(.*\) as encoders.0.attention.channel.fc1",
         ),
     ],
 )

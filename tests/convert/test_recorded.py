@@ -43,7 +43,7 @@ def state_of(name: str) -> dict:
 
 def test_every_function_and_case_is_recorded():
     tested = {case.function for case in CASES}
-    assert tested == set(convert.__all__)
+    assert tested == set(convert.__all__) - {"from_keras"}  # of whole networks: test_keras.py
     assert {key.split("/")[0] for key in RECORDED} == {case.name for case in OTHERS}
     assert FILE.stat().st_size < 200_000
 

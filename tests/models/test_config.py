@@ -63,7 +63,7 @@ def test_a_preset_comes_back_through_json(preset):
     assert repr(again) == repr(model)
     assert again.deep_supervision == 2
     assert again.memory_efficient == "stages"
-    assert again.load_state_dict(model.state_dict())
+    again.load_state_dict(model.state_dict())
     x = torch.rand(2, 1, 11)
     torch.testing.assert_close(again.eval()(x), model.eval()(x))
 
@@ -94,6 +94,21 @@ def test_it_outlives_copies_and_pickles():
     pickle.dumps(held)  # the function is not kept
 
 
+def test_networks_that_were_pickled_before_there_was_a_config():
+    model = rsan(widths=(4, 8))
+    state = model.__getstate__()
+    for name in ("_recipe", "_deep_supervision", "encoder"):
+        del state[name]
+    del state["_modules"]["deep_heads"]
+    old = UNet.__new__(UNet)
+    old.__setstate__(state)
+    x = torch.rand(1, 3, 9, 9)
+    assert old.train()(x).shape == old.eval()(x).shape == (1, 1, 9, 9)
+    assert len(old.deep_heads) == old.deep_supervision == 0
+    with pytest.raises(ValueError, match="config: the network must come from a preset"):
+        old.config()
+
+
 def test_memory_efficient_is_what_it_is_now():
     model = unet(widths=(4, 8))
     model.memory_efficient = True
@@ -114,11 +129,19 @@ def test_what_was_changed_since_is_refused():
 def test_other_options_and_shapes_are_refused():
     model = rsan(widths=(4, 8))
     model.head = nn.Conv2d(4, 5, 1)
-    with pytest.raises(ValueError, match="1 differ, such as 'head'"):
+    with pytest.raises(ValueError, match="3 differ, such as 'head'"):
         model.config()
     model = rsan(widths=(4, 8))
     model.encoders[0][2].eps = 1e-3
     with pytest.raises(ValueError, match=r"1 differ, such as 'encoders\.0\.2'"):
+        model.config()
+    model = rsan(widths=(4, 8))
+    model.extra = nn.Parameter(torch.zeros(3))
+    with pytest.raises(ValueError, match="1 differ, such as 'extra'"):
+        model.config()
+    model = rsan(widths=(4, 8))
+    model.encoders[0][0].drop1.p = 0.4
+    with pytest.raises(ValueError, match=r"1 differ, such as 'encoders\.0\.0\.drop1'"):
         model.config()
 
 
@@ -129,7 +152,7 @@ def test_what_keeps_the_keys_is_not_a_change():
     assert synchronised.config() == expected
     for module in model.modules():
         if isinstance(module, DropBlock2d):
-            module.p = 0.4  # as a schedule does
+            module.schedule_p(0.4)
     assert model.double().eval().requires_grad_(False).config() == expected
 
 
@@ -139,7 +162,7 @@ def test_what_keeps_the_keys_is_not_a_change():
         (UNet(widths=(4, 8), stage=plain_stage()), "the network must come from a preset"),
         (
             rsan(widths=(4, 8), attention=partial(CBAM, reduction=2)),
-            "attention must be .* the class of a layer .*, got functools.partial",
+            "attention must be .* the class of an attention layer .*, got functools.partial",
         ),
         (rsan(widths=(4, 8), attention=lambda c: CBAM(c)), "attention must be .* got <function"),
     ],

@@ -10,6 +10,7 @@ from torch import nn
 
 from torchattn_blocks import AttentionGate, DropBlock2d, UNet, insert_after, plain_stage, rsan_stage
 from torchattn_blocks.models import add, max_pool, transposed, upsample
+from torchattn_blocks.models._encoder import pyramid_of
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 NORM = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -155,14 +156,17 @@ def test_building_leaves_the_encoder_as_it_was():
     encoder = Pyramid().train()
     encoder.stages[0].eval()
     before = copy.deepcopy(encoder.state_dict())
+    encoder.stages[2].append(nn.Dropout(0.5)).train()
     torch.manual_seed(3)
-    expected = torch.get_rng_state()
+    drawn = torch.rand(1)
+    torch.manual_seed(3)
+    pyramid_of(encoder, 3, 2, 2, None)
+    assert torch.equal(torch.rand(1), drawn)  # the trial draws no random numbers
     model = UNet(3, 1, encoder=encoder, stage=lambda i, o: nn.Conv2d(i, o, 3, padding=1))
     assert model.encoder is encoder
     assert [stage.training for stage in encoder.stages] == [False, True, True]
     for key, value in encoder.state_dict().items():
         assert torch.equal(value, before[key])
-    assert expected.shape == torch.get_rng_state().shape
     assert {key.partition(".")[0] for key in model.state_dict()} == {
         "encoder", "ups", "decoders", "head",
     }  # fmt: skip
@@ -198,6 +202,53 @@ def test_an_encoder_for_one_size():
         built(OneSize())
     model = built(OneSize(), image_size=(40, 56)).eval()
     assert model(torch.rand(1, 3, 40, 56)).shape == (1, 1, 40, 56)
+
+
+def test_a_size_that_must_be_padded():
+    for strides in (2, [2, 2, 2]):
+        model = built(Pyramid(), image_size=(37, 42), strides=strides).eval()
+        assert model.strides == ((2, 2),) * 3
+        assert model(torch.rand(1, 3, 37, 42)).shape == (1, 1, 37, 42)
+
+
+class Whims(Pyramid):
+    """Does something else where it is not tried."""
+
+    def __init__(self, whim):
+        super().__init__()
+        self.whim = whim
+
+    def forward(self, x):
+        return self.whim(self, x, super().forward(x))
+
+
+def at_one_size(module, x, features):
+    return Pyramid.forward(module, nn.functional.interpolate(x, (64, 64)))
+
+
+def one_more_in_training(module, x, features):
+    return [*features, features[-1][..., ::2, ::2]] if module.training else features
+
+
+def smaller_in_training(module, x, features):
+    return [one[..., ::2, ::2] for one in features] if module.training else features
+
+
+@pytest.mark.parametrize(
+    ("whim", "message"),
+    [
+        (at_one_size, r"must divide \(128, 128\), .*, by 2, got feature maps of \(32, 32\)"),
+        (one_more_in_training, "must return 3 feature maps, as when .*, got 4"),
+        (
+            smaller_in_training,
+            r"must divide \(128, 128\), .*, by 2, got feature maps of \(32, 32\)",
+        ),
+    ],
+)
+def test_what_differs_from_the_trial_is_refused_when_it_happens(whim, message):
+    model = built(Whims(whim), image_size=64)
+    with pytest.raises(ValueError, match=f"UNet: encoder {message}"):
+        model.train()(torch.rand(1, 3, 128, 127))
 
 
 class Returns(nn.Module):
@@ -237,7 +288,7 @@ pool = max_pool()(3)
         ),
         (Pyramid(), {"strides": 4}, ValueError, "strides must lead to .* 2, 4, 8, as .*, got 4"),
         (Pyramid(), {"strides": 1}, ValueError, "strides must be at least 2, got 1"),
-        (Pyramid(), {"strides": 3}, ValueError, "encoder must divide .* as the strides 3 do, but"),
+        (Pyramid(), {"strides": 3}, ValueError, "encoder must divide the size"),
         (
             Pyramid((2,) * 6, (2,) * 6),
             {"strides": [2, 2]},
@@ -245,6 +296,8 @@ pool = max_pool()(3)
             r"strides must lead to .* by 2, 4, 8, 16, 32, 64, as \[2, 2, 2, 2, 2, 2\] would",
         ),
         (Pyramid(), {"strides": [4, 2]}, ValueError, "strides must lead to the sizes"),
+        (Pyramid(), {"strides": [2, 2, 2, 2]}, ValueError, "strides must lead to the sizes"),
+        (Pyramid(), {"widths": ()}, ValueError, r"widths must be one number for .*, got \(\)"),
         (Pyramid(), {"strides": "2"}, TypeError, "strides must be an int, got '2'"),
         (Pyramid(), {"strides": []}, ValueError, "strides must have one entry or more"),
         (Pyramid(), {"strides": 0}, ValueError, "strides must be at least 2, got 0"),

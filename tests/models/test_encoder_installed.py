@@ -104,3 +104,7 @@ def test_the_examples_of_the_page_run(monkeypatch):
 def test_the_page_names_what_is_tried():
     page = (DOCS / "encoders.md").read_text(encoding="utf-8")
     assert [name for name in TIMM if f"`{name}`" not in page] == []
+    for others in ("ResNet-18, ConvNeXt tiny, MobileNetV3 small", "ResNet-18, MiT-B0"):
+        assert f"({others})" in page
+    assert [*TORCHVISION] == ["resnet18", "convnext_tiny", "mobilenet_v3_small"]
+    assert SMP == ["resnet18", "mit_b0"]

@@ -109,8 +109,10 @@ def from_keras(model: UNet, weights: str | Path | Mapping[str, Any]) -> UNet:
     missing: list[str] = []
     for kind, layers in _by_kind(model).items():
         numbers = sorted(number for known, number in theirs if known == kind)
+        if len(numbers) != len(layers):  # where one is missing, it is found by its number
+            numbers = list(range(numbers[0], numbers[0] + len(layers))) if numbers else []
         for i, layer in enumerate(layers):
-            arrays = theirs[kind, numbers[i]] if i < len(numbers) else {}
+            arrays = theirs.get((kind, numbers[i]), {}) if numbers else {}
             for name, place in layer.items():
                 if name in arrays:
                     pairs.append((arrays.pop(name), place))
@@ -130,7 +132,20 @@ def from_keras(model: UNet, weights: str | Path | Mapping[str, Any]) -> UNet:
 
 
 def _arrays(weights: Mapping[str, Any]) -> list[Array]:
-    return [Array(name, np.asarray(values)) for name, values in weights.items()]
+    for name in weights:
+        if not isinstance(name, str):
+            raise TypeError(f"{OWNER}: weights must have names that are strings, got {name!r}")
+    return [Array(name, _numbers(name, values)) for name, values in weights.items()]
+
+
+def _numbers(name: str, values: Any) -> np.ndarray[Any, Any]:
+    """An array as numbers of this machine."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().double()
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
+        raise TypeError(f"{OWNER}: {name} must be an array of real numbers, got {array.dtype}")
+    return array.astype(np.float64)
 
 
 def _read(path: Path) -> list[Array]:
@@ -149,7 +164,7 @@ def _read(path: Path) -> list[Array]:
 
     def keep(name: str, item: object) -> None:
         if isinstance(item, h5py.Dataset) and not name.startswith(("optimizer", "top_level")):
-            found.append(Array(name, np.asarray(item)))
+            found.append(Array(name, _numbers(name, item)))
 
     try:
         with h5py.File(path) as file:
@@ -166,6 +181,8 @@ def _by_layer(given: list[Array]) -> dict[tuple[str, int], dict[str, Array]]:
     """Arrays by kind and number of their layer. What is of no kind counts as another kind."""
     layers: dict[tuple[str, int], dict[str, Array]] = {}
     for i, array in enumerate(given):
+        if "seed_generator" in array.name:  # the random state of a dropout layer
+            continue
         parts = array.name.partition(":")[0].split("/")
         name = parts.pop()
         if parts and parts[-1] == "vars":  # Keras 3 numbers the arrays of a layer
@@ -195,8 +212,9 @@ def _by_kind(model: UNet) -> dict[str, list[dict[str, Place]]]:
     layers: dict[str, list[dict[str, Place]]] = {kind: [] for kind in KINDS}
     known = {*model.deep_heads}  # of which the authors have none
     for module in (module for part in parts for module in part.modules()):
+        own = module._parameters | module._buffers
         for kind, (of_kind, tensors) in KINDS.items():
-            if isinstance(module, of_kind):
+            if isinstance(module, of_kind) and own.keys() >= {*tensors.values()}:
                 layers[kind].append(
                     {
                         array: Place(value, f"{names[module]}.{tensor}", module in attending)
@@ -209,8 +227,8 @@ def _by_kind(model: UNet) -> dict[str, list[dict[str, Place]]]:
         if module in known or not [*module.parameters(recurse=False)]:
             continue
         raise ValueError(
-            f"{OWNER}: model must have no layers with weights but convolutions and batch "
-            f"normalisation in its stages, got {type(module).__name__} as {names[module]}"
+            f"{OWNER}: model must have no layers with weights but 2d convolutions and batch "
+            f"normalisation, without pruning and the like, got {module} as {names[module]}"
         )
     return layers
 

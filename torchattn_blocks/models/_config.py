@@ -69,9 +69,13 @@ def read_config(config: Any) -> tuple[dict[str, Any], Recipe]:
 
 
 def changes(model: nn.Module, built: nn.Module) -> list[str]:
-    """The names of modules that one of two networks has, or whose types or options differ."""
+    """The names of modules and of tensors that differ between two networks.
+
+    Modules differ in type or options, tensors in shape.
+    """
     ours, theirs = (
         {name: _described(module) for name, module in one.named_modules() if name}
+        | {key: value.shape for key, value in one.state_dict().items()}
         for one in (model, built)
     )
     names = {**theirs, **ours}
@@ -81,12 +85,14 @@ def changes(model: nn.Module, built: nn.Module) -> list[str]:
 def _described(module: nn.Module) -> tuple[type, str]:
     """The type and the options of a module.
 
-    Synchronised batch normalisation is batch normalisation. The rate of DropBlock may be moved by a
-    schedule.
+    Synchronised batch normalisation is batch normalisation. Of a rate of DropBlock that a schedule
+    moves, the layer's own counts.
     """
+    options = str(module.extra_repr())
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
-        return nn.modules.batchnorm._BatchNorm, str(module.extra_repr())  # type: ignore[no-untyped-call]
-    options = "" if isinstance(module, layers.DropBlock) else module.extra_repr()
+        return nn.modules.batchnorm._BatchNorm, options
+    if isinstance(module, layers.DropBlock):
+        options = options.replace(f"p={module.p:g}", f"p={module.own_p:g}", 1)
     return type(module), options
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from .._check import check_ints, plain
 from .._dims import Size, several
-from ._size import strides_by_level
+from ..layers._eager import has_memory
+from ._size import padding, strides_by_level
 from ._trial import DoesNotRunError, Shape, output_of
 
 Sizes = tuple[int, ...]
@@ -35,13 +36,28 @@ class Pyramid:
     levels: tuple[int | None, ...]
     channels: tuple[int, ...]
 
-    def by_level(self, returned: Any) -> tuple[list[Tensor | None], Tensor]:
-        """What the encoder returned, by level, None where there is nothing; and the smallest."""
+    def by_level(self, returned: Any, x: Tensor) -> tuple[list[Tensor | None], Tensor]:
+        """What the encoder made of `x`, by level, None where there is nothing; and the smallest."""
         maps: list[Any] = [None] * len(self.channels)
-        for level, features in zip(self.levels, feature_maps(returned), strict=True):
+        found = feature_maps(returned)
+        if len(found) != len(self.levels):
+            number = f"{len(self.levels)} feature maps, as when the network was built"
+            raise ValueError(f"UNet: encoder must return {number}, got {len(found)}")
+        for level, features in zip(self.levels, found, strict=True):
             if level is not None:
                 maps[level] = features
+        if has_memory(x):  # a recorded graph would be held to these sizes
+            self._check_sizes(maps, tuple(x.shape[2:]))
         return maps[:-1], maps[-1]
+
+    def _check_sizes(self, maps: list[Any], size: Sizes) -> None:
+        for features, divided in zip(maps, _passed(self.strides), strict=True):
+            expected = tuple(n // step for n, step in zip(size, divided, strict=True))
+            if features is not None and tuple(features.shape[2:]) != expected:
+                raise ValueError(
+                    f"UNet: encoder must divide {size}, the size of the padded images, by "
+                    f"{_short(divided)}, got feature maps of {tuple(features.shape[2:])}"
+                )
 
 
 def feature_maps(returned: Any) -> list[Any]:
@@ -70,13 +86,8 @@ def pyramid_of(
         step = (plain(strides),) * spatial_dims
         given = (step,) * ceil(log(REACH[spatial_dims], step[0]))
     passed = _passed(given)
-    size = image_size or _tried(passed[-1])
-    shapes = _shapes(encoder, (1, in_channels, *size))
+    shapes, reductions = _tried(encoder, in_channels, given, image_size)
     made = [shape for shape in shapes if shape[1]]
-    reductions = [_reduction(shape, size, shapes, strides) for shape in made]
-    if not made or reductions[-1] == passed[0] or not all(map(_divides_more, pairwise(reductions))):
-        smaller = "smaller and smaller feature maps, and some smaller than the image"
-        raise ValueError(f"UNet: encoder must return {smaller}, got {shapes} of {size}")
     if not several(strides) and reductions[-1] in passed:
         given = given[: passed.index(reductions[-1])]
         passed = _passed(given)
@@ -93,6 +104,40 @@ def pyramid_of(
     found = iter(reductions)
     levels = [passed.index(next(found)) if shape[1] else None for shape in shapes]
     return Pyramid(given, tuple(levels), tuple(channels))
+
+
+def _tried(
+    encoder: nn.Module, in_channels: int, strides: tuple[Sizes, ...], image_size: Sizes | None
+) -> tuple[list[Shape], list[Sizes]]:
+    """The shapes of an encoder's feature maps, and what each divides the size of an image by.
+
+    The image has the size that is asked for. If the encoder does not divide that, it is padded.
+    """
+    if image_size is None:
+        sizes = [_large(_passed(strides)[-1])]
+    else:
+        added = padding(image_size, strides)
+        padded = tuple(n + more for n, more in zip(image_size, added, strict=True))
+        sizes = [image_size, padded]
+    refusals = []
+    for size in sizes:
+        try:
+            return _reductions(encoder, (1, in_channels, *size))
+        except ValueError as refusal:
+            refusals.append(refusal)
+    raise refusals[0]
+
+
+def _reductions(encoder: nn.Module, shape: Shape) -> tuple[list[Shape], list[Sizes]]:
+    shapes, size = _shapes(encoder, shape), shape[2:]
+    reductions = [_reduction(one, size, shapes) for one in shapes if one[1]]
+    whole = (1,) * len(size)
+    if not (
+        reductions and reductions[-1] != whole and all(map(_divides_more, pairwise(reductions)))
+    ):
+        smaller = "smaller and smaller feature maps, and some smaller than the image"
+        raise ValueError(f"UNet: encoder must return {smaller}, got {shapes} of {size}")
+    return shapes, reductions
 
 
 def _shapes(encoder: nn.Module, shape: Shape) -> list[Shape]:
@@ -113,15 +158,14 @@ def _shapes(encoder: nn.Module, shape: Shape) -> list[Shape]:
     return [tuple(one.shape) for one in maps]
 
 
-def _reduction(shape: Shape, size: Sizes, shapes: list[Shape], strides: object) -> Sizes:
+def _reduction(shape: Shape, size: Sizes, shapes: list[Shape]) -> Sizes:
     """What the size of the image was divided by, along each axis."""
     if any(n == 0 or whole % n for n, whole in zip(shape[2:], size, strict=True)):
         ratios = {whole / max(n, 1) for n, whole in zip(shape[1:-1], size, strict=True)}
         last = len(ratios) == 1 and len(size) > 1  # the same along each axis
         hint = ". The channels seem to come last: permute them" if last else ""
         raise ValueError(
-            f"UNet: encoder must divide the size of the image, as the strides {strides} do, but "
-            f"makes {shapes} of {size}{hint}"
+            f"UNet: encoder must divide the size of the image, but makes {shapes} of {size}{hint}"
         )
     return tuple(whole // n for n, whole in zip(shape[2:], size, strict=True))
 
@@ -145,7 +189,7 @@ def _steps(passed: list[Sizes]) -> Iterator[Sizes]:
             yield tuple(b // a for a, b in zip(before, after, strict=True))
 
 
-def _tried(divided: Sizes) -> Sizes:
+def _large(divided: Sizes) -> Sizes:
     """Unequal sides that can be divided by these numbers, and by 2 some times more."""
     least = REACH[len(divided)]
     powers = [max(0, ceil(log2(least / n))) for n in divided]

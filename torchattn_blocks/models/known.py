@@ -45,7 +45,8 @@ def sd_unet(
     From Guo et al., "SD-Unet: A structured dropout U-Net for retinal vessel segmentation", BIBE
     2019. Each stage is two times (convolution 3 x 3, DropBlock, ReLU), without normalisation.
 
-    The arguments are those of `rsan`, without `attention`.
+    The arguments are those of `rsan`, without `attention`. By default `p` is 0.1 and
+    `up_kernel_size` 3, as in the code of SA-UNet by the same authors.
 
     Example:
         >>> from torchattn_blocks.models import sd_unet
@@ -120,14 +121,15 @@ def attention_unet(
     memory_efficient: MemoryEfficient = False,
     spatial_dims: int = 2,
 ) -> Options:
-    """Attention U-Net in two dimensions, with a gate on each skip connection.
+    """Attention U-Net, with a gate on each skip connection.
 
     From Oktay et al., "Attention U-Net: Learning where to look for the pancreas", MIDL 2018. It has
     34,876,165 parameters. Each stage is two times (convolution 3 x 3, batch normalisation, ReLU).
     Feature maps are repeated to twice their size, followed by the same with one convolution, and
     then open the `AttentionGate` of the skip connection.
 
-    The arguments are those of `rsan`, without those of DropBlock and attention.
+    The arguments are those of `rsan`, without those of DropBlock, attention and transposed
+    convolutions.
 
     Note:
         The PyTorch version that most copies go back to, ``AttU_Net``, has 34,878,573 parameters.

@@ -174,7 +174,7 @@ class UNet(nn.Module):
             self.strides = self._pyramid.strides
             levels = len(self.strides)
             given = [16 * 2**level for level in range(levels)] if widths is None else widths
-            _check_widths(given, least=1)
+            _check_widths(given, least=0)
             if len(given) != levels:
                 needed = f"one number for each of the {levels} decoder stages"
                 raise ValueError(f"UNet: widths must be {needed}, got {tuple(given)}")
@@ -260,8 +260,8 @@ class UNet(nn.Module):
     def config(self) -> dict[str, Any]:
         """The preset that made the network and its arguments, as data that JSON can hold.
 
-        `from_config` builds the network again, with new weights. Rates of DropBlock are those that
-        it was built with; `memory_efficient` is what it is now.
+        `from_config` builds the network again, with new weights. `memory_efficient` is what it is
+        now. What `DropSchedule` makes of a rate is not recorded.
 
         Raises:
             ValueError: If no preset made the network, an argument is a function other than the
@@ -284,7 +284,7 @@ class UNet(nn.Module):
         if self._recipe.unsaid:
             name, value = next(iter(self._recipe.unsaid.items()))
             raise ValueError(
-                f"config: {name} must be a number, a text or the class of a layer of "
+                f"config: {name} must be plain data or the class of an attention layer of "
                 f"torchattn_blocks to be recorded, got {value}"
             )
         config = {**self._recipe.config, "memory_efficient": self._memory_efficient}
@@ -318,6 +318,11 @@ class UNet(nn.Module):
         model = cls(**arguments)
         model._recipe = recipe
         return model
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what was pickled before there was deep supervision, too."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._modules.setdefault("deep_heads", nn.ModuleList())
 
     @property
     def deep_supervision(self) -> int:
@@ -382,7 +387,7 @@ class UNet(nn.Module):
         """The feature maps of each level, None where there are none, and the bottleneck's input."""
         if self._pyramid is not None:
             returned = run_stage(self.encoder, x, self._memory_efficient)
-            return self._pyramid.by_level(returned)
+            return self._pyramid.by_level(returned, x)
         encoded: list[Tensor | None] = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
             x = run_stage(encoder, x, self._memory_efficient)
