@@ -87,8 +87,9 @@ def maps(encoder, x):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_examples_of_the_page_run(monkeypatch):
+def test_the_examples_of_the_page_run(monkeypatch, tmp_path):
     """Without downloads: networks are made without weights."""
+    monkeypatch.chdir(tmp_path)
     timm, torchvision = library("timm"), library("torchvision")
     page = (DOCS / "encoders.md").read_text(encoding="utf-8")
     code = "\n".join(re.findall(r"```python\n(.*?)```", page, re.S))
@@ -98,6 +99,7 @@ def test_the_examples_of_the_page_run(monkeypatch):
     made = {}
     exec(code, made)
     assert made["logits"].shape == (2, 1, 65, 50)
+    assert made["again"].eval()(torch.rand(1, 3, 65, 50)).shape == (1, 1, 65, 50)
     assert made["other"].eval()(torch.rand(1, 3, 65, 50)).shape == (1, 1, 65, 50)
 
 
