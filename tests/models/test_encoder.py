@@ -203,6 +203,14 @@ def test_an_encoder_for_one_size():
     model = built(OneSize(), image_size=(40, 56)).eval()
     assert model(torch.rand(1, 3, 40, 56)).shape == (1, 1, 40, 56)
 
+    class ChannelsLast(OneSize):
+        def forward(self, x):
+            return [one.movedim(1, -1) for one in super().forward(x)]
+
+    # What it makes of the size that it takes, not that it refuses another one.
+    with pytest.raises(ValueError, match="The channels seem to come last"):
+        built(ChannelsLast(), image_size=(40, 56))
+
 
 def test_a_size_that_must_be_padded():
     for strides in (2, [2, 2, 2]):
