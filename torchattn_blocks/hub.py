@@ -41,7 +41,7 @@ class HubUNet(
     The mixin by itself records the default of an argument that JSON cannot hold, and takes weights
     of which some are missing or left over: both times another network is loaded without a word.
     Here such an argument is refused when the network is saved or published, and such weights when
-    they are loaded, unless ``from_pretrained(..., strict=False)`` is said.
+    they are loaded, unless you pass ``strict=False`` to `from_pretrained`.
 
     Args:
         config: What `UNet.config` returned, or the name of a preset as ``"preset"`` and those of

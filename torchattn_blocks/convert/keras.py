@@ -77,7 +77,8 @@ def from_keras(model: UNet, weights: str | Path | Mapping[str, Any]) -> UNet:
         told apart. Compare the probabilities of one image.
 
     Raises:
-        TypeError: If `model` is not a `UNet`, or `weights` neither a path nor a mapping.
+        TypeError: If `model` is not a `UNet`, `weights` neither a path nor a mapping, or an array
+            does not hold real numbers.
         FileNotFoundError: If there is no such file.
         ModuleNotFoundError: If h5py is not installed.
         ValueError: If the file is not HDF5, `model` has layers of other kinds, or arrays are

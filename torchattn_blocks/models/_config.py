@@ -29,7 +29,7 @@ class Recipe:
 
     Attributes:
         config: The name of the preset and its arguments as plain data.
-        unsaid: Arguments that are none, with their values in words.
+        unsaid: Arguments that plain data cannot hold, with their values in words.
     """
 
     config: dict[str, Any]
@@ -97,7 +97,7 @@ def _described(module: nn.Module) -> tuple[type, str]:
 
 
 def _encoded(value: Any) -> Any:
-    """An argument as plain data. Raise `TypeError` if it is none."""
+    """An argument as plain data. Raise `TypeError` if plain data cannot hold it."""
     value = plain(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value

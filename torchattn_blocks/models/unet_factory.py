@@ -62,7 +62,7 @@ class UNet(nn.Module):
         decoder_stage: As `stage`, for the decoder; by default `stage`.
         down: Function from a number of channels to a module that divides the size by the stride; by
             default `torchattn_blocks.models.max_pool`. The channels that it returns are the next
-            stage's input. `encoder` leaves no place for it.
+            stage's input. It cannot be given with `encoder`.
         up: Function from the numbers of channels of its input and of the stage that follows to a
             module that multiplies the size by the stride; by default
             `torchattn_blocks.models.transposed`. It may return any number of channels, and one row
@@ -72,8 +72,8 @@ class UNet(nn.Module):
             takes; by default `torchattn_blocks.models.concatenate`. The class `AttentionGate`
             stands for ``concatenate(AttentionGate)``.
         strides: What the size is divided by from each level to the next: one number for all, or for
-            each level a number or one for each axis. With `encoder`, there are as many levels as
-            lead to its smallest feature maps.
+            each level a number or one for each axis. With `encoder` and one number, there are as
+            many levels as lead to the encoder's smallest feature maps.
         spatial_dims: Dimensions after the channels: 1, 2 or 3.
         image_size: Size of the images, one number or one for each axis. Needed only if a stage
             works at one size, or at multiples of a number: the modules are then tried on the sizes
