@@ -22,12 +22,15 @@ from torchattn_blocks import (
     SpatialAttention,
     SqueezeExcite,
     UNet,
+    attention_unet,
     backbone,
     backbone_dropblock,
     insert_after,
     insert_before,
     plain_stage,
     rsan,
+    sa_unet,
+    sd_unet,
     unet,
 )
 from torchattn_blocks.layers.drop_block import DropBlock
@@ -97,6 +100,25 @@ def other_slots() -> nn.Module:
     )
 
 
+class Pyramid(nn.Module):
+    """An encoder: feature maps of two sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 4, 3, 2, padding=1), nn.BatchNorm2d(4), nn.ReLU())
+        self.second = nn.Conv2d(4, 6, 3, 2, padding=1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        half = self.first(x)
+        return half, self.second(half)
+
+
+def with_encoder() -> nn.Module:
+    """A network around an encoder."""
+    stage = plain_stage(drop=lambda: DropBlock2d(0.3, 2))
+    return UNet(3, 1, encoder=Pyramid(), widths=(4, 6), stage=stage, skip=AttentionGate)
+
+
 WRITES = "it writes into what its children return, as it was asked to"
 SMALL = {"widths": (4, 6), "p": 0.3, "block_size": 2}
 ROWS = [
@@ -153,6 +175,17 @@ ROWS = [
     Row("RSAB-1d", lambda: RSAB(3, spatial_dims=1), axes=1),
     Row("rsan-3d", lambda: rsan(spatial_dims=3, **SMALL), 1, axes=3),
     Row("UNet", other_slots, 1),
+    Row(
+        "UNet-encoder",
+        with_encoder,
+        1,
+        excused={
+            "test_children_are_called_and_outputs_are_not_overwritten": "one returns a tuple",
+        },
+    ),
+    Row("sd_unet", lambda: sd_unet(**SMALL), 1),
+    Row("sa_unet", lambda: sa_unet(**SMALL), 1),
+    Row("attention_unet", lambda: attention_unet(widths=(4, 6)), 1),
 ]
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 both_modes = pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])

@@ -373,7 +373,7 @@ class UNet(nn.Module):
             level = len(encoded)
             if skipped is None:
                 steps = enumerate(self.strides[level])
-                x = cut(up(x), [x.shape[2 + axis] * step for axis, step in steps])
+                x = skip(cut(up(x), [x.shape[2 + axis] * step for axis, step in steps]))
             else:
                 x = skip(cut(up(x), skipped.shape[2:]), skipped)
             x = run_stage(decoder, x, self._memory_efficient)
