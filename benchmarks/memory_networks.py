@@ -52,18 +52,19 @@ def peer(name: str, library: str, path: str, *args: object, **options: object) -
 
 
 SMP, MONAI = "segmentation_models_pytorch", "monai"
+SMP_MOBILENET = peer(
+    "smp.Unet, MobileNetV3 0.75",
+    SMP,
+    f"{SMP}:Unet",
+    "timm-mobilenetv3_small_075",
+    decoder_channels=(64, 48, 32, 24, 16),
+    encoder_weights=None,
+)
 NETWORKS = [
     *_ours("rsan", rsan),
     *_ours("unet", unet),
     peer("smp.Unet, ResNet-18", SMP, f"{SMP}:Unet", "resnet18", encoder_weights=None),
-    peer(
-        "smp.Unet, MobileNetV3 0.75",
-        SMP,
-        f"{SMP}:Unet",
-        "timm-mobilenetv3_small_075",
-        decoder_channels=(64, 48, 32, 24, 16),
-        encoder_weights=None,
-    ),
+    SMP_MOBILENET,
     peer(
         "MONAI UNet",
         MONAI,

@@ -32,7 +32,7 @@ import torch
 from held import bytes_held
 from libraries import OURS
 from memory import cpu, example, step
-from memory_networks import MONAI, SMP, Contender, peer
+from memory_networks import MONAI, SMP, SMP_MOBILENET, Contender, peer
 from tables import significant, table
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -74,14 +74,7 @@ GROUPS = {
         ours("backbone()", backbone),
         MONAI_BASIC((22, 22, 44, 92, 182, 22)),
         MONAI_UNET((26, 52, 100, 200), (2, 2, 2), num_res_units=2),
-        peer(
-            "smp.Unet, MobileNetV3 0.75",
-            SMP,
-            f"{SMP}:Unet",
-            "timm-mobilenetv3_small_075",
-            decoder_channels=(64, 48, 32, 24, 16),
-            encoder_weights=None,
-        ),
+        SMP_MOBILENET,
     ],
     "14 million parameters, ResNet-18 as encoder": [
         ours("UNet(encoder=resnet18)", around_resnet18, "timm"),

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .._check import check_kind
 from ..layers import SpatialAttention
 from ..models.unet_factory import UNet
+from ._few import few
 
 OWNER = "from_keras"
 # Of each kind, the names of a layer's arrays, in the order of Keras 3, and of our tensors.
@@ -104,7 +105,7 @@ def from_keras(model: UNet, weights: str | Path | Mapping[str, Any]) -> UNet:
     if not any(kind in KINDS for kind, _ in theirs):
         raise ValueError(
             f"{OWNER}: weights must have names as Keras gives them, such as 'conv2d_3/kernel', got "
-            f"{_few([array.name for array in given])}"
+            f"{few([array.name for array in given])}"
         )
     pairs: list[tuple[Array, Place]] = []
     missing: list[str] = []
@@ -122,8 +123,8 @@ def from_keras(model: UNet, weights: str | Path | Mapping[str, Any]) -> UNet:
     left = [array.name for arrays in theirs.values() for array in arrays.values()]
     if missing or left:
         raise ValueError(
-            f"{OWNER}: weights must be those of this network: missing are {_few(missing)}, left "
-            f"over are {_few(left)}"
+            f"{OWNER}: weights must be those of this network: missing are {few(missing)}, left "
+            f"over are {few(left)}"
         )
     filled = [(place.tensor, _converted(array, place)) for array, place in pairs]
     with torch.no_grad():
@@ -247,10 +248,3 @@ def _converted(array: Array, place: Place) -> Tensor:
     if place.swapped:
         values = values[:, ::-1]
     return torch.from_numpy(np.ascontiguousarray(values))
-
-
-def _few(names: list[str]) -> str:
-    """At most four of the names."""
-    if not names:
-        return "none"
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

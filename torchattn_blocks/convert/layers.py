@@ -16,6 +16,7 @@ from ..layers import (
     SpatialAttention,
     SqueezeExcite,
 )
+from ._few import few
 
 Layer = TypeVar("Layer", bound=nn.Module)
 Make = Callable[[], nn.Module]
@@ -502,7 +503,7 @@ class _Source:
             raise ValueError(
                 f"{self.owner}: there must be one weight of shape (1, 2, k, k), or with one or "
                 f"three sizes k, under the prefix {self.prefix!r}, got {len(here)}; in the whole "
-                f"state: {_few(kernels)}"
+                f"state: {few([repr(key) for key in kernels])}"
             )
         (kernel,) = here
         name = kernel.removeprefix(self.prefix).removesuffix("weight")
@@ -560,7 +561,8 @@ class _Source:
         starts = [key.removesuffix(first) for key in self.state if key.endswith(first)]
         fitting = [p for p in starts if all(p + key in self.state for key in others)]
         fitting.sort(key=lambda start: not start.startswith(self.prefix))
-        return f". Prefixes that have all keys: {_few(fitting)}" if fitting else ""
+        names = [repr(start) for start in fitting]
+        return f". Prefixes that have all keys: {few(names)}" if fitting else ""
 
 
 def _is_kernel(key: str, value: Tensor) -> bool:
@@ -568,10 +570,3 @@ def _is_kernel(key: str, value: Tensor) -> bool:
     if not (isinstance(value, Tensor) and value.dim() in (3, 4, 5)):
         return False
     return key.endswith("weight") and value.shape[:2] == (1, 2)
-
-
-def _few(names: list[str]) -> str:
-    """At most four of the names."""
-    if not names:
-        return "none"
-    return ", ".join(map(repr, names[:4])) + (", ..." if len(names) > 4 else "")
