@@ -1,4 +1,6 @@
-"""Other libraries' DropBlock and what it is compared with, behind one call: `drop(x, p, block)`.
+"""Other libraries' DropBlock and stochastic depth, and what they are compared with.
+
+Each stands behind one call, `drop(x, p, block)`.
 
 All run in training. A library that is not installed stays in the list, with the reason instead of
 its function. Which versions are meant, and how to install them: `peers.txt`.
@@ -14,7 +16,7 @@ from libraries import OURS
 from torch import Tensor
 from torch.nn import functional as F
 
-from torchattn_blocks.functional import drop_block2d
+from torchattn_blocks.functional import drop_block2d, stochastic_depth
 
 Drop = Callable[[Tensor, float, int], Tensor]
 
@@ -88,7 +90,19 @@ def _peer(name: str, library: str, mask: str, load: Callable[[], Drop]) -> Conte
         return Contender(name=name, drop=None, mask=mask, library=library, missing=reason)
 
 
-PER_CHANNEL, SHARED = "each channel", "all channels"
+def _torchvision_depth() -> Drop:
+    from torchvision.ops import stochastic_depth as drop
+
+    return lambda x, p, block: drop(x, p, "row")
+
+
+def _timm_depth() -> Drop:
+    from timm.layers import drop_path as drop
+
+    return lambda x, p, block: drop(x, p, training=True)
+
+
+PER_CHANNEL, SHARED, SAMPLE = "each channel", "all channels", "a whole sample"
 
 
 def _contender(name: str, mask: str, drop: Drop, library: str = "torch") -> Contender:
@@ -123,5 +137,10 @@ CONTENDERS = [
         SHARED,
         lambda x, p, block: drop_block2d(x, p, block, channelwise=False),
         OURS,
+    ),
+    _peer("torchvision, stochastic depth", "torchvision", SAMPLE, _torchvision_depth),
+    _peer("timm, drop path", "timm", SAMPLE, _timm_depth),
+    _contender(
+        f"{OURS}, stochastic depth", SAMPLE, lambda x, p, block: stochastic_depth(x, p), OURS
     ),
 ]

@@ -99,17 +99,20 @@ def summary(results: dict, facts: dict) -> str:
     return table(header, lines)
 
 
+OWN = {  # what others with the same kind of mask are compared with
+    peers.PER_CHANNEL: OURS,
+    peers.SHARED: f"{OURS}, channelwise=False",
+    peers.SAMPLE: f"{OURS}, stochastic depth",
+}
+
+
 def losses(rows: list[dict]) -> list[str]:
-    """Every place where a DropBlock with the same kind of mask is faster than ours."""
+    """Every place where another layer with the same kind of mask is faster than ours."""
     lines = []
     for row in rows:
-        if row["name"].startswith(OURS) or row["mask"] not in (
-            peers.PER_CHANNEL,
-            peers.SHARED,
-        ):
+        name = OWN.get(row["mask"])
+        if name is None or row["name"].startswith(OURS):
             continue
-        shared = row["mask"] == peers.SHARED
-        name = f"{OURS}, channelwise=False" if shared else OURS
         keys = ("table", "shape", "passes", "p", "block")
         for own in rows:
             same = own["name"] == name and all(own[key] == row[key] for key in keys)
@@ -158,7 +161,7 @@ def markdown(results: dict) -> str:
         ]
     slower = losses(rows)
     parts += [
-        "**Where ours is slower** than another DropBlock with the same kind of mask:",
+        "**Where ours is slower** than another layer with the same kind of mask:",
         "\n".join(slower) if slower else "nowhere in this run.",
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -170,6 +173,9 @@ UNDRAWN = {
     "F.dropout2d",
     "textbook, max-pooling",
     f"{OURS}, scale=batch",
+    "torchvision, stochastic depth",
+    "timm, drop path",
+    f"{OURS}, stochastic depth",
 }
 
 

@@ -15,7 +15,15 @@ PAGES = {  # the examples of a page go on from each other
     page: re.findall(
         r"```python\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"), re.S
     )
-    for page in ("drop_block", "attention", "surgery", "where", "unet", "memory")
+    for page in (
+        "drop_block",
+        "stochastic_depth",
+        "attention",
+        "surgery",
+        "where",
+        "unet",
+        "memory",
+    )
 }
 
 
@@ -35,7 +43,7 @@ def test_the_page_on_other_networks_shows_what_is_printed(
 
 
 def test_the_examples_are_found() -> None:
-    assert (len(EXAMPLES), [len(page) for page in PAGES.values()]) == (3, [2, 4, 3, 2, 11, 1])
+    assert (len(EXAMPLES), [len(page) for page in PAGES.values()]) == (3, [2, 2, 4, 3, 2, 11, 1])
 
 
 def test_the_table_of_libraries_is_the_measured_one() -> None:

@@ -52,7 +52,7 @@ def check_map(
     """
     if hasattr(x, "__torch_function__") and not isinstance(x, Tensor):
         return
-    x = _check_floating(owner, x, name)
+    x = check_floating(owner, x, name)
     if x.dim() != spatial_dims + 2:
         expected = f"{spatial_dims + 2} dimensions (N, C, {_size(spatial_dims)})"
         raise ValueError(f"{owner}: {name} must have {expected}, got {tuple(x.shape)}")
@@ -63,7 +63,7 @@ def check_map(
 
 def check_features(owner: str, x: object, axes: int) -> None:
     """Raise unless `x` is a floating-point tensor (N, C, *size) or (C, *size) with `axes` sizes."""
-    x = _check_floating(owner, x)
+    x = check_floating(owner, x)
     if x.dim() not in (axes + 1, axes + 2):
         size = _size(axes)
         expected = f"{axes + 2} dimensions (N, C, {size}) or {axes + 1} (C, {size})"
@@ -74,7 +74,8 @@ def _size(axes: int) -> str:
     return ", ".join("DHW"[-axes:] if axes > 1 else "L")
 
 
-def _check_floating(owner: str, x: object, name: str = "x") -> Tensor:
+def check_floating(owner: str, x: object, name: str = "x") -> Tensor:
+    """The tensor; raise unless it is a floating-point one."""
     if not isinstance(x, Tensor) or not x.is_floating_point():
         kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise TypeError(f"{owner}: {name} must be a floating-point tensor, got {kind}")
@@ -211,6 +212,4 @@ def check_rate_tensor(owner: str, p: Tensor, name: str = "p") -> None:
             f"{owner}: {name} must be a number or a 0-d floating-point tensor, got {kind}"
         )
     if p.requires_grad:
-        raise ValueError(
-            f"{owner}: {name} must not require a gradient: DropBlock computes none for it"
-        )
+        raise ValueError(f"{owner}: {name} must not require a gradient: none is computed for it")

@@ -13,17 +13,17 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-Conv = TypeVar("Conv", bound=nn.modules.conv._ConvNd)
+Weighted = TypeVar("Weighted", nn.modules.conv._ConvNd, nn.Linear)
 
 
-def start_with(rule: Callable[[Tensor], object], conv: Conv) -> Conv:
-    """Initialise a convolution, now and at each reset: the weight by the rule, the bias by zero."""
+def start_with(rule: Callable[[Tensor], object], layer: Weighted) -> Weighted:
+    """Initialise a layer, now and at each reset: the weight by the rule, the bias by zero."""
     # Bound to the table of its parameters, not to the module: a module that refers to itself would
     # hold its memory, when deleted, until garbage is collected. Copies and pickles keep the two
     # together.
-    conv.reset_parameters = partial(_restart, rule, conv._parameters)  # type: ignore[method-assign]
-    conv.reset_parameters()
-    return conv
+    layer.reset_parameters = partial(_restart, rule, layer._parameters)  # type: ignore[method-assign]
+    layer.reset_parameters()
+    return layer
 
 
 def _restart(rule: Callable[[Tensor], object], parameters: Mapping[str, Tensor | None]) -> None:

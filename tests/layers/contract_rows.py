@@ -17,10 +17,12 @@ from torchattn_blocks import (
     DropBlock2d,
     DropBlock3d,
     EfficientChannelAttention,
+    GlobalContext,
     IdentityStart,
     PreActResidual,
     SpatialAttention,
     SqueezeExcite,
+    StochasticDepth,
     UNet,
     attention_unet,
     backbone,
@@ -33,7 +35,7 @@ from torchattn_blocks import (
     sd_unet,
     unet,
 )
-from torchattn_blocks.layers.drop_block import DropBlock
+from torchattn_blocks.layers._dropping import Dropping
 from torchattn_blocks.models import add, concatenate, pixel_shuffle, strided_conv, transposed
 
 
@@ -119,6 +121,12 @@ def with_encoder() -> nn.Module:
     return UNet(3, 1, encoder=Pyramid(), widths=(4, 6), stage=stage, skip=AttentionGate)
 
 
+def deep() -> nn.Module:
+    return StochasticDepth(0.4)
+
+
+INDUCTOR = {"test_inductor": "inductor draws random numbers of its own, as for torch's dropout"}
+DEPTH = INDUCTOR | {"test_bad_input": "it takes any number of dimensions: test_drop_path.py"}
 WRITES = "it writes into what its children return, as it was asked to"
 SMALL = {"widths": (4, 6), "p": 0.3, "block_size": 2}
 ROWS = [
@@ -128,6 +136,8 @@ ROWS = [
     Row("DropBlock2d-shared", lambda: DropBlock2d(0.3, 3, channelwise=False)),
     Row("DropBlock1d", lambda: DropBlock1d(0.3, 3), axes=1),
     Row("DropBlock3d", lambda: DropBlock3d(0.3, (2, 3, 3), scale="none"), axes=3),
+    Row("StochasticDepth", lambda: StochasticDepth(0.4), excused=DEPTH),
+    Row("StochasticDepth-batch", lambda: StochasticDepth(0.4, "batch"), excused=DEPTH),
     Row("SpatialAttention", SpatialAttention),
     Row("SpatialAttention-bias", lambda: SpatialAttention(kernel_size=3, bias=True)),
     Row("SpatialAttention-norm", lambda: SpatialAttention(norm=nn.BatchNorm2d)),
@@ -136,6 +146,11 @@ ROWS = [
     Row("ChannelAttention", lambda: ChannelAttention(3)),
     Row("ChannelAttention-3d", lambda: ChannelAttention(3, bias=True, spatial_dims=3), axes=3),
     Row("CBAM", lambda: CBAM(3)),
+    Row("CBAM-channel", lambda: CBAM(3, channel=EfficientChannelAttention)),
+    Row("GlobalContext", lambda: GlobalContext(3)),
+    Row("GlobalContext-scale", lambda: GlobalContext(3, fusion="scale")),
+    Row("GlobalContext-1d", lambda: GlobalContext(3, norm=None, spatial_dims=1), axes=1),
+    Row("GlobalContext-3d", lambda: GlobalContext(3, fusion="scale", spatial_dims=3), axes=3),
     Row("SqueezeExcite", lambda: SqueezeExcite(3)),
     Row("SqueezeExcite-1d", lambda: SqueezeExcite(3, reduction=1, spatial_dims=1), axes=1),
     Row("EfficientChannelAttention", lambda: EfficientChannelAttention(3, kernel_size=3)),
@@ -155,6 +170,7 @@ ROWS = [
     Row("PreActResidual", lambda: PreActResidual(3)),
     Row("PreActResidual-wider", lambda: PreActResidual(3, 5), 5),
     Row("RSAB", lambda: RSAB(3)),
+    Row("RSAB-drop_path", lambda: RSAB(3, drop_path=deep), excused=INDUCTOR),
     Row("RSAB-plain", lambda: RSAB(3, drop=None, norm=lambda channels: nn.Identity())),
     Row(
         "RSAB-inplace",
@@ -232,7 +248,13 @@ def seeded(call: Callable, *args: object) -> object:
 
 
 def is_random(layer: nn.Module) -> bool:
-    return any(isinstance(m, DropBlock) for m in layer.modules())
+    return any(isinstance(m, Dropping) for m in layer.modules())
+
+
+def varies(call: Callable[[], torch.Tensor]) -> bool:
+    """Whether not all of several calls return the same. One decision for all varies seldom."""
+    first = call()
+    return any(not torch.equal(call(), first) for _ in range(16))
 
 
 def has_batch_norm(row: Row) -> bool:

@@ -18,6 +18,7 @@ from torchattn_blocks import (
     ChannelAttention,
     ConcurrentSqueezeExcite,
     EfficientChannelAttention,
+    GlobalContext,
     IdentityStart,
     PreActResidual,
     SpatialAttention,
@@ -30,6 +31,7 @@ WITH_CHANNELS = [
     ChannelAttention,
     ConcurrentSqueezeExcite,
     EfficientChannelAttention,
+    GlobalContext,
     SqueezeExcite,
 ]
 every_layer = pytest.mark.parametrize("layer_class", WITH_CHANNELS)
@@ -79,10 +81,28 @@ def eca_weights(layer, sample):
     return sigmoid(np.array(logits))
 
 
-def position_weights(layer, sample):
+def position_weights_logits(layer, sample):
     kernel = layer.conv.weight.numpy().ravel()
     bias = 0 if layer.conv.bias is None else layer.conv.bias.item()
-    return sigmoid(np.tensordot(kernel, sample, 1) + bias)
+    return np.tensordot(kernel, sample, 1) + bias
+
+
+def position_weights(layer, sample):
+    return sigmoid(position_weights_logits(layer, sample))
+
+
+def context_weights(layer, sample):
+    logits = np.exp(position_weights_logits(layer, sample))
+    return logits / logits.sum()
+
+
+def context(layer, sample):
+    """What a global context adds, or multiplies by."""
+    weighted = (sample * context_weights(layer, sample)).reshape(len(sample), -1).sum(1)
+    hidden = layer.fc1.weight.numpy() @ weighted + layer.fc1.bias.numpy()
+    hidden = (hidden - hidden.mean()) / np.sqrt(hidden.var() + layer.norm.eps)
+    hidden = np.maximum(0, hidden * layer.norm.weight.numpy() + layer.norm.bias.numpy())
+    return layer.fc2.weight.numpy() @ hidden + layer.fc2.bias.numpy()
 
 
 def along_channels(weights, sample):
@@ -115,6 +135,60 @@ def test_equals_the_formula(layer_class, shape, spatial_dims, options):
     expected = np.stack([FORMULA[layer_class](layer, sample) for sample in x.numpy()])
     torch.testing.assert_close(layer.attention_map(x), torch.from_numpy(expected))
     assert torch.equal(layer(x), x * layer.attention_map(x))
+
+
+@given(
+    shape=st.tuples(*[st.integers(1, n) for n in (3, 20, 9, 9)]),
+    spatial_dims=st.integers(1, 3),
+    fusion=st.sampled_from(["add", "scale"]),
+)
+@settings(max_examples=25)
+def test_global_context_equals_the_formula(shape, spatial_dims, fusion):
+    batch, channels, *size = shape
+    x = torch.randn(batch, channels, *(*size, 2)[:spatial_dims], dtype=torch.float64)
+    layer = made(GlobalContext, channels, spatial_dims=spatial_dims, fusion=fusion)
+    for weight in layer.parameters():
+        nn.init.normal_(weight.requires_grad_(False))
+    samples = x.numpy()
+    weights = np.stack([context_weights(layer, sample)[None] for sample in samples])
+    torch.testing.assert_close(layer.attention_map(x), torch.from_numpy(weights))
+    changes = [along_channels(context(layer, sample), sample) for sample in samples]
+    change = torch.from_numpy(np.stack(changes))
+    expected = x + change if fusion == "add" else x * change.sigmoid()
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_global_context_starts_as_the_identity_if_it_adds():
+    x = image(2, 16, 9, 8)
+    layer = GlobalContext(16)
+    assert torch.equal(layer(x), x)
+    nn.init.ones_(layer.fc2.weight)
+    layer.fc2.reset_parameters()
+    assert torch.equal(layer(x), x)
+    assert not torch.equal(GlobalContext(16, fusion="scale")(x), x)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("fusion", ["add", "scale"])
+def test_global_context_keeps_one_feature_map_of_one_channel(fusion, layout):
+    layer = GlobalContext(16, fusion=fusion)
+    x = torch.randn(2, 16, 60, 50).contiguous(memory_format=layout).requires_grad_()
+    largest = bytes_saved(layer, x)[-1]
+    assert largest == 2 * 60 * 50 * 4
+
+
+def test_cbam_takes_any_channel_attention():
+    layer, x = made(CBAM, 6, channel=EfficientChannelAttention), image(2, 6, 9, 8).double()
+    assert isinstance(layer.channel, EfficientChannelAttention)
+    assert torch.equal(layer(x), layer.spatial(layer.channel(x)))
+    torch.testing.assert_close(x * layer.attention_map(x), layer(x))
+    line = CBAM(6, channel=functools.partial(SqueezeExcite, reduction=2), spatial_dims=1)
+    assert (line.channel.spatial_dims, line.channel.fc1.out_features) == (1, 3)
+    there = CBAM(6, channel=EfficientChannelAttention, device="meta", dtype=torch.float64)
+    assert {(p.device.type, p.dtype) for p in there.parameters()} == {("meta", torch.float64)}
+    for name, value in {"reduction": 4, "hidden_channels": 3, "mlp_bias": True}.items():
+        with pytest.raises(ValueError, match=f"CBAM: {name} must not be given beside channel, got"):
+            CBAM(6, channel=EfficientChannelAttention, **{name: value})
 
 
 def test_cbam_is_channel_then_spatial_attention():
@@ -197,6 +271,12 @@ def test_parameters_as_documented(channels, reduction):
     assert parameters(ConcurrentSqueezeExcite(c, **options)) == 2 * c * h + h + 2 * c + 1
     assert parameters(ConcurrentSqueezeExcite(c, bias=False, **options)) == 2 * c * h + c
     assert parameters(EfficientChannelAttention(c, device="meta")) in (1, 3, 5)
+    eca = parameters(EfficientChannelAttention(c, device="meta"))
+    assert parameters(CBAM(c, channel=EfficientChannelAttention, device="meta")) == eca + 98
+    h = max(8, channels // reduction)
+    for fusion in ("add", "scale"):
+        count = parameters(GlobalContext(c, fusion=fusion, **options))
+        assert count == 2 * c * h + 2 * c + 3 * h + 1
 
 
 def test_default_reductions():
@@ -252,6 +332,8 @@ def test_activation_and_gate_are_chosen():
             lambda: ConcurrentSqueezeExcite(8, spatial_dims=4),
             "ConcurrentSqueezeExcite: spatial_dims must be at most 3, got 4",
         ),
+        (lambda: GlobalContext(8, fusion="mul"), r"GlobalContext: fusion must be one of \('add', "),
+        (lambda: GlobalContext(8, reduction=0), "GlobalContext: reduction must be at least 1"),
         (lambda: SpatialAttention(spatial_dims=0), "spatial_dims must be at least 1, got 0"),
     ],
 )
@@ -300,6 +382,7 @@ def test_wrong_arguments_name_the_class_that_was_called(make, message):
         lambda: SqueezeExcite(8),
         lambda: ConcurrentSqueezeExcite(8),
         lambda: EfficientChannelAttention(8),
+        lambda: GlobalContext(8),
         lambda: SpatialAttention(norm=nn.BatchNorm2d),
         lambda: PreActResidual(8),
         lambda: RSAB(8),
@@ -368,7 +451,8 @@ def test_no_operator_adds_in_any_order_on_cuda(layer_class):
         layer(x).sum().backward()
     unordered = ("pool", "scatter", "index", "cumsum", "upsample")
     assert [name for name in operators.names if any(word in name for word in unordered)] == []
-    assert {"mul", "sigmoid"} <= operators.names
+    expected = {"_softmax", "bmm"} if layer_class is GlobalContext else {"mul", "sigmoid"}
+    assert expected <= operators.names
 
 
 @pytest.mark.parametrize(
@@ -379,6 +463,11 @@ def test_no_operator_adds_in_any_order_on_cuda(layer_class):
         (lambda: SqueezeExcite(8, gate=lambda: 3), "gate must .* got one that returns int"),
         (lambda: ChannelAttention(8, gate=lambda x: x), "ChannelAttention: gate must be a functio"),
         (lambda: SpatialAttention(norm=nn.BatchNorm2d(1)), "SpatialAttention: norm must be a func"),
+        (lambda: CBAM(8, channel=SqueezeExcite(8)), "CBAM: channel must be a function that takes"),
+        (
+            lambda: GlobalContext(8, norm=3),
+            "GlobalContext: norm must be a function that takes a",
+        ),
         (lambda: CBAM(8, norm=True), "SpatialAttention: norm must be a function .*, got True"),
         (lambda: RSAB(8, attention=SpatialAttention()), "RSAB: attention must be a function tha"),
         (lambda: rsan(attention=SqueezeExcite(8)), "RSAB: attention must be .* a number of chann"),
@@ -436,6 +525,7 @@ class InFloat32(nn.Module):
         ChannelAttention(8, gate=InFloat32),
         SqueezeExcite(8, gate=InFloat32),
         ConcurrentSqueezeExcite(8, gate=InFloat32),
+        GlobalContext(8, fusion="scale", gate=InFloat32),
     ],
     ids=lambda layer: type(layer).__name__,
 )

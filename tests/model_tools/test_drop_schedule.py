@@ -278,7 +278,11 @@ def test_nor_in_compiled_code_with_checkpointing(start, use_reentrant):
     ("error", "changed", "message"),
     [
         (TypeError, {"model": "rsan"}, "model must be a Module, got str"),
-        (ValueError, {"model": nn.ReLU()}, "model must have a DropBlock layer, got ReLU"),
+        (
+            ValueError,
+            {"model": nn.ReLU()},
+            "model must have a DropBlock or Stoch.* layer, got ReLU",
+        ),
         (
             ValueError,
             {"where": lambda name, layer: False},

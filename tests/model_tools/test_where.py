@@ -470,7 +470,7 @@ def test_scripted_models_are_taken():
     assert used.layers == []
     with pytest.raises(ValueError, match="attention_maps: model must call a layer that has"):
         attention_maps(scripted, image())
-    with pytest.raises(ValueError, match="DropSchedule: model must have a DropBlock layer, got"):
+    with pytest.raises(ValueError, match="DropSchedule: model must have a DropBlock or Sto"):
         DropSchedule(scripted, 0.0, None, 1)
     with monte_carlo(scripted, where=lambda name, module: name == "0"):
         assert [name for name, module in scripted.named_modules() if module.training] == ["0"]

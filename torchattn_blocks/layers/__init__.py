@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from .attention.channel import ChannelAttention as ChannelAttention
     from .attention.eca import EfficientChannelAttention as EfficientChannelAttention
     from .attention.gate import AttentionGate as AttentionGate
+    from .attention.global_context import GlobalContext as GlobalContext
     from .attention.spatial import SpatialAttention as SpatialAttention
     from .attention.squeeze_excite import ConcurrentSqueezeExcite as ConcurrentSqueezeExcite
     from .attention.squeeze_excite import SqueezeExcite as SqueezeExcite
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from .drop_block import DropBlock1d as DropBlock1d
     from .drop_block import DropBlock2d as DropBlock2d
     from .drop_block import DropBlock3d as DropBlock3d
+    from .drop_path import StochasticDepth as StochasticDepth
     from .identity_start import IdentityStart as IdentityStart
     from .residual import RSAB as RSAB
     from .residual import PreActResidual as PreActResidual
@@ -28,6 +30,7 @@ else:
             "ChannelAttention": ".attention.channel",
             "EfficientChannelAttention": ".attention.eca",
             "AttentionGate": ".attention.gate",
+            "GlobalContext": ".attention.global_context",
             "SpatialAttention": ".attention.spatial",
             "ConcurrentSqueezeExcite": ".attention.squeeze_excite",
             "SqueezeExcite": ".attention.squeeze_excite",
@@ -35,6 +38,7 @@ else:
             "DropBlock1d": ".drop_block",
             "DropBlock2d": ".drop_block",
             "DropBlock3d": ".drop_block",
+            "StochasticDepth": ".drop_path",
             "IdentityStart": ".identity_start",
             "RSAB": ".residual",
             "PreActResidual": ".residual",

@@ -4,13 +4,11 @@ Ghiasi, Lin & Le, "DropBlock: A regularization method for convolutional networks
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor, fx
-from torch.nn.modules.dropout import _DropoutNd
+from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function_unary
-from torch.utils._python_dispatch import _disable_current_modes
 
 from .._check import (
     check_choice,
@@ -22,6 +20,7 @@ from .._check import (
 from .._dims import per_axis
 from ._block_mask import INTENSITY
 from ._drop_block_op import SCALE, drop_blocks
+from ._dropping import Dropping
 
 Gamma = Literal["exact", "paper"]
 Scale = Literal["constant", "batch", "position", "none"]
@@ -200,7 +199,7 @@ def _drop_block(
     return drop_blocks(x, seed, p, block, **options, inplace=inplace)
 
 
-class DropBlock(_DropoutNd):  # by that base, tools that look for dropout find it
+class DropBlock(Dropping):
     """The base of `DropBlock1d`, `DropBlock2d` and `DropBlock3d`, for ``isinstance``.
 
     The arguments are those of `DropBlock2d`.
@@ -230,71 +229,16 @@ class DropBlock(_DropoutNd):  # by that base, tools that look for dropout find i
     ) -> None:
         if not self._axes:
             raise TypeError("DropBlock: call DropBlock1d, DropBlock2d or DropBlock3d, got the base")
-        super().__init__(inplace=inplace)
         check_choice(type(self).__name__, INTENSITY, gamma=gamma)
         check_choice(type(self).__name__, SCALE, scale=scale)
-        self.p = p
+        super().__init__(p, inplace=inplace)
         self.block_size = per_axis(type(self).__name__, "block_size", block_size, self._axes)
         self.gamma: Gamma = gamma
         self.scale: Scale = scale
         self.channelwise = channelwise
 
-    @property
-    def p(self) -> float:
-        """Probability that an element is dropped."""
-        return self._p
-
-    @p.setter
-    def p(self, p: float | Tensor) -> None:
-        self.schedule_p(p)
-        self._own_p = self._p
-
-    @property
-    def own_p(self) -> float:
-        """The `p` that the layer was made with or that was set last, whatever schedules made of it.
-
-        `DropSchedule` ends there by default. It goes along in copies and pickles, not in state
-        dicts.
-        """
-        return self._own_p
-
-    def schedule_p(self, p: float | Tensor) -> None:
-        """Set `p` for now, as a schedule does, and leave `own_p` as it is."""
-        self._p = check_rate(type(self).__name__, p)
-        # For compiled code, which takes a tensor for an input and a float for a constant. It is a
-        # plain attribute: a buffer would be rounded by .half() and stand in the state dict. It is a
-        # new one each time: a backward pass may still hold the last. It has one element, not none:
-        # compiled code treats 0-d tensors as numbers, and would be compiled twice.
-        self._p_tensor: Tensor | None = None
-        if not torch.compiler.is_compiling():  # else the float itself is part of the graph
-            # An ordinary tensor, even in inference mode, under fake tensors or in a transform.
-            with (
-                torch.inference_mode(False),
-                _disable_current_modes(),
-                torch._C._DisableFuncTorch(),
-            ):
-                self._p_tensor = torch.tensor([self._p], dtype=torch.float64, device="cpu")
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_p_tensor"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self.schedule_p(self._p)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Drop blocks of `x`, or return it unchanged in evaluation."""
-        if isinstance(recorded := cast(Any, x), fx.Proxy):
-            tracer = cast(Any, recorded.tracer)
-            if getattr(tracer, "root", self) is not self:
-                # A module of the traced graph, as torch's own dropout is: its mode can be switched.
-                path = tracer.path_of_module(self)
-                return cast(Tensor, tracer.create_proxy("call_module", path, (x,), {}))
-        if not self.training:
-            return x
-        p: float | Tensor = self._p
-        if self._p_tensor is not None and torch.compiler.is_compiling():
-            p = self._p_tensor[0]
+    def drop(self, x: Tensor, p: float | Tensor) -> Tensor:
+        """Drop blocks of `x`."""
         return self._function(
             x,
             p,

@@ -5,6 +5,7 @@ after He, Zhang, Ren & Sun, "Identity mappings in deep residual networks", ECCV 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -39,14 +40,16 @@ class PreActResidual(nn.Module):
 
     .. code-block:: text
 
-        x ─┬─ norm ─ ReLU ─ conv 3x3 ─ drop ─ norm ─ ReLU ─ conv 3x3 ─ drop ─ + ─ out
-           └───────── identity, or conv 1x1 where the channels change ────────┘
+        x ─┬─ norm ─ ReLU ─ conv 3x3 ─ drop ─ norm ─ ReLU ─ conv 3x3 ─ drop ─ drop path ─ + ─ out
+           └─────────────── identity, or conv 1x1 where the channels change ──────────────┘
 
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output; by default those of the input.
         drop: Function without arguments that returns the dropout layer after each convolution. By
             default it is the paper's DropBlock (p = 0.15, blocks of 7 x 7). None: no dropout.
+        drop_path: Function without arguments that returns what drops the residual branch of whole
+            samples, such as ``lambda: StochasticDepth(0.1)``. None, as in the paper: nothing does.
         norm: Function from a number of channels to a normalisation layer; by default batch
             normalisation. None: no normalisation.
         activation: Function without arguments that returns an activation.
@@ -64,8 +67,8 @@ class PreActResidual(nn.Module):
         says.
 
     Raises:
-        TypeError: If a number is not an int, `drop`, `norm` or `activation` not a function as
-            above, or the input not a floating-point tensor.
+        TypeError: If a number is not an int, `drop`, `drop_path`, `norm` or `activation` not a
+            function as above, or the input not a floating-point tensor.
         ValueError: If a number is below 1, `spatial_dims` above 3, or the input is not of shape (N,
             in_channels, H, W).
 
@@ -87,6 +90,7 @@ class PreActResidual(nn.Module):
         out_channels: int | None = None,
         *,
         drop: Callable[..., nn.Module] | None = paper_drop_block,
+        drop_path: Callable[..., nn.Module] | None = None,
         norm: Callable[..., nn.Module] | None = batch_norm,
         activation: Callable[[], nn.Module] = nn.ReLU,
         inplace: bool = False,
@@ -111,22 +115,27 @@ class PreActResidual(nn.Module):
         self.activation2 = self._made("activation", activation)
         self.conv2 = convolution(out_channels, out_channels, 3, padding=1)
         self.drop2 = self._made("drop", drop)
+        self.drop_path = self._made("drop_path", drop_path)
         self.shortcut = (
             nn.Identity()
             if in_channels == out_channels
             else convolution(in_channels, out_channels, 1)
         )
         if inplace:
-            write_in_place(self.drop1, self.activation2, self.drop2)
+            write_in_place(self.drop1, self.activation2, self.drop2, self.drop_path)
             if norm is not None:  # else it would write into the input, which the shortcut takes
                 write_in_place(self.activation1)
 
     def _made(self, slot: str, factory: Callable[..., nn.Module] | None, *args: int) -> nn.Module:
         """The module in a slot. None, where a slot allows it: a module that changes nothing."""
-        if factory is None and slot in ("norm", "drop"):
+        if factory is None and slot in ("norm", "drop", "drop_path"):
             return nn.Identity()
         owner = type(self).__name__
         return made_by(owner, slot, factory, *args, spatial_dims=self.spatial_dims)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._modules.setdefault("drop_path", nn.Identity())  # blocks of old pickles have none
 
     @property
     def in_channels(self) -> int | None:
@@ -134,15 +143,15 @@ class PreActResidual(nn.Module):
         return getattr(self.conv1, "in_channels", None)
 
     def branch(self, x: Tensor) -> Tensor:
-        """The residual branch F(x), without the shortcut."""
+        """The convolutions F(x) of the residual branch, without shortcut and drop path."""
         x = self.drop1(self.conv1(self.activation1(self.norm1(x))))
         return self.drop2(self.conv2(self.activation2(self.norm2(x))))
 
     def forward(self, x: Tensor) -> Tensor:
-        """F(x) + shortcut(x)."""
+        """drop_path(F(x)) + shortcut(x)."""
         check_map(type(self).__name__, x, self.in_channels, self.spatial_dims)
         with recomputation(ALL if self.memory_efficient else None, x):
-            return self.branch(x) + self.shortcut(x)
+            return self.drop_path(self.branch(x)) + self.shortcut(x)
 
 
 class RSAB(PreActResidual):
@@ -153,14 +162,15 @@ class RSAB(PreActResidual):
 
     .. code-block:: text
 
-        x ─┬─ residual branch ─ attention ─ + ─ out
-           └─────────── identity ───────────┘
+        x ─┬─ residual branch ─ attention ─ drop path ─ + ─ out
+           └───────────────── identity ─────────────────┘
 
     Args:
         channels: Channels of input and output.
         attention: Function from a number of channels to the attention layer, or the class of a
             layer that takes none, as `SpatialAttention`, the default, does.
         drop: See `PreActResidual`.
+        drop_path: See `PreActResidual`.
         norm: See `PreActResidual`.
         activation: See `PreActResidual`.
         inplace: See `PreActResidual`.
@@ -171,8 +181,8 @@ class RSAB(PreActResidual):
         (N, channels, H, W) in, the same out, or as many sizes as `spatial_dims` says.
 
     Raises:
-        TypeError: If a number is not an int, `attention`, `drop`, `norm` or `activation` not a
-            function as above, or the input not a floating-point tensor.
+        TypeError: If a number is not an int, `attention`, `drop`, `drop_path`, `norm` or
+            `activation` not a function as above, or the input not a floating-point tensor.
         ValueError: If a number is below 1, `spatial_dims` above 3, or the input is not of shape (N,
             channels, H, W).
 
@@ -190,6 +200,7 @@ class RSAB(PreActResidual):
         *,
         attention: Callable[..., nn.Module] = SpatialAttention,
         drop: Callable[..., nn.Module] | None = paper_drop_block,
+        drop_path: Callable[..., nn.Module] | None = None,
         norm: Callable[..., nn.Module] | None = batch_norm,
         activation: Callable[[], nn.Module] = nn.ReLU,
         inplace: bool = False,
@@ -200,6 +211,7 @@ class RSAB(PreActResidual):
         super().__init__(
             channels,
             drop=drop,
+            drop_path=drop_path,
             norm=norm,
             activation=activation,
             inplace=inplace,
@@ -209,7 +221,7 @@ class RSAB(PreActResidual):
         self.attention = self._made("attention", attention, plain(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """attention(F(x)) + x."""
+        """drop_path(attention(F(x))) + x."""
         check_map("RSAB", x, self.in_channels, self.spatial_dims)
         with recomputation(ALL if self.memory_efficient else None, x):
-            return self.attention(self.branch(x)) + self.shortcut(x)
+            return self.drop_path(self.attention(self.branch(x))) + self.shortcut(x)

@@ -1,7 +1,8 @@
-"""A schedule for the drop rate of DropBlock layers.
+"""A schedule for the rates of dropout layers, over time and over depth.
 
 The "scheduled DropBlock" of Ghiasi, Lin & Le, "DropBlock: A regularization method for convolutional
-networks", NeurIPS 2018, section 3.
+networks", NeurIPS 2018, section 3; the linear decay of Huang, Sun, Liu, Sedra & Weinberger, "Deep
+networks with stochastic depth", ECCV 2016, section 3.
 """
 
 import math
@@ -12,7 +13,7 @@ from torch import nn
 
 from .._check import check_choice, check_ints, check_kind, check_rate, plain
 from .._modules import Where, is_dropout, members, picked, rate_name, rate_of, unwrapped
-from ..layers.drop_block import DropBlock
+from ..layers._dropping import Dropping
 
 Shape = Literal["linear", "cosine"]
 
@@ -31,7 +32,7 @@ SHAPES: dict[str, Callable[[float], float]] = {"linear": linear, "cosine": cosin
 
 
 class DropSchedule:
-    """Change the drop rate of a model's DropBlock layers during training.
+    """Change the rates of a model's DropBlock and stochastic depth layers during training.
 
     From Ghiasi, Lin & Le, "DropBlock: A regularization method for convolutional networks", NeurIPS
     2018, who raise the rate linearly from 0 ("scheduled DropBlock"). It is used as torch's
@@ -40,10 +41,14 @@ class DropSchedule:
     After ``n`` steps a layer has ``p = (1 - f) * start + f * stop`` with
     ``f = shape(min(n / steps, 1))``.
 
+    With `over_depth` the rates also grow from layer to layer, as in Huang et al., "Deep networks
+    with stochastic depth", ECCV 2016, equation 4: the ``l``-th of ``L`` layers has ``l / L`` times
+    the rate above. That paper has no ramp over time: give the same `start` and `stop`.
+
     Args:
-        model: A module with DropBlock layers. It may be wrapped, as by `torch.compile` and
-            `torch.nn.parallel.DistributedDataParallel`. Insert layers first: a schedule does not
-            know the copies of its model.
+        model: A module with DropBlock or `StochasticDepth` layers. It may be wrapped, as by
+            `torch.compile` and `torch.nn.parallel.DistributedDataParallel`. Insert layers first: a
+            schedule does not know the copies of its model.
         start: The drop rate until the first step.
         stop: The drop rate at the end of the ramp. If None, each layer ends at its own rate: the
             rate that it was made with, or that you set last. What another schedule has made of it
@@ -52,21 +57,25 @@ class DropSchedule:
         shape: How the rate moves. ``"linear"``; ``"cosine"``: half a cosine, slow at both ends; or
             a function from the fraction of the ramp that is over, 0 to 1, to the fraction of the
             way from `start` to `stop`. Its values must keep the rates in [0, 1].
-        where: Which dropout layers to change; by default all DropBlock layers. A type, a name
-            pattern, a function of name and layer, or a list of these, as in `insert_after`. It may
-            pick dropout layers of torch and of other libraries, too, as `report` finds them:
-            ``where=nn.Dropout2d``. None in a list stands for all DropBlock layers.
+        where: Which dropout layers to change; by default all of this library, which are DropBlock
+            and `StochasticDepth`. A type, a name pattern, a function of name and layer, or a list
+            of these, as in `insert_after`. It may pick dropout layers of torch and of other
+            libraries, too, as `report` finds them: ``where=nn.Dropout2d``. None in a list stands
+            for all of this library.
+        over_depth: Whether the rates grow linearly over the layers, in the order of
+            ``model.modules()``. The last layer has the rate above, the others less.
 
     Raises:
         TypeError: If `model` is not a module, `start` or `stop` is not a number, `steps` is not an
-            int, `where` is of another kind, or the rate of a layer that it picks is read-only.
-        ValueError: If `model` has no DropBlock layer, or `where` picks no dropout layer, `start`,
-            `stop` or a rate on the way lies outside [0, 1], `steps` is below 1, or `shape` is
-            neither a function nor one of the strings above.
+            int, `over_depth` not a bool, `where` is of another kind, or the rate of a layer that it
+            picks is read-only.
+        ValueError: If `model` has no dropout layer of this library, or `where` picks no dropout
+            layer, `start`, `stop` or a rate on the way lies outside [0, 1], `steps` is below 1, or
+            `shape` is neither a function nor one of the strings above.
 
     Note:
         Compiled code is not recompiled, unless it contains the call of `step` itself, or the
-        layers are not DropBlock: others' rates are constants of compiled code. A step after
+        layers are not of this library: others' rates are constants of compiled code. A step after
         a forward pass does not change the backward pass of that forward pass, except under eager
         activation checkpointing, which runs the forward pass again with the new rate: there, step
         after the backward pass.
@@ -88,6 +97,15 @@ class DropSchedule:
         [0.2]
         [0.2]
         [0.2]
+
+        Stochastic depth of four blocks, which is dropped more often towards the output:
+
+        >>> from torchattn_blocks import RSAB, StochasticDepth
+        >>> blocks = [RSAB(8, drop_path=StochasticDepth) for _ in range(4)]
+        >>> model = torch.nn.Sequential(*blocks)
+        >>> options = {"where": StochasticDepth, "over_depth": True}
+        >>> DropSchedule(model, start=0.2, stop=0.2, steps=1, **options).get_last_p()
+        [0.05, 0.1, 0.15000000000000002, 0.2]
     """
 
     def __init__(
@@ -99,8 +117,10 @@ class DropSchedule:
         shape: Shape | Callable[[float], float] = "linear",
         *,
         where: Where | None = None,
+        over_depth: bool = False,
     ) -> None:
         check_kind("DropSchedule", nn.Module, model=model)
+        check_kind("DropSchedule", bool, over_depth=over_depth)
         check_ints("DropSchedule", 1, steps=steps)
         if not callable(shape):
             check_choice("DropSchedule", SHAPES, shape=shape)
@@ -111,6 +131,8 @@ class DropSchedule:
         self._stops = [
             _own_rate(layer) if self._stop is None else self._stop for layer in self._layers
         ]
+        count = len(self._layers)
+        self._depths = [(i + 1) / count if over_depth else 1.0 for i in range(count)]
         self._steps = plain(steps)
         self._shape = shape
         self._step = 0
@@ -133,9 +155,9 @@ class DropSchedule:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state: also set the rates of the layers.
 
-        `start`, `steps`, `shape` and `where` are not part of it. Make the schedule with the same
-        ones. A `stop` that was given stays; with ``stop=None`` the layers end at the rates of the
-        state, whatever their rates when this schedule was made.
+        `start`, `steps`, `shape`, `where` and `over_depth` are not part of it. Make the schedule
+        with the same ones. A `stop` that was given stays; with ``stop=None`` the layers end at the
+        rates of the state, whatever their rates when this schedule was made.
 
         Args:
             state: What `state_dict` returned.
@@ -160,39 +182,41 @@ class DropSchedule:
 
     def _set_rates(self) -> None:
         way = self._shape(min(self._step / self._steps, 1.0))
-        for layer, stop in zip(self._layers, self._stops, strict=True):
+        for layer, stop, depth in zip(self._layers, self._stops, self._depths, strict=True):
             # This form ends exactly at `stop`.
-            _set_rate(layer, (1 - way) * self._start + way * stop)
+            _set_rate(layer, depth * ((1 - way) * self._start + way * stop))
 
 
 def _layers(model: nn.Module, where: Where | None) -> list[nn.Module]:
     """The layers that are meant."""
     if where is not None:
         among = [m for m in members(model, inserted=True).values() if is_dropout(m.module)]
-        found = picked("DropSchedule", model, among, where, _is_drop_block, "dropout layer")
+        found = picked("DropSchedule", model, among, where, _is_ours, "dropout layer")
         layers = [member.module for member in found]
         for layer in layers:
             _set_rate(layer, rate_of(layer))  # a rate that is read-only raises before others change
         return layers
-    layers = [module for module in model.modules() if _is_drop_block(module)]
+    layers = [module for module in model.modules() if _is_ours(module)]
     if not layers:
         got = type(model).__name__
-        raise ValueError(f"DropSchedule: model must have a DropBlock layer, got {got}")
+        raise ValueError(
+            f"DropSchedule: model must have a DropBlock or StochasticDepth layer, got {got}"
+        )
     return layers
 
 
-def _is_drop_block(module: nn.Module) -> bool:
-    """Whether it is a DropBlock of this library."""
-    return isinstance(module, DropBlock)
+def _is_ours(module: nn.Module) -> bool:
+    """Whether it is a dropout layer of this library."""
+    return isinstance(module, Dropping)
 
 
-# What a layer that is no DropBlock remembers: its own rate, and the one that a schedule set last.
+# What a layer of others remembers: its own rate, and the one that a schedule set last.
 _MARK = "_drop_schedule_rates"
 
 
 def _own_rate(layer: nn.Module) -> float:
     """The rate that the layer was made with or that was set last, but for what schedules set."""
-    if isinstance(layer, DropBlock):
+    if isinstance(layer, Dropping):
         return layer.own_p
     rate = rate_of(layer)
     own, scheduled = getattr(layer, _MARK, (rate, rate))
@@ -200,7 +224,7 @@ def _own_rate(layer: nn.Module) -> float:
 
 
 def _set_rate(layer: nn.Module, rate: float) -> None:
-    if isinstance(layer, DropBlock):
+    if isinstance(layer, Dropping):
         layer.schedule_p(rate)
         return
     name, own, kind = rate_name(layer), _own_rate(layer), type(layer).__name__

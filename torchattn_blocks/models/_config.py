@@ -9,6 +9,7 @@ from torch import nn
 
 from .. import layers
 from .._check import check_kind, plain
+from ..layers._dropping import Dropping
 
 PRESET = "preset"  # the key of its name
 
@@ -85,13 +86,13 @@ def changes(model: nn.Module, built: nn.Module) -> list[str]:
 def _described(module: nn.Module) -> tuple[type, str]:
     """The type and the options of a module.
 
-    Synchronised batch normalisation is batch normalisation. Of a rate of DropBlock that a schedule
-    moves, the layer's own counts.
+    Synchronised batch normalisation is batch normalisation. Of a rate that a schedule moves, the
+    layer's own counts.
     """
     options = str(module.extra_repr())
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         return nn.modules.batchnorm._BatchNorm, options
-    if isinstance(module, layers.DropBlock):
+    if isinstance(module, Dropping):
         options = options.replace(f"p={module.p:g}", f"p={module.own_p:g}", 1)
     return type(module), options
 

@@ -115,6 +115,7 @@ def plain_stage(
 def residual_stage(
     *,
     drop: Callable[..., nn.Module] | None = None,
+    drop_path: Callable[..., nn.Module] | None = None,
     attention: Callable[..., nn.Module] | None = None,
     norm: Callable[..., nn.Module] | None = authors_norm,
     activation: Callable[[], nn.Module] = nn.ReLU,
@@ -128,6 +129,7 @@ def residual_stage(
 
     Args:
         drop: See `torchattn_blocks.PreActResidual`; by default no dropout.
+        drop_path: See `torchattn_blocks.PreActResidual`; by default nothing drops a branch.
         attention: Function from a number of channels to the attention layer of the second block.
             None: no attention.
         norm: Function from a number of channels to a normalisation layer; by default batch
@@ -150,6 +152,7 @@ def residual_stage(
     def make(in_channels: int, out_channels: int, *, spatial_dims: int = spatial_dims) -> nn.Module:
         options: dict[str, Any] = {
             "drop": drop,
+            "drop_path": drop_path,
             "norm": norm,
             "activation": activation,
             "inplace": inplace,
@@ -183,6 +186,7 @@ def rsan_stage(
     block_size: int = 7,
     gamma: Gamma = "paper",
     scale: Scale = "batch",
+    drop_path: Callable[..., nn.Module] | None = None,
     attention: Callable[..., nn.Module] | None = SpatialAttention,
     norm: Callable[..., nn.Module] | None = authors_norm,
     activation: Callable[[], nn.Module] = nn.ReLU,
@@ -196,6 +200,7 @@ def rsan_stage(
         block_size: Height and width of a dropped block.
         gamma: See `torchattn_blocks.DropBlock2d`; by default the paper's.
         scale: See `torchattn_blocks.DropBlock2d`; by default the paper's.
+        drop_path: See `torchattn_blocks.PreActResidual`; by default nothing drops a branch.
         attention: See `torchattn_blocks.RSAB`. None: no attention.
         norm: Function from a number of channels to a normalisation layer; by default batch
             normalisation with eps = 2e-5, as in the RSAN authors' code. None: no normalisation.
@@ -212,6 +217,7 @@ def rsan_stage(
     """
     return residual_stage(
         drop=partial(paper_drop_block, p, block_size, gamma=gamma, scale=scale),
+        drop_path=drop_path,
         attention=attention,
         norm=norm,
         activation=activation,

@@ -48,10 +48,16 @@ class Attention(nn.Module):
         return int(plain(channels))
 
     def child(
-        self, name: str, factory: Any, *args: Any, device: Device, dtype: torch.dtype | None
+        self,
+        name: str,
+        factory: Any,
+        *args: Any,
+        device: Device,
+        dtype: torch.dtype | None,
+        **offers: Any,
     ) -> nn.Module:
         """The module that a user's factory makes, where this layer is made."""
-        module = made_by(type(self).__name__, name, factory, *args)
+        module = made_by(type(self).__name__, name, factory, *args, **offers)
         return module if device is None and dtype is None else module.to(device, dtype)
 
     def extra_repr(self) -> str:

@@ -4,6 +4,8 @@ Woo, Park, Lee & Kweon, "CBAM: Convolutional block attention module", ECCV 2018.
 """
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -114,6 +116,9 @@ class CBAM(Attention):
         reduction: See `ChannelAttention`.
         hidden_channels: See `ChannelAttention`.
         mlp_bias: The `bias` of `ChannelAttention`.
+        channel: Function from a number of channels to the attention layer that comes first, such as
+            the class `EfficientChannelAttention`. None: `ChannelAttention`. Another cannot be given
+            the three options above.
         kernel_size: See `SpatialAttention`.
         bias: See `SpatialAttention`.
         norm: See `SpatialAttention`.
@@ -131,9 +136,11 @@ class CBAM(Attention):
         2 C H + 98, where H = max(1, C // `reduction`), with the default options.
 
     Raises:
-        TypeError: If a number is not an int or the input not a floating-point tensor.
-        ValueError: If a number is below 1, `kernel_size` even, `spatial_dims` above 3, or the input
-            has other dimensions or channels.
+        TypeError: If a number is not an int, `channel` not a function as above, or the input not a
+            floating-point tensor.
+        ValueError: If a number is below 1, `kernel_size` even, `spatial_dims` above 3, an option of
+            `ChannelAttention` is given beside `channel`, or the input has other dimensions or
+            channels.
 
     Note:
         The authors' code is ``mlp_bias=True, norm=torch.nn.BatchNorm2d``; timm's is
@@ -148,6 +155,10 @@ class CBAM(Attention):
         torch.Size([2, 64, 32, 32])
         >>> sum(w.numel() for w in layer.parameters())
         610
+        >>> from torchattn_blocks import EfficientChannelAttention
+        >>> layer = CBAM(64, channel=EfficientChannelAttention)
+        >>> sum(w.numel() for w in layer.parameters())
+        101
     """
 
     @options_by_name
@@ -158,6 +169,7 @@ class CBAM(Attention):
         reduction: int = 16,
         hidden_channels: int | None = None,
         mlp_bias: bool = False,
+        channel: Callable[..., nn.Module] | None = None,
         kernel_size: int = 7,
         bias: bool = False,
         norm: Callable[[int], nn.Module] | None = None,
@@ -167,14 +179,17 @@ class CBAM(Attention):
     ) -> None:
         super().__init__(spatial_dims)
         channels = self.checked(channels)
-        self.channel = ChannelAttention(
-            channels,
-            reduction=reduction,
-            hidden_channels=hidden_channels,
-            bias=mlp_bias,
-            spatial_dims=spatial_dims,
-            device=device,
-            dtype=dtype,
+        if channel is None:
+            channel = partial(
+                ChannelAttention,
+                reduction=reduction,
+                hidden_channels=hidden_channels,
+                bias=mlp_bias,
+            )
+        else:
+            _refuse(reduction=reduction, hidden_channels=hidden_channels, mlp_bias=mlp_bias)
+        self.channel = self.child(
+            "channel", channel, channels, device=device, dtype=dtype, spatial_dims=spatial_dims
         )
         self.spatial = SpatialAttention(
             kernel_size=kernel_size,
@@ -192,7 +207,8 @@ class CBAM(Attention):
 
     def weigh(self, x: Tensor) -> Tensor:
         """A weight for each element, (N, C, H, W)."""
-        by_channel = self.channel.attention_map(x)
+        channel: Any = self.channel
+        by_channel = channel.attention_map(x)
         return by_channel * self.spatial.attention_map(x * by_channel)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -201,3 +217,14 @@ class CBAM(Attention):
         with recomputation(PRODUCTS, x, least=_LARGE):  # else the product in between is kept
             out: Tensor = self.spatial(self.channel(x))
         return out
+
+
+def _refuse(**options: Any) -> None:
+    """Raise if an option of `ChannelAttention` is given for another layer."""
+    usual = {"reduction": 16, "hidden_channels": None, "mlp_bias": False}
+    for name, value in options.items():
+        if value != usual[name]:
+            raise ValueError(
+                f"CBAM: {name} must not be given beside channel, got {value!r}: write "
+                "channel=lambda channels: ... and give options there"
+            )

@@ -1,0 +1,133 @@
+"""Global context: what the whole feature map says, handed to each position.
+
+Cao, Xu, Lin, Wei & Hu, "GCNet: Non-local networks meet squeeze-excitation networks and beyond",
+ICCV workshops 2019.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..._check import check_choice, check_ints, options_by_name, plain
+from ..._dims import CONVOLUTION
+from ..._init import start_with
+from ._base import Attention, Device
+
+Fusion = Literal["add", "scale"]
+FUSIONS = ("add", "scale")
+
+
+class GlobalContext(Attention):
+    r"""Add to each channel, or multiply it by, a number computed from a weighted mean of positions.
+
+    .. math:: y = x + W_2\, \delta(\mathrm{LN}(W_1 \sum_j a_j x_j + b_1)) + b_2, \qquad
+        a = \mathrm{softmax}(w^\top x + b)
+
+    The softmax is over all positions j: the layer learns which of them to listen to. LN is layer
+    normalisation, δ the ReLU. With ``fusion="scale"`` the sum is a product, as in
+    squeeze-and-excitation: :math:`y = x \cdot \sigma(W_2 \ldots + b_2)`. From Cao et al., "GCNet:
+    Non-local networks meet squeeze-excitation networks and beyond", ICCV workshops 2019, equation
+    5. The layer does the same in training and evaluation.
+
+    Args:
+        channels: Channels C of the input.
+        fusion: ``"add"``, as in the paper's block, or ``"scale"``, as in timm by default.
+        reduction: Ratio of C to the channels between the two linear layers; these are at least 8.
+        hidden_channels: Channels between the two linear layers, in place of `reduction`.
+        norm: Function from a number of channels to the normalisation after the first linear layer.
+            None: no normalisation.
+        activation: Function without arguments that returns δ.
+        gate: Function without arguments that returns σ, for ``fusion="scale"``.
+        spatial_dims: Dimensions after the channels: 1, 2 or 3.
+        device: See `torch.nn.Linear`.
+        dtype: See `torch.nn.Linear`.
+
+    Shape:
+        (N, C, H, W) in, or as many sizes as `spatial_dims` says; the same out; dtype and memory
+        format are kept. The attention map has shape (N, 1, H, W). It is what the paper calls by
+        this name, the weights :math:`a` of the positions, which sum to 1. The output is not the
+        input times it.
+
+    Parameters:
+        2 C H + 2 C + 3 H + 1, where H = max(8, C // `reduction`).
+
+    Raises:
+        TypeError: If a number is not an int or the input not a floating-point tensor.
+        ValueError: If a number is below 1, `spatial_dims` above 3, `fusion` is not one of the
+            strings above, or the input has other dimensions or channels.
+
+    Note:
+        With ``fusion="add"`` the second linear layer starts at zero, as in the authors' code: the
+        layer starts as the identity. Layer normalisation leaves nothing of one hidden channel, and
+        no more than a sign of two; hence the lower bound of H, which the paper, with 256 channels
+        and more, does not need. timm's ``GlobalContext`` has ``fusion="scale"`` and a reduction of
+        8 by default.
+
+    Example:
+        >>> import torch
+        >>> from torchattn_blocks import GlobalContext
+        >>> layer = GlobalContext(64)
+        >>> x = torch.randn(2, 64, 32, 32)
+        >>> layer(x).shape, layer.attention_map(x).shape
+        (torch.Size([2, 64, 32, 32]), torch.Size([2, 1, 32, 32]))
+        >>> sum(w.numel() for w in layer.parameters())
+        1177
+    """
+
+    @options_by_name
+    def __init__(
+        self,
+        channels: int,
+        *,
+        fusion: Fusion = "add",
+        reduction: int = 16,
+        hidden_channels: int | None = None,
+        norm: Callable[[int], nn.Module] | None = nn.LayerNorm,
+        activation: Callable[[], nn.Module] = nn.ReLU,
+        gate: Callable[[], nn.Module] = nn.Sigmoid,
+        spatial_dims: int = 2,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(spatial_dims)
+        owner, channels = type(self).__name__, self.checked(channels)
+        check_choice(owner, FUSIONS, fusion=fusion)
+        check_ints(owner, 1, reduction=reduction)
+        if hidden_channels is None:
+            hidden_channels = max(8, channels // reduction)
+        check_ints(owner, 1, hidden_channels=hidden_channels)
+        hidden = plain(hidden_channels)
+        self.fusion: Fusion = fusion
+        place: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.conv = CONVOLUTION[self.spatial_dims](channels, 1, 1, **place)
+        self.fc1 = nn.Linear(channels, hidden, **place)
+        self.norm = nn.Identity() if norm is None else self.child("norm", norm, hidden, **place)
+        self.activation = self.child("activation", activation, **place)
+        self.fc2 = nn.Linear(hidden, channels, **place)
+        if fusion == "add":
+            start_with(nn.init.zeros_, self.fc2)
+        self.gate = self.child("gate", gate, **place) if fusion == "scale" else nn.Identity()
+
+    @property
+    def channels(self) -> int | None:
+        """The channels that the first linear layer takes now. None if it does not say."""
+        return getattr(self.fc1, "in_features", None)
+
+    def weigh(self, x: Tensor) -> Tensor:
+        """A weight for each position, (N, 1, H, W), which sum to 1."""
+        logits = self.conv(x)
+        return logits.flatten(2).softmax(-1).view_as(logits)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add the transformed context of `x` to it, or multiply the two."""
+        weights = self.attention_map(x).flatten(2)  # (N, 1, H W)
+        context = (x.flatten(2) @ weights.mT)[..., 0]  # (N, C)
+        context = self.fc2(self.activation(self.norm(self.fc1(context))))
+        change = self.as_map(self.gate(context)).to(x.dtype)
+        return x + change if self.fusion == "add" else x * change
+
+    def extra_repr(self) -> str:
+        """The options that the children do not show."""
+        return f"fusion={self.fusion!r}, {super().extra_repr()}"
