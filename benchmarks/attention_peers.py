@@ -6,6 +6,7 @@ those that add batch normalisation. How to install the libraries: `peers.txt`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pkgutil import resolve_name
 from typing import Any
@@ -69,6 +70,28 @@ def _hidden(channels: int) -> int:
     return max(1, channels // 16)
 
 
+def _context(kind: str, add: bool) -> list[Contender]:
+    timm = {"fuse_add": add, "fuse_scale": not add}
+    options = {
+        "fusion": "add" if add else "scale",
+        "norm": partial(nn.LayerNorm, eps=1e-6),  # timm's
+    }
+    return _kind(
+        kind,
+        ("textbook", "torch", lambda c: textbook.GlobalContext(c, _wide(c), add)),
+        (
+            "timm",
+            "timm",
+            lambda c: _peer("timm.layers:GlobalContext", c, rd_channels=_wide(c), **timm),
+        ),
+        (OURS, OURS, lambda c: ours.GlobalContext(c, **options)),
+    )
+
+
+def _wide(channels: int) -> int:
+    return max(8, channels // 16)
+
+
 CONTENDERS = [
     *_kind(
         "Spatial attention",
@@ -120,6 +143,8 @@ CONTENDERS = [
         ),
         (OURS, OURS, lambda c: ours.ConcurrentSqueezeExcite(c, reduction=16)),
     ),
+    *_context("Global context, add", True),
+    *_context("Global context, scale", False),
     *_kind(
         GATE,
         ("textbook", "torch", lambda c: textbook.AttentionGate(c)),

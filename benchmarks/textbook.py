@@ -77,6 +77,24 @@ class EfficientChannelAttention(nn.Module):
         return x * self.conv(means).sigmoid().transpose(1, 2)[..., None]
 
 
+class GlobalContext(nn.Module):
+    """Add to each channel what a weighted mean of all positions says, or multiply it by that."""
+
+    def __init__(self, channels: int, hidden: int, add: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 1, 1)
+        self.fc1 = nn.Conv2d(channels, hidden, 1)
+        self.norm = nn.LayerNorm((hidden, 1, 1), eps=1e-6)
+        self.fc2 = nn.Conv2d(hidden, channels, 1)
+        self.add = add
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = self.conv(x).flatten(2).softmax(2)
+        context = (x.flatten(2) @ weights.transpose(1, 2))[..., None]
+        change = self.fc2(self.norm(self.fc1(context)).relu())
+        return x + change if self.add else x * change.sigmoid()
+
+
 class AttentionGate(nn.Module):
     """Weigh each position of a skip connection by itself and a gate of the same size."""
 

@@ -162,6 +162,24 @@ CASES = [
         )
         for channels in (4, 16, 128)
     ),
+    *(
+        Case(
+            f"timm GlobalContext, {fusion}",
+            "timm",
+            made("timm.layers.GlobalContext", 8, rd_channels=4, **options),
+            convert.from_timm_global_context,
+        )
+        for fusion, options in [
+            ("scale", {}),
+            ("add", {"fuse_add": True, "fuse_scale": False}),
+        ]
+    ),
+    Case(
+        "timm GlobalContext, GELU, hard sigmoid",
+        "timm",
+        made("timm.layers.GlobalContext", 8, act_layer=nn.GELU, gate_layer="hard_sigmoid"),
+        partial(convert.from_timm_global_context, activation=nn.GELU, gate=nn.Hardsigmoid),
+    ),
     Case(
         "torchvision SqueezeExcitation",
         "torchvision",

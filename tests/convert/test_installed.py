@@ -61,6 +61,11 @@ MODELS = {
         ("EcaModule", 8),
         convert.from_timm_eca,
     ),
+    "timm resnet18 with global context": (
+        made("timm.create_model", "resnet18", num_classes=5, block_args={"attn_layer": "gca"}),
+        ("GlobalContext", 8),
+        convert.from_timm_global_context,
+    ),
     "timm resnet18 with CBAM": (
         made("timm.create_model", "resnet18", num_classes=5, block_args={"attn_layer": "cbam"}),
         ("CbamModule", 8),

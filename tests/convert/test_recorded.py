@@ -19,6 +19,7 @@ from torchattn_blocks.convert import (
     from_spatial_attention,
     from_timm_cbam,
     from_timm_eca,
+    from_timm_global_context,
     from_timm_se,
     from_torchvision_se,
 )
@@ -220,6 +221,20 @@ def test_timms_variants_are_refused():
         from_timm_eca({"conv2.bias": torch.zeros(1), **kernel}, 8)
     with pytest.raises(ValueError, match="channels must be at least 1"):
         from_timm_eca({"conv.weight": kernel["conv.weight"]}, 0)
+
+
+def test_variants_of_timms_global_context_are_refused():
+    both = {
+        **state_of("timm GlobalContext, scale"),
+        **state_of("timm GlobalContext, add"),
+    }
+    with pytest.raises(
+        ValueError, match=r"'mlp_scale\.fc1\..*' is not expected: .* adds and multi"
+    ):
+        from_timm_global_context(both)
+    without = {key: x for key, x in both.items() if key.startswith("mlp_add")}
+    with pytest.raises(ValueError, match=r"the key 'conv_attn\.weight' is missing"):
+        from_timm_global_context(without)
 
 
 def test_a_block_is_not_taken_for_a_variant():

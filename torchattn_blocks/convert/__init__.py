@@ -20,6 +20,7 @@ from .layers import (
     from_spatial_attention,
     from_timm_cbam,
     from_timm_eca,
+    from_timm_global_context,
     from_timm_se,
     from_torchvision_se,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "from_spatial_attention",
     "from_timm_cbam",
     "from_timm_eca",
+    "from_timm_global_context",
     "from_timm_se",
     "from_torchvision_se",
 ]

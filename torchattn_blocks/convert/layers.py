@@ -13,9 +13,11 @@ from ..layers import (
     CBAM,
     ConcurrentSqueezeExcite,
     EfficientChannelAttention,
+    GlobalContext,
     SpatialAttention,
     SqueezeExcite,
 )
+from ..layers.attention.global_context import Fusion
 from ._few import few
 
 Layer = TypeVar("Layer", bound=nn.Module)
@@ -261,6 +263,72 @@ def from_timm_eca(
     return source.fill(EfficientChannelAttention(channels, kernel_size=kernel_size, device="meta"))
 
 
+def from_timm_global_context(
+    state: Mapping[str, Tensor],
+    *,
+    activation: Make = nn.ReLU,
+    gate: Make = nn.Sigmoid,
+    prefix: str = "",
+) -> GlobalContext:
+    """`GlobalContext` with the weights of timm's ``GlobalContext``.
+
+    Whether it multiplies (timm's default) or adds is read from the keys. One that does both, and
+    one without attention over the positions (``use_attn=False``), raise an error.
+
+    Args:
+        state: State dict of the layer, or of a model that has it.
+        activation: Function without arguments that returns what is between the linear layers.
+        gate: Function without arguments that returns what follows them in a layer that multiplies.
+        prefix: What the layer's keys start with, such as ``"stages.0.0.attn."``.
+
+    Returns:
+        A layer whose normalisation has timm's eps of 1e-6.
+
+    Raises:
+        TypeError: If `state` is not a mapping of tensors.
+        ValueError: If a key is missing or not expected, or a tensor has another shape.
+
+    Example:
+        >>> import torch
+        >>> from torchattn_blocks.convert import from_timm_global_context
+        >>> state = {
+        ...     "conv_attn.weight": torch.randn(1, 8, 1, 1),
+        ...     "conv_attn.bias": torch.randn(1),
+        ...     "mlp_scale.fc1.weight": torch.randn(4, 8, 1, 1),
+        ...     "mlp_scale.fc1.bias": torch.randn(4),
+        ...     "mlp_scale.norm.weight": torch.ones(4),
+        ...     "mlp_scale.norm.bias": torch.zeros(4),
+        ...     "mlp_scale.fc2.weight": torch.randn(8, 4, 1, 1),
+        ...     "mlp_scale.fc2.bias": torch.randn(8),
+        ... }
+        >>> layer = from_timm_global_context(state)
+        >>> layer.fusion
+        'scale'
+    """
+    source = _Source("from_timm_global_context", state, prefix)
+    fusion: Fusion = "add" if source.has_any("mlp_add.") else "scale"
+    mlp = f"mlp_{fusion}"
+    source.refused = {"mlp_": "the layer adds and multiplies, ours does one of the two"}
+    source.read(
+        _weight("conv_attn.", "conv.", "1 C 1 1")
+        | _bias("conv_attn.", "conv.", "1")
+        | _excitation(f"{mlp}.fc1.", f"{mlp}.fc2.", "1 1")
+        | _weight(f"{mlp}.norm.", "norm.", "H")
+        | _bias(f"{mlp}.norm.", "norm.", "H")
+    )
+    return source.fill(
+        GlobalContext(
+            source.sizes["C"],
+            fusion=fusion,
+            hidden_channels=source.sizes["H"],
+            norm=partial(nn.LayerNorm, eps=1e-6),
+            activation=activation,
+            gate=gate,
+            device="meta",
+        )
+    )
+
+
 def from_torchvision_se(
     state: Mapping[str, Tensor],
     *,
@@ -494,6 +562,10 @@ class _Source:
     def has(self, *keys: str) -> bool:
         """Whether any of the keys is there."""
         return any(key in self.keys for key in keys)
+
+    def has_any(self, start: str) -> bool:
+        """Whether any key starts so."""
+        return any(key.startswith(start) for key in self.keys)
 
     def only_kernel(self) -> tuple[str, int]:
         """What the name of the only kernel for two channels starts with, and its dimensions."""

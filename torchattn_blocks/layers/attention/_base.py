@@ -57,6 +57,7 @@ class Attention(nn.Module):
         **offers: Any,
     ) -> nn.Module:
         """The module that a user's factory makes, where this layer is made."""
+        offers |= {"device": device, "dtype": dtype}
         module = made_by(type(self).__name__, name, factory, *args, **offers)
         return module if device is None and dtype is None else module.to(device, dtype)
 
