@@ -26,6 +26,8 @@ from ._eager import has_memory, is_transformed
 # normalisation, activation, concatenation, normalisation, activation.
 _LONGEST_CHAIN = 8
 
+LARGE = 2**16  # elements of a product that is worth computing twice
+
 _KINDS = (Tensor, nn.Parameter)
 
 

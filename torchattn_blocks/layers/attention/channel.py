@@ -12,13 +12,11 @@ from torch import Tensor, nn
 
 from ..._check import options_by_name
 from .._recipes import PRODUCTS
-from .._recompute import recomputation
+from .._recompute import LARGE, recomputation
 from ._base import Attention, Device
 from ._excitation import Excitation
 from ._pool import max_and_mean
 from .spatial import SpatialAttention
-
-_LARGE = 2**16  # elements of a product that is worth computing twice
 
 
 class ChannelAttention(Excitation):
@@ -214,7 +212,7 @@ class CBAM(Attention):
     def forward(self, x: Tensor) -> Tensor:
         """Multiply `x` by the map of its channels, then by the map of the product's positions."""
         self.check(x)
-        with recomputation(PRODUCTS, x, least=_LARGE):  # else the product in between is kept
+        with recomputation(PRODUCTS, x, least=LARGE):  # else the product in between is kept
             out: Tensor = self.spatial(self.channel(x))
         return out
 
