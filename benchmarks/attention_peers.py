@@ -146,6 +146,35 @@ CONTENDERS = [
     *_context("Global context, add", True),
     *_context("Global context, scale", False),
     *_kind(
+        "Coordinate attention",
+        ("textbook", "torch", lambda c: textbook.CoordinateAttention(c, _wide(c), bias=False)),
+        (
+            "timm",
+            "timm",
+            lambda c: _peer("timm.layers.coord_attn:CoordAttn", c, rd_channels=_wide(c)),
+        ),
+        (
+            OURS,
+            OURS,
+            lambda c: ours.CoordinateAttention(c, hidden_channels=_wide(c), bias=False),
+        ),
+    ),
+    *_kind(
+        "Triplet attention",
+        ("textbook", "torch", lambda c: textbook.TripletAttention()),
+        (OURS, OURS, lambda c: ours.TripletAttention()),
+    ),
+    *_kind(
+        "BAM",
+        ("textbook", "torch", lambda c: textbook.BAM(c, _hidden(c))),
+        (OURS, OURS, lambda c: ours.BAM(c)),
+    ),
+    *_kind(
+        "SimAM",
+        ("textbook", "torch", lambda c: textbook.SimAM()),
+        (OURS, OURS, lambda c: ours.SimAM()),
+    ),
+    *_kind(
         GATE,
         ("textbook", "torch", lambda c: textbook.AttentionGate(c)),
         (OURS, OURS, lambda c: ours.AttentionGate(c, c)),

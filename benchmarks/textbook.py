@@ -95,6 +95,83 @@ class GlobalContext(nn.Module):
         return x + change if self.add else x * change.sigmoid()
 
 
+class CoordinateAttention(nn.Module):
+    """Weigh each row and each column of each channel."""
+
+    def __init__(self, channels: int, hidden: int, bias: bool = True) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, hidden, 1, bias=bias)
+        self.bn1 = nn.BatchNorm2d(hidden)
+        self.conv_h = nn.Conv2d(hidden, channels, 1, bias=bias)
+        self.conv_w = nn.Conv2d(hidden, channels, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = x.mean(3, keepdim=True), x.mean(2, keepdim=True)
+        both = F.hardswish(self.bn1(self.conv1(torch.cat([rows, columns.mT], 2))))
+        rows, columns = both.split([x.shape[2], x.shape[3]], 2)
+        return x * self.conv_w(columns.mT).sigmoid() * self.conv_h(rows).sigmoid()
+
+
+class SpatialGate(nn.Module):
+    """Spatial attention with batch normalisation, as triplet attention has it three times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
+        self.bn = nn.BatchNorm2d(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        summary = torch.cat([x.max(1, keepdim=True).values, x.mean(1, keepdim=True)], 1)
+        return x * self.bn(self.conv(summary)).sigmoid()
+
+
+class TripletAttention(nn.Module):
+    """Weigh each element by three spatial attentions of the turned feature maps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hw, self.cw, self.hc = SpatialGate(), SpatialGate(), SpatialGate()
+
+    def forward(self, x: Tensor) -> Tensor:
+        by_rows = self.cw(x.transpose(1, 2).contiguous()).transpose(1, 2)
+        by_columns = self.hc(x.transpose(1, 3).contiguous()).transpose(1, 3)
+        return (self.hw(x) + by_rows + by_columns) / 3
+
+
+class BAM(nn.Module):
+    """Weigh each element by one plus a weight from its channel and its position."""
+
+    def __init__(self, channels: int, hidden: int, add: bool = True) -> None:
+        super().__init__()
+        self.channel = nn.Sequential(
+            nn.Linear(channels, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, channels),
+        )
+        steps: list[nn.Module] = [nn.Conv2d(channels, hidden, 1), nn.BatchNorm2d(hidden), nn.ReLU()]
+        for _ in range(2):
+            conv = nn.Conv2d(hidden, hidden, 3, padding=4, dilation=4)
+            steps += [conv, nn.BatchNorm2d(hidden), nn.ReLU()]
+        self.position = nn.Sequential(*steps, nn.Conv2d(hidden, 1, 1))
+        self.add = add
+
+    def forward(self, x: Tensor) -> Tensor:
+        by_channel = self.channel(F.adaptive_avg_pool2d(x, 1).flatten(1))[..., None, None]
+        by_position = self.position(x)
+        both = by_channel + by_position if self.add else by_channel * by_position
+        return x * (1 + both.sigmoid())
+
+
+class SimAM(nn.Module):
+    """Weigh each element by its distance from the mean of its channel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        squares = (x - x.mean((2, 3), keepdim=True)) ** 2
+        variance = squares.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3] - 1)
+        return x * (squares / (4 * (variance + 1e-4)) + 0.5).sigmoid()
+
+
 class AttentionGate(nn.Module):
     """Weigh each position of a skip connection by itself and a gate of the same size."""
 

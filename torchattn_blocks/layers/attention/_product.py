@@ -1,5 +1,10 @@
-"""The product with a sum of two small maps, which holds no large one for its gradient."""
+"""Products with maps as large as the feature maps that follow from smaller ones.
 
+Torch would keep the large map for the backward pass. Here only `x` and the small maps are kept.
+"""
+
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,29 +13,104 @@ from torch import Tensor
 from .._eager import has_memory
 
 
-def times_sum(x: Tensor, by_channel: Tensor, by_position: Tensor) -> Tensor:
-    """``x * (by_channel + by_position)``, the maps of shape (N, C, 1, ...) and (N, 1, *size)."""
-    maps = (by_channel, by_position)
-    if has_memory(x) and torch.is_grad_enabled() and any(t.requires_grad for t in (x, *maps)):
+def times_sum(x: Tensor, *maps: Tensor) -> Tensor:
+    """``x`` times the sum of maps, each broadcastable to its shape, such as (N, C, 1, ...)."""
+    if keeps(x, *maps):
         product: Tensor = _TimesSum.apply(x, *maps)  # type: ignore[no-untyped-call]
         return product
-    return x * (by_channel + by_position)
+    return x * sum(maps[1:], maps[0])
+
+
+def times_product(x: Tensor, *maps: Tensor) -> Tensor:
+    """``x`` times maps (N, C, L, 1, ...), (N, C, 1, L, ...) and so on, one for each axis."""
+    if keeps(x, *maps):
+        product: Tensor = _TimesProduct.apply(x, *maps)  # type: ignore[no-untyped-call]
+        return product
+    return x * math.prod(maps[1:], start=maps[0])
+
+
+def plus_times_sigmoid(x: Tensor, first: Tensor, second: Tensor, *, add: bool) -> Tensor:
+    """``x * (1 + sigmoid(first + second))``, or with the product of the two maps."""
+    if keeps(x, first, second):
+        out: Tensor = _PlusTimesSigmoid.apply(x, first, second, add)  # type: ignore[no-untyped-call]
+        return out
+    return x * (1 + _fused(first, second, add).sigmoid())
+
+
+def keeps(*tensors: Tensor) -> bool:
+    """Whether eager code runs that keeps tensors for a backward pass."""
+    if not has_memory(tensors[0]) or not torch.is_grad_enabled():
+        return False
+    return any(one.requires_grad for one in tensors)
+
+
+def _fused(first: Tensor, second: Tensor, add: bool) -> Tensor:
+    return first + second if add else first * second
 
 
 class _TimesSum(torch.autograd.Function):
-    """Torch would keep the sum, a tensor as large as `x`; this computes it again."""
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *maps: Tensor) -> Tensor:
+        ctx.save_for_backward(x, *maps)
+        return x * sum(maps[1:], maps[0])
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, by_channel: Tensor, by_position: Tensor) -> Tensor:
-        ctx.save_for_backward(x, by_channel, by_position)
-        return x * (by_channel + by_position)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x, by_channel, by_position = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        x, *maps = ctx.saved_tensors
         product = grad * x
+        by_map = [product.sum_to_size(one.shape) for one in maps]
+        return grad * sum(maps[1:], maps[0]), *by_map
+
+
+class _TimesProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *maps: Tensor) -> Tensor:
+        ctx.save_for_backward(x, *maps)
+        return _multiplied(x, maps)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        x, *maps = ctx.saved_tensors
+        product = grad * x
+        by_map = [_contracted(product, maps, i) for i in range(len(maps))]
+        return _multiplied(grad, maps), *by_map
+
+
+def _multiplied(x: Tensor, maps: Sequence[Tensor]) -> Tensor:
+    for one in maps:
+        x = x * one
+    return x
+
+
+def _contracted(x: Tensor, maps: Sequence[Tensor], kept: int) -> Tensor:
+    """The sum of `x` times all maps but one, over the axes of these maps."""
+    for i in reversed(range(len(maps))):
+        if i != kept:
+            axis = 2 + i
+            # A product with a vector, which writes no large tensor.
+            vector = maps[i].movedim(axis, -1).flatten(2).unsqueeze(-1)  # (N, C, L, 1)
+            lines = x.movedim(axis, -1)
+            x = (lines.flatten(2, -2) @ vector).view(lines.shape[:-1]).unsqueeze(axis)
+    return x
+
+
+class _PlusTimesSigmoid(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, first: Tensor, second: Tensor, add: bool) -> Tensor:
+        ctx.save_for_backward(x, first, second)
+        ctx.add = add
+        return torch.addcmul(x, x, _fused(first, second, add).sigmoid_())
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, first, second = ctx.saved_tensors
+        weights = _fused(first, second, ctx.add).sigmoid()
+        by_logit = torch.ops.aten.sigmoid_backward(grad * x, weights)
+        of_first = by_logit if ctx.add else by_logit * second
+        of_second = by_logit if ctx.add else by_logit * first
         return (
-            grad * (by_channel + by_position),
-            product.sum_to_size(by_channel.shape),
-            product.sum_to_size(by_position.shape),
+            torch.addcmul(grad, grad, weights),
+            of_first.sum_to_size(first.shape),
+            of_second.sum_to_size(second.shape),
+            None,
         )

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from ..._check import check_choice, check_ints, options_by_name, plain
 from ..._dims import BATCH_NORM, CONVOLUTION
 from .._eager import has_memory
-from .._recipes import ALL
-from .._recompute import LARGE, recomputation
 from ._base import Attention, Device
 from ._pool import mean
+from ._product import plus_times_sigmoid
 
 Fusion = Literal["add", "multiply"]
 FUSIONS = ("add", "multiply")
@@ -132,14 +131,15 @@ class BAM(Attention):
 
     def weigh(self, x: Tensor) -> Tensor:
         """A weight for each element, (N, C, H, W)."""
-        return self._fused(*self._both(x))
+        by_channel, by_position = self._both(x)
+        add = self.fusion == "add"
+        return 1 + (by_channel + by_position if add else by_channel * by_position).sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply `x` by its attention map."""
         self.check(x)
         by_channel, by_position = (part.to(x.dtype) for part in self._both(x))
-        with recomputation(ALL, x, least=LARGE):  # else several large maps are kept
-            return x * self._fused(by_channel, by_position)
+        return plus_times_sigmoid(x, by_channel, by_position, add=self.fusion == "add")
 
     def _both(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """A number for each channel, (N, C, 1, 1), and one for each position, (N, 1, H, W)."""
@@ -150,11 +150,6 @@ class BAM(Attention):
                 f"or more, got shape {tuple(x.shape)}: give channel_norm=torch.nn.LayerNorm or None"
             )
         return self.as_map(self.channel(mean(x, self.spatial_axes))), self.position(x)
-
-    def _fused(self, by_channel: Tensor, by_position: Tensor) -> Tensor:
-        add = self.fusion == "add"
-        logits = by_channel + by_position if add else by_channel * by_position
-        return 1 + logits.sigmoid()
 
     def extra_repr(self) -> str:
         """The options that the children do not show."""

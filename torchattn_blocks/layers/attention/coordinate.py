@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ..._check import check_ints, options_by_name, plain
-from .._recipes import PRODUCTS
-from .._recompute import LARGE, recomputation
 from ._base import Attention, Device
 from ._pool import mean
+from ._product import times_product
 
 
 class CoordinateAttention(Attention):
@@ -118,11 +117,7 @@ class CoordinateAttention(Attention):
     def forward(self, x: Tensor) -> Tensor:
         """Multiply `x` by the weights along each axis."""
         self.check(x)
-        weights = [one.to(x.dtype) for one in self._along_axes(x)]
-        with recomputation(PRODUCTS, x, least=LARGE):  # else products in between are kept
-            for one in weights:
-                x = x * one
-        return x
+        return times_product(x, *(one.to(x.dtype) for one in self._along_axes(x)))
 
     def _along_axes(self, x: Tensor) -> list[Tensor]:
         """The weights along each axis, (N, C, H, 1) and (N, C, 1, W)."""

@@ -5,16 +5,14 @@ networks", ICML 2021.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..._check import check_numbers, options_by_name, plain
 from ._base import Attention
-
-
-def _size(x: Tensor, axes: tuple[int, ...]) -> int:
-    return math.prod(x.shape[axis] for axis in axes)
+from ._product import keeps
 
 
 class SimAM(Attention):
@@ -66,13 +64,57 @@ class SimAM(Attention):
 
     def weigh(self, x: Tensor) -> Tensor:
         """A weight for each element, (N, C, H, W)."""
-        axes = self.spatial_axes
-        distance = x - x.mean(axes, keepdim=True)
-        squares = distance * distance
-        others = torch.sym_max(1, _size(x, axes) - 1)  # type: ignore[no-untyped-call]
-        variance = squares.sum(axes, keepdim=True) / others
-        return (squares / (4 * (variance + self.eps)) + 0.5).sigmoid()
+        distance, factor = _distance_and_factor(x, self.spatial_axes, self.eps)
+        return (distance * distance * factor + 0.5).sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply `x` by its attention map."""
+        self.check(x)
+        if keeps(x):
+            out: Tensor = _SimAM.apply(x, self.spatial_axes, self.eps)  # type: ignore[no-untyped-call]
+            return out
+        return x * self.weigh(x)
 
     def extra_repr(self) -> str:
         """The options."""
         return f"eps={self.eps:g}, {super().extra_repr()}"
+
+
+def _distance_and_factor(x: Tensor, axes: tuple[int, ...], eps: float) -> tuple[Tensor, Tensor]:
+    """The distance of each element from the mean, and 1 / (4 (v + eps)) for each channel."""
+    distance = x - x.mean(axes, keepdim=True)
+    others = _others(x, axes)
+    variance = (distance * distance).sum(axes, keepdim=True) / others
+    return distance, 0.25 / (variance + eps)
+
+
+def _others(x: Tensor, axes: tuple[int, ...]) -> Any:
+    """The number of positions without one, or 1 if there is one."""
+    positions = math.prod(x.shape[axis] for axis in axes)
+    return torch.sym_max(1, positions - 1)  # type: ignore[no-untyped-call]
+
+
+class _SimAM(torch.autograd.Function):
+    """Keeps the input alone, where torch would keep three tensors of its size."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.options = axes, eps
+        distance, factor = _distance_and_factor(x, axes, eps)
+        return distance.square_().mul_(factor).add_(0.5).sigmoid_().mul_(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        axes, eps = ctx.options
+        distance, factor = _distance_and_factor(x, axes, eps)
+        weights = torch.addcmul(distance.new_tensor(0.5), distance * factor, distance).sigmoid()
+        # The gradient of the logit, times the distance: twice the factor times it is that of the
+        # distance with the variance held.
+        slope = torch.ops.aten.sigmoid_backward(grad * x, weights) * distance
+        of_variance = -4 * factor * factor * (slope * distance).sum(axes, keepdim=True)
+        through_mean = 2 * factor * slope.mean(axes, keepdim=True)
+        by_distance = 2 * of_variance / _others(x, axes)
+        out = torch.addcmul(grad * weights, slope, 2 * factor) + by_distance * distance
+        return out - through_mean, None, None

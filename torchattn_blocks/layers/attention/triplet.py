@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ..._check import check_ints, check_odd, options_by_name, plain
-from .._recipes import PRODUCTS
-from .._recompute import LARGE, recomputation
 from ._base import Attention, Device
 from ._pool import max_and_mean
+from ._product import times_sum
 
 
 class TripletAttention(Attention):
@@ -96,9 +95,7 @@ class TripletAttention(Attention):
     def forward(self, x: Tensor) -> Tensor:
         """Multiply `x` by the mean of the three weights."""
         self.check(x)
-        first, second, third = (one.to(x.dtype) for one in self._across_axes(x))
-        with recomputation(PRODUCTS, x, least=LARGE):  # else the sum is kept
-            return x * (first + second + third)
+        return times_sum(x, *(one.to(x.dtype) for one in self._across_axes(x)))
 
     def _across_axes(self, x: Tensor) -> list[Tensor]:
         """A third of the weights across channels, rows and columns: (N, 1, H, W) and so on."""
