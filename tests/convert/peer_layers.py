@@ -61,6 +61,69 @@ class MeanFirst(nn.Module):
         return x * self.after(self.conv1(summary)).sigmoid()
 
 
+class AuthorsTriplet(nn.Module):
+    """The formula of triplet attention's authors' code, with the names of its parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for pair in ("cw", "hc", "hw"):
+            conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
+            both = OrderedDict(conv=conv, bn=nn.BatchNorm2d(1, momentum=0.01))
+            self.add_module(pair, nn.Sequential(OrderedDict(conv=nn.Sequential(both))))
+
+    def forward(self, x):
+        outputs = []
+        for pair, order in {"hw": (0, 1, 2, 3), "cw": (0, 2, 1, 3), "hc": (0, 3, 2, 1)}.items():
+            turned = x.permute(order)
+            summary = torch.stack([turned.max(1).values, turned.mean(1)], 1)
+            outputs.append((turned * getattr(self, pair)(summary).sigmoid()).permute(order))
+        return sum(outputs) / 3
+
+
+class AuthorsBAM(nn.Module):
+    """The formula of BAM's authors' code, with the names of its parameters."""
+
+    def __init__(self, channels: int, hidden: int, dilation: int = 4) -> None:
+        super().__init__()
+        self.channel_att, self.spatial_att = nn.Module(), nn.Module()
+        self.channel_att.gate_c = nn.Sequential(
+            OrderedDict(
+                gate_c_fc_0=nn.Linear(channels, hidden),
+                gate_c_bn_1=nn.BatchNorm1d(hidden),
+                gate_c_relu_1=nn.ReLU(),
+                gate_c_fc_final=nn.Linear(hidden, channels),
+            )
+        )
+        steps = OrderedDict(gate_s_conv_reduce0=nn.Conv2d(channels, hidden, 1))
+        for name in ("reduce0", "di_0", "di_1"):
+            if name != "reduce0":
+                conv = nn.Conv2d(hidden, hidden, 3, padding=dilation, dilation=dilation)
+                steps[f"gate_s_conv_{name}"] = conv
+            steps[f"gate_s_bn_{name}"] = nn.BatchNorm2d(hidden)
+            steps[f"gate_s_relu_{name}"] = nn.ReLU()
+        steps["gate_s_conv_final"] = nn.Conv2d(hidden, 1, 1)
+        self.spatial_att.gate_s = nn.Sequential(steps)
+
+    def forward(self, x):
+        by_channel = self.channel_att.gate_c(x.mean((2, 3)))[:, :, None, None]
+        return x * (1 + (by_channel * self.spatial_att.gate_s(x)).sigmoid())
+
+
+class AuthorsCoordinate(nn.Module):
+    """The formula of coordinate attention's authors' code, with the names of its parameters."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(channels, hidden, 1), nn.BatchNorm2d(hidden)
+        self.conv_h, self.conv_w = (nn.Conv2d(hidden, channels, 1) for _ in range(2))
+
+    def forward(self, x):
+        rows, columns = x.mean(3, keepdim=True), x.mean(2, keepdim=True).mT
+        both = self.bn1(self.conv1(torch.cat([rows, columns], 2)))
+        rows, columns = F.hardswish(both).split([x.shape[2], x.shape[3]], 2)
+        return x * self.conv_w(columns.mT).sigmoid() * self.conv_h(rows).sigmoid()
+
+
 @dataclass(frozen=True)
 class Case:
     """A layer of another library, what converts it, and the shape of an input."""
@@ -173,6 +236,39 @@ CASES = [
             ("scale", {}),
             ("add", {"fuse_add": True, "fuse_scale": False}),
         ]
+    ),
+    Case(
+        "timm CoordAttn",
+        "timm",
+        made("timm.layers.coord_attn.CoordAttn", 8, rd_channels=4),
+        convert.from_timm_coord_attn,
+    ),
+    Case(
+        "timm CoordAttn, bias, ReLU, hard sigmoid",
+        "timm",
+        made(
+            "timm.layers.coord_attn.CoordAttn",
+            16,
+            bias=True,
+            act_layer=nn.ReLU,
+            gate_layer="hard_sigmoid",
+        ),
+        partial(convert.from_timm_coord_attn, activation=nn.ReLU, gate=nn.Hardsigmoid),
+        (2, 16, 5, 6),
+    ),
+    Case(
+        "authors' CoordAtt",
+        "torch",
+        partial(AuthorsCoordinate, 8, 4),
+        convert.from_timm_coord_attn,
+    ),
+    Case("authors' TripletAttention", "torch", AuthorsTriplet, convert.from_triplet_authors),
+    Case("authors' BAM", "torch", partial(AuthorsBAM, 8, 3), convert.from_bam_authors),
+    Case(
+        "authors' BAM, dilation 2",
+        "torch",
+        partial(AuthorsBAM, 8, 3, 2),
+        partial(convert.from_bam_authors, dilation=2),
     ),
     Case(
         "timm GlobalContext, GELU, hard sigmoid",

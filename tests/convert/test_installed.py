@@ -61,6 +61,11 @@ MODELS = {
         ("EcaModule", 8),
         convert.from_timm_eca,
     ),
+    "timm resnet18 with coordinate attention": (
+        made("timm.create_model", "resnet18", num_classes=5, block_args={"attn_layer": "coord"}),
+        ("CoordAttn", 8),
+        convert.from_timm_coord_attn,
+    ),
     "timm resnet18 with global context": (
         made("timm.create_model", "resnet18", num_classes=5, block_args={"attn_layer": "gca"}),
         ("GlobalContext", 8),

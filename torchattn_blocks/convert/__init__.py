@@ -14,26 +14,32 @@ None imports the other library.
 
 from .keras import from_keras
 from .layers import (
+    from_bam_authors,
     from_cbam_authors,
     from_monai_se,
     from_smp_scse,
     from_spatial_attention,
     from_timm_cbam,
+    from_timm_coord_attn,
     from_timm_eca,
     from_timm_global_context,
     from_timm_se,
     from_torchvision_se,
+    from_triplet_authors,
 )
 
 __all__ = [
+    "from_bam_authors",
     "from_cbam_authors",
     "from_keras",
     "from_monai_se",
     "from_smp_scse",
     "from_spatial_attention",
     "from_timm_cbam",
+    "from_timm_coord_attn",
     "from_timm_eca",
     "from_timm_global_context",
     "from_timm_se",
     "from_torchvision_se",
+    "from_triplet_authors",
 ]

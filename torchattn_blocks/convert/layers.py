@@ -10,12 +10,15 @@ from torch import Tensor, nn
 from .._check import check_kind
 from .._dims import BATCH_NORM
 from ..layers import (
+    BAM,
     CBAM,
     ConcurrentSqueezeExcite,
+    CoordinateAttention,
     EfficientChannelAttention,
     GlobalContext,
     SpatialAttention,
     SqueezeExcite,
+    TripletAttention,
 )
 from ..layers.attention.global_context import Fusion
 from ._few import few
@@ -484,6 +487,173 @@ class _OnePlus(nn.Module):
         return 1 + self.gate(logits)
 
 
+def from_timm_coord_attn(
+    state: Mapping[str, Tensor],
+    *,
+    activation: Make = nn.Hardswish,
+    gate: Make = nn.Sigmoid,
+    prefix: str = "",
+) -> CoordinateAttention:
+    """`CoordinateAttention` with the weights of timm's ``CoordAttn``, or of the authors' code.
+
+    Both have the same keys; the authors' convolutions have biases. timm's option ``has_skip``,
+    which adds the input to the output, leaves no trace in the weights: do not convert such a layer.
+
+    Args:
+        state: State dict of the layer, or of a model that has it.
+        activation: Function without arguments that returns what follows the first convolution.
+        gate: Function without arguments that returns what follows the last convolutions.
+        prefix: What the layer's keys start with, such as ``"layer1.0.se."``.
+
+    Returns:
+        A layer with batch normalisation as `norm`, and with biases if theirs has some.
+
+    Raises:
+        TypeError: If `state` is not a mapping of tensors.
+        ValueError: If a key is missing or not expected, or a tensor has another shape.
+
+    Example:
+        >>> import torch
+        >>> from torchattn_blocks.convert import from_timm_coord_attn
+        >>> state = {
+        ...     "conv1.weight": torch.randn(4, 8, 1, 1),
+        ...     "bn1.weight": torch.ones(4),
+        ...     "bn1.bias": torch.zeros(4),
+        ...     "bn1.running_mean": torch.zeros(4),
+        ...     "bn1.running_var": torch.ones(4),
+        ...     "conv_h.weight": torch.randn(8, 4, 1, 1),
+        ...     "conv_w.weight": torch.randn(8, 4, 1, 1),
+        ... }
+        >>> layer = from_timm_coord_attn(state)
+        >>> layer(torch.randn(1, 8, 16, 16)).shape
+        torch.Size([1, 8, 16, 16])
+    """
+    source = _Source("from_timm_coord_attn", state, prefix)
+    bias = source.has("conv1.bias", "conv_h.bias", "conv_w.bias")
+    keys = _weight("conv1.", "conv.", "H C 1 1") | _batch_norm("bn1.", "norm.", "H")
+    for i, axis in enumerate("hw"):
+        keys |= _weight(f"conv_{axis}.", f"convs.{i}.", "C H 1 1")
+        if bias:
+            keys |= _bias(f"conv_{axis}.", f"convs.{i}.", "C")
+    source.read(keys | (_bias("conv1.", "conv.", "H") if bias else {}))
+    return source.fill(
+        CoordinateAttention(
+            source.sizes["C"],
+            hidden_channels=source.sizes["H"],
+            bias=bias,
+            activation=activation,
+            gate=gate,
+            device="meta",
+        )
+    )
+
+
+def from_triplet_authors(state: Mapping[str, Tensor], *, prefix: str = "") -> TripletAttention:
+    """`TripletAttention` with the weights of the authors' code.
+
+    Args:
+        state: State dict of the layer, or of a model that has it.
+        prefix: What the layer's keys start with, such as ``"layer1.0.triplet_attention."``.
+
+    Returns:
+        A layer whose batch normalisation has the authors' momentum of 0.01.
+
+    Raises:
+        TypeError: If `state` is not a mapping of tensors.
+        ValueError: If a key is missing or not expected, as of a layer with ``no_spatial``, or a
+            tensor has another shape.
+
+    Example:
+        >>> import torch
+        >>> from torchattn_blocks.convert import from_triplet_authors
+        >>> state = {}
+        >>> for pair in ("cw", "hc", "hw"):
+        ...     state[f"{pair}.conv.conv.weight"] = torch.randn(1, 2, 7, 7)
+        ...     for name in ("weight", "bias", "running_mean", "running_var"):
+        ...         state[f"{pair}.conv.bn.{name}"] = torch.ones(1)
+        >>> layer = from_triplet_authors(state)
+        >>> layer(torch.randn(1, 8, 16, 16)).shape
+        torch.Size([1, 8, 16, 16])
+    """
+    source = _Source("from_triplet_authors", state, prefix)
+    keys: Keys = {}
+    for i, pair in enumerate(("hw", "cw", "hc")):  # across channels, rows, columns
+        keys |= _weight(f"{pair}.conv.conv.", f"convs.{i}.", "1 2 k k")
+        keys |= _batch_norm(f"{pair}.conv.bn.", f"norms.{i}.")
+    source.read(keys)
+    norm = partial(nn.BatchNorm2d, momentum=0.01)
+    return source.fill(TripletAttention(kernel_size=source.sizes["k"], norm=norm, device="meta"))
+
+
+def from_bam_authors(state: Mapping[str, Tensor], *, dilation: int = 4, prefix: str = "") -> BAM:
+    """`BAM` with the weights of the authors' code.
+
+    That code multiplies its two parts, where the paper adds them. On feature maps that are not
+    square it fails or takes other means than those of whole channels; the layer here takes any.
+
+    Args:
+        state: State dict of the layer, or of a model that has it.
+        dilation: Dilation of the 3 x 3 convolutions. The weights do not depend on it.
+        prefix: What the layer's keys start with, such as ``"bam1."``.
+
+    Returns:
+        A layer with ``fusion="multiply"`` and batch normalisation.
+
+    Raises:
+        TypeError: If `state` is not a mapping of tensors, or `dilation` not an int.
+        ValueError: If a key is missing or not expected, a tensor has another shape, or `dilation`
+            is below 1.
+
+    Example:
+        >>> import torch
+        >>> from torchattn_blocks import BAM
+        >>> from torchattn_blocks.convert import from_bam_authors
+        >>> ours = BAM(8, hidden_channels=2).state_dict()
+        >>> theirs = {
+        ...     "channel_att.gate_c.gate_c_fc_0.": "channel.0.",
+        ...     "channel_att.gate_c.gate_c_bn_1.": "channel.1.",
+        ...     "channel_att.gate_c.gate_c_fc_final.": "channel.3.",
+        ...     "spatial_att.gate_s.gate_s_conv_reduce0.": "position.0.",
+        ...     "spatial_att.gate_s.gate_s_bn_reduce0.": "position.1.",
+        ...     "spatial_att.gate_s.gate_s_conv_di_0.": "position.3.",
+        ...     "spatial_att.gate_s.gate_s_bn_di_0.": "position.4.",
+        ...     "spatial_att.gate_s.gate_s_conv_di_1.": "position.6.",
+        ...     "spatial_att.gate_s.gate_s_bn_di_1.": "position.7.",
+        ...     "spatial_att.gate_s.gate_s_conv_final.": "position.9.",
+        ... }
+        >>> state = {
+        ...     their + key.removeprefix(our): ours[key]
+        ...     for their, our in theirs.items()
+        ...     for key in ours
+        ...     if key.startswith(our)
+        ... }
+        >>> from_bam_authors(state).fusion
+        'multiply'
+    """
+    source = _Source("from_bam_authors", state, prefix)
+    gate, maps = "channel_att.gate_c.gate_c", "spatial_att.gate_s.gate_s"
+    keys = _weight(f"{gate}_fc_0.", "channel.0.", "H C") | _bias(f"{gate}_fc_0.", "channel.0.", "H")
+    keys |= _weight(f"{gate}_fc_final.", "channel.3.", "C H")
+    keys |= _bias(f"{gate}_fc_final.", "channel.3.", "C")
+    keys |= _batch_norm(f"{gate}_bn_1.", "channel.1.", "H")
+    steps = {"reduce0": "H C 1 1", "di_0": "H H 3 3", "di_1": "H H 3 3"}
+    for i, (name, sizes) in enumerate(steps.items()):
+        keys |= _weight(f"{maps}_conv_{name}.", f"position.{3 * i}.", sizes)
+        keys |= _bias(f"{maps}_conv_{name}.", f"position.{3 * i}.", "H")
+        keys |= _batch_norm(f"{maps}_bn_{name}.", f"position.{3 * i + 1}.", "H")
+    keys |= _weight(f"{maps}_conv_final.", "position.9.", "1 H 1 1")
+    source.read(keys | _bias(f"{maps}_conv_final.", "position.9.", "1"))
+    return source.fill(
+        BAM(
+            source.sizes["C"],
+            hidden_channels=source.sizes["H"],
+            fusion="multiply",
+            dilation=dilation,
+            device="meta",
+        )
+    )
+
+
 def _cbam(sizes: dict[str, int], bias: bool, norm: Callable[[int], nn.Module]) -> CBAM:
     return CBAM(
         sizes["C"],
@@ -534,10 +704,10 @@ def _excitation(
     return keys
 
 
-def _batch_norm(theirs: str, ours: str) -> Keys:
-    """One channel's batch normalisation; old files have no counter, which torch then adds."""
+def _batch_norm(theirs: str, ours: str, size: str = "1") -> Keys:
+    """Batch normalisation; old files have no counter, which torch then adds."""
     names = ("weight", "bias", "running_mean", "running_var")
-    keys = {f"{theirs}{name}": (f"{ours}{name}", "1") for name in names}
+    keys = {f"{theirs}{name}": (f"{ours}{name}", size) for name in names}
     return keys | {f"{theirs}{_COUNTER}": (f"{ours}{_COUNTER}", "")}
 
 

@@ -87,10 +87,8 @@ def _contracted(x: Tensor, maps: Sequence[Tensor], kept: int) -> Tensor:
     for i in reversed(range(len(maps))):
         if i != kept:
             axis = 2 + i
-            # A product with a vector, which writes no large tensor.
-            vector = maps[i].movedim(axis, -1).flatten(2).unsqueeze(-1)  # (N, C, L, 1)
-            lines = x.movedim(axis, -1)
-            x = (lines.flatten(2, -2) @ vector).view(lines.shape[:-1]).unsqueeze(axis)
+            # A product with a vector writes no large tensor.
+            x = (x.movedim(axis, -1) @ maps[i].movedim(axis, -1).mT).movedim(-1, axis)
     return x
 
 

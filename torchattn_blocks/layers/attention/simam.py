@@ -83,14 +83,14 @@ class SimAM(Attention):
 def _distance_and_factor(x: Tensor, axes: tuple[int, ...], eps: float) -> tuple[Tensor, Tensor]:
     """The distance of each element from the mean, and 1 / (4 (v + eps)) for each channel."""
     distance = x - x.mean(axes, keepdim=True)
-    others = _others(x, axes)
-    variance = (distance * distance).sum(axes, keepdim=True) / others
+    positions = math.prod(x.shape[axis] for axis in axes)
+    # A sum of squares would overflow in float16.
+    variance = (distance * distance).mean(axes, keepdim=True) * (positions / _others(positions))
     return distance, 0.25 / (variance + eps)
 
 
-def _others(x: Tensor, axes: tuple[int, ...]) -> Any:
-    """The number of positions without one, or 1 if there is one."""
-    positions = math.prod(x.shape[axis] for axis in axes)
+def _others(positions: Any) -> Any:
+    """All positions but one, or 1 if there is one."""
     return torch.sym_max(1, positions - 1)  # type: ignore[no-untyped-call]
 
 
@@ -113,8 +113,9 @@ class _SimAM(torch.autograd.Function):
         # The gradient of the logit, times the distance: twice the factor times it is that of the
         # distance with the variance held.
         slope = torch.ops.aten.sigmoid_backward(grad * x, weights) * distance
-        of_variance = -4 * factor * factor * (slope * distance).sum(axes, keepdim=True)
+        positions = math.prod(x.shape[axis] for axis in axes)
+        of_variance = -4 * factor * factor * (slope * distance).mean(axes, keepdim=True)
         through_mean = 2 * factor * slope.mean(axes, keepdim=True)
-        by_distance = 2 * of_variance / _others(x, axes)
+        by_distance = of_variance * (2 * positions / _others(positions))
         out = torch.addcmul(grad * weights, slope, 2 * factor) + by_distance * distance
         return out - through_mean, None, None
