@@ -20,11 +20,12 @@ PUBLIC = json.loads(Path(__file__).with_name("public_names.json").read_text())
 
 # Each part of the package and the parts it may import; `__init__` stands for the public names.
 PRIVATE = {"_check", "_dims", "_factory", "_init", "_restored"}
-CORE = {*PRIVATE, "_modules"}
+CORE = {*PRIVATE, "_kinds", "_modules"}
 CORE |= {"layers", "functional", "convert", "surgery", "model_tools", "models"}
 SHARED = {
     "_lazy",
     "_check",
+    "_kinds",
     "_modules",
     "_restored",
 }  # private files of the core that retina may use
@@ -33,14 +34,23 @@ MAY_IMPORT = {
     "_check": set(),
     "_init": set(),
     "_restored": set(),
-    "_factory": set(),
+    "_kinds": {"_check"},
+    "_factory": {"_kinds"},
     "_dims": {"_check"},
-    "_modules": {"_check", "_factory"},
+    "_modules": {"_factory"},
     "layers": {"layers", "_lazy", "_check", "_dims", "_factory", "_init"},
     "functional": {"layers"},
     "convert": {"convert", "layers", "models", "_check", "_dims"},
-    "surgery": {"surgery", "_check", "_factory", "_modules"},
-    "model_tools": {"model_tools", "surgery", "layers", "_check", "_modules", "_restored"},
+    "surgery": {"surgery", "_check", "_factory", "_kinds", "_modules"},
+    "model_tools": {
+        "model_tools",
+        "surgery",
+        "layers",
+        "_check",
+        "_kinds",
+        "_modules",
+        "_restored",
+    },
     "hub": {"models", "_check"},
     "models": {"models", "layers", "functional", *PRIVATE},
     "__init__": {*CORE, "__init__", "_lazy"},

@@ -3,12 +3,14 @@
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
+
+from ._kinds import is_attention
 
 
 def made_by(owner: str, name: str, factory: Any, *args: Any, **offers: Any) -> nn.Module:
@@ -52,7 +54,7 @@ def _check_axes(owner: str, name: str, module: nn.Module, spatial_dims: int) -> 
     """
     parts = [module]
     if isinstance(module, nn.Sequential):
-        parts += [m for m in module.modules() if isinstance(m, _DropoutNd | _NormBase)]
+        parts += [m for m in _within(module) if isinstance(m, _DropoutNd | _NormBase)]
     for part in parts:
         for kind in type(part).__mro__:
             numbered = re.search("([123])d$", kind.__name__)
@@ -60,6 +62,14 @@ def _check_axes(owner: str, name: str, module: nn.Module, spatial_dims: int) -> 
             if known and numbered and int(numbered[1]) != spatial_dims:
                 expected = f"for {spatial_dims} spatial dimensions, got {kind.__name__}"
                 raise ValueError(f"{owner}: {name} must be {expected}")
+
+
+def _within(module: nn.Module) -> Iterator[nn.Module]:
+    """The modules in a module, without those in attention layers, which look along axes, too."""
+    for child in module.children():
+        yield child
+        if not is_attention(child):
+            yield from _within(child)
 
 
 def _open_parameters(factory: Callable[..., object]) -> set[str]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from .._modules import rate_of
+from .._kinds import rate_of
 from ..layers._eager import has_memory
 
 

@@ -12,7 +12,8 @@ from typing import Any, Literal
 from torch import nn
 
 from .._check import check_choice, check_ints, check_kind, check_rate, plain
-from .._modules import Where, is_dropout, members, picked, rate_name, rate_of, unwrapped
+from .._kinds import is_dropout, rate_name, rate_of
+from .._modules import Where, members, picked, unwrapped
 from ..layers._dropping import Dropping
 
 Shape = Literal["linear", "cosine"]

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from .._check import check_kind
-from .._modules import Where, is_attention, members, picked, unwrapped
+from .._kinds import is_attention
+from .._modules import Where, members, picked, unwrapped
 from .._restored import in_evaluation, uncompiled
 
 

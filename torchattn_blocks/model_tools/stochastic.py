@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from .._check import check_ints, check_kind
-from .._modules import Where, is_random, members, picked, unwrapped
+from .._kinds import is_random
+from .._modules import Where, members, picked, unwrapped
 from .._restored import in_evaluation
 from ._with import for_with
 

@@ -8,17 +8,8 @@ from typing import Any
 from torch import nn
 
 from .._check import check_kind
-from .._modules import (
-    HOST,
-    StandsForHost,
-    Where,
-    is_attention,
-    is_dropout,
-    members,
-    picked,
-    rate_of,
-    unwrapped,
-)
+from .._kinds import is_attention, is_dropout, rate_of
+from .._modules import HOST, StandsForHost, Where, members, picked, unwrapped
 from .._restored import uncompiled
 from ..surgery.listing import changes
 from ._watch import Watch

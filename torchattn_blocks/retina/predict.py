@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from .. import mean_and_std, monte_carlo
 from .._check import check_ints, check_numbers
-from .._modules import is_dropout, rate_of
+from .._kinds import is_dropout, rate_of
 from .._restored import in_evaluation, own_random_numbers
 from .data.beyond import continued
 from .data.fov import estimate_fov

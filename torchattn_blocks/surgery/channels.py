@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from .._check import check_kind
-from .._modules import is_attention
+from .._kinds import is_attention
 from ._insertion import Inserted
 
 

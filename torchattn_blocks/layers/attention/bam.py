@@ -55,7 +55,7 @@ class BAM(Attention):
         and 2.
 
     Parameters:
-        3 C H + C + 18 H H + 14 H + 1 with two dimensions, where H = max(1, C // `reduction`).
+        3 C H + C + 18 H H + 13 H + 1 with two dimensions, where H = max(1, C // `reduction`).
 
     Raises:
         TypeError: If a number is not an int or the input not a floating-point tensor.
@@ -76,7 +76,7 @@ class BAM(Attention):
         >>> layer(x).shape, layer.attention_map(x).shape
         (torch.Size([2, 64, 32, 32]), torch.Size([2, 64, 32, 32]))
         >>> sum(w.numel() for w in layer.parameters())
-        1177
+        1173
     """
 
     @options_by_name

@@ -52,8 +52,8 @@ class SimAM(Attention):
         >>> layer = SimAM()
         >>> x = torch.tensor([[[[0.0, 0.0], [0.0, 4.0]]]])
         >>> layer.attention_map(x)
-        tensor([[[[0.6318, 0.6318],
-                  [0.6318, 0.7773]]]])
+        tensor([[[[0.6370, 0.6370],
+                  [0.6370, 0.7432]]]])
     """
 
     @options_by_name
