@@ -35,6 +35,11 @@ ATTENTION = {
             "SqueezeExcite",
             "EfficientChannelAttention",
             "ConcurrentSqueezeExcite",
+            "GlobalContext",
+            "CoordinateAttention",
+            "TripletAttention",
+            "BAM",
+            "SimAM",
         )
     },
 }

@@ -7,15 +7,20 @@ import torch
 from torch import nn
 
 from torchattn_blocks import (
+    BAM,
     CBAM,
     RSAB,
     ChannelAttention,
     ConcurrentSqueezeExcite,
+    CoordinateAttention,
     DropBlock2d,
     EfficientChannelAttention,
+    GlobalContext,
     PreActResidual,
+    SimAM,
     SpatialAttention,
     SqueezeExcite,
+    TripletAttention,
     backbone,
     backbone_dropblock,
     rsan,
@@ -68,6 +73,11 @@ def test_drop_block_has_the_options(model):
         ("se", SqueezeExcite),
         ("eca", EfficientChannelAttention),
         ("scse", ConcurrentSqueezeExcite),
+        ("gc", GlobalContext),
+        ("coord", CoordinateAttention),
+        ("triplet", TripletAttention),
+        ("bam", BAM),
+        ("simam", SimAM),
     ],
 )
 @pytest.mark.parametrize("after", [False, True])
@@ -75,7 +85,7 @@ def test_attention_by_name(name, kind, after):
     model = Network(widths=(4, 8), attention=name, attention_after=after).build()
     stages = (*model.encoders, model.bottleneck, *model.decoders)
     assert {type(stage[2] if after else stage[1].attention) for stage in stages} == {kind}
-    assert model(torch.rand(1, 3, 12, 12)).shape == (1, 1, 12, 12)
+    assert model(torch.rand(2, 3, 12, 12)).shape == (2, 1, 12, 12)
     if not after:
         torch.manual_seed(0)
         preset = rsan(widths=(4, 8), attention=kind if name != "spatial" else lambda _: kind())

@@ -171,7 +171,8 @@ def test_the_shipped_grids():
     changes += [{"p": p} for p in (0.05, 0.1, 0.2)] + [{"attention_after": True}]
     ablations = read_grid("ablations").runs
     assert ablations == [run("drive", seed=s, **c) for c in changes for s in range(3)]
-    others = [{}, *({"attention": name} for name in ("channel", "cbam", "se", "eca", "scse"))]
+    names = ("channel", "cbam", "se", "eca", "scse", "gc", "coord", "triplet", "bam", "simam")
+    others = [{}, *({"attention": name} for name in names)]
     attention = [run("drive", seed=s, **c) for c in others for s in range(3)]
     without = [run("drive", "backbone_dropblock", seed=s) for s in range(3)]
     assert read_grid("attention").runs == attention + without

@@ -4,5 +4,7 @@ from typing import Literal
 
 ModelName = Literal["rsan", "backbone_dropblock", "backbone", "unet"]
 DatasetName = Literal["drive", "chase_db1", "stare", "hrf", "folder", "csv"]
-AttentionName = Literal["spatial", "channel", "cbam", "se", "eca", "scse"]
+AttentionName = Literal[
+    "spatial", "channel", "cbam", "se", "eca", "scse", "gc", "coord", "triplet", "bam", "simam"
+]
 RecipeName = Literal["paper", "crops", "cameras"]

@@ -10,13 +10,18 @@ import torch
 from torch import nn
 
 from .. import (
+    BAM,
     CBAM,
     ChannelAttention,
     ConcurrentSqueezeExcite,
+    CoordinateAttention,
     DropBlock2d,
     EfficientChannelAttention,
+    GlobalContext,
+    SimAM,
     SpatialAttention,
     SqueezeExcite,
+    TripletAttention,
     UNet,
     backbone,
     backbone_dropblock,
@@ -41,7 +46,13 @@ ATTENTION: Mapping[AttentionName, type[nn.Module]] = {
     "se": SqueezeExcite,
     "eca": EfficientChannelAttention,
     "scse": ConcurrentSqueezeExcite,
+    "gc": GlobalContext,
+    "coord": CoordinateAttention,
+    "triplet": TripletAttention,
+    "bam": BAM,
+    "simam": SimAM,
 }
+_FOR_ANY_CHANNELS = (SpatialAttention, TripletAttention, SimAM)
 
 
 @dataclass(frozen=True)
@@ -60,7 +71,9 @@ class Network:
             ``"position"``.
         attention: The attention layer of `rsan`: ``"spatial"`` (the paper's `SpatialAttention`),
             ``"channel"`` (`ChannelAttention`), ``"cbam"`` (`CBAM`), ``"se"`` (`SqueezeExcite`),
-            ``"eca"`` (`EfficientChannelAttention`) or ``"scse"`` (`ConcurrentSqueezeExcite`).
+            ``"eca"`` (`EfficientChannelAttention`), ``"scse"`` (`ConcurrentSqueezeExcite`),
+            ``"gc"`` (`GlobalContext`), ``"coord"`` (`CoordinateAttention`), ``"triplet"``
+            (`TripletAttention`), ``"bam"`` (`BAM`) or ``"simam"`` (`SimAM`).
         attention_after: Whether the attention of `rsan` acts on the sum of branch and shortcut. In
             the paper it acts on the branch.
 
@@ -137,4 +150,4 @@ class Network:
         stage = residual_stage(drop=drop)(in_channels, out_channels)
         assert isinstance(stage, nn.Sequential)
         layer = ATTENTION[self.attention]
-        return stage.insert(2, layer() if layer is SpatialAttention else layer(out_channels))
+        return stage.insert(2, layer() if layer in _FOR_ANY_CHANNELS else layer(out_channels))
