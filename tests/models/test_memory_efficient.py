@@ -16,11 +16,17 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from torchattn_blocks import (
+    BAM,
     CBAM,
     RSAB,
     AttentionGate,
     ConcurrentSqueezeExcite,
+    CoordinateAttention,
+    GlobalContext,
     PreActResidual,
+    SimAM,
+    StochasticDepth,
+    TripletAttention,
     UNet,
     plain_stage,
     residual_stage,
@@ -158,6 +164,13 @@ NETWORKS = {
     "unet, in place": lambda: unet(widths=WIDTHS, inplace=True),
     "CBAM": lambda: rsan(widths=WIDTHS, attention=CBAM),
     "scSE": lambda: rsan(widths=WIDTHS, attention=ConcurrentSqueezeExcite),
+    **{
+        layer.__name__: partial(rsan, widths=WIDTHS, attention=layer)
+        for layer in (GlobalContext, CoordinateAttention, TripletAttention, BAM, SimAM)
+    },
+    "drop path": lambda: network(
+        stage=rsan_stage(drop_path=lambda: StochasticDepth(0.5), inplace=True)
+    ),
     "slots": lambda: network(
         stage=plain_stage(attention=CBAM), skip=AttentionGate, down=avg_pool()
     ),

@@ -14,13 +14,16 @@ from torch import nn
 from torch._dynamo.testing import CompileCounter
 
 from torchattn_blocks import (
+    BAM,
     CBAM,
     AttentionGate,
     DropBlock1d,
     DropBlock2d,
     DropBlock3d,
     EfficientChannelAttention,
+    GlobalContext,
     PreActResidual,
+    SimAM,
     SpatialAttention,
     SqueezeExcite,
     UNet,
@@ -70,7 +73,16 @@ def stages(draw, dims):
         "inplace": draw(st.booleans()),
     }
     attention = st.sampled_from(
-        [CBAM, SpatialAttention, SqueezeExcite, EfficientChannelAttention, None]
+        [
+            CBAM,
+            SpatialAttention,
+            SqueezeExcite,
+            EfficientChannelAttention,
+            GlobalContext,
+            partial(BAM, channel_norm=None),
+            SimAM,
+            None,
+        ]
     )
     chosen = draw(attention)
     drop = dropout(draw(st.sampled_from(["block", "channels", "values", None])), dims)

@@ -13,13 +13,17 @@ from torch.nn.utils import parametrizations
 from torch_resnet import ResNet
 
 from torchattn_blocks import (
+    BAM,
     CBAM,
     ChannelAttention,
     ConcurrentSqueezeExcite,
+    CoordinateAttention,
     DropBlock2d,
     EfficientChannelAttention,
+    GlobalContext,
     SpatialAttention,
     SqueezeExcite,
+    TripletAttention,
     UNet,
     changes,
     insert_after,
@@ -187,6 +191,10 @@ of_opacus = pytest.mark.filterwarnings(
         lambda m: ChannelAttention(8, hidden_channels=4),
         lambda m: SpatialAttention(),
         cbam,
+        lambda m: GlobalContext(8, fusion="scale"),
+        lambda m: CoordinateAttention(8, norm=None),
+        lambda m: TripletAttention(norm=None),
+        lambda m: BAM(8, norm=None, channel_norm=nn.LayerNorm, hidden_channels=3),
         lambda m: nn.Conv2d(8, 8, 1),
     ],
     ids=[
@@ -196,6 +204,10 @@ of_opacus = pytest.mark.filterwarnings(
         "ChannelAttention",
         "SpatialAttention",
         "CBAM",
+        "GlobalContext",
+        "CoordinateAttention",
+        "TripletAttention",
+        "BAM",
         "Conv2d",
     ],
 )
