@@ -191,6 +191,26 @@ def test_cbam_takes_any_channel_attention():
             CBAM(6, channel=EfficientChannelAttention, **{name: value})
 
 
+def test_cbam_has_no_map_if_its_channel_attention_multiplies_by_none():
+    x = image(2, 8, 5, 4)
+    layers = {
+        "GlobalContext": GlobalContext,
+        "IdentityStart": lambda channels: IdentityStart(SqueezeExcite(channels)),
+    }
+    for name, channel in layers.items():
+        layer = CBAM(8, channel=channel)
+        assert torch.equal(layer(x), layer.spatial(layer.channel(x)))
+        with pytest.raises(TypeError, match=f"CBAM: for attention_map .* got {name}$"):
+            layer.attention_map(x)
+
+
+def test_a_gate_is_refused_where_nothing_is_multiplied():
+    with pytest.raises(ValueError, match='GlobalContext: gate must not be given with fusion="add"'):
+        GlobalContext(8, gate=nn.Hardsigmoid)
+    gate = GlobalContext(8, fusion="scale", gate=nn.Hardsigmoid).gate
+    assert isinstance(gate, nn.Hardsigmoid)
+
+
 def test_cbam_is_channel_then_spatial_attention():
     layer, x = made(CBAM, 6), image(2, 6, 9, 8, dtype=torch.float64)
     by_channel = layer.channel(x)

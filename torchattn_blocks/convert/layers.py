@@ -326,7 +326,7 @@ def from_timm_global_context(
             hidden_channels=source.sizes["H"],
             norm=partial(nn.LayerNorm, eps=1e-6),
             activation=activation,
-            gate=gate,
+            gate=gate if fusion == "scale" else None,
             device="meta",
         )
     )

@@ -55,6 +55,7 @@ def stochastic_depth(
             floating-point tensor.
         ValueError: If `x` has no dimension, `p` lies outside [0, 1] or requires a gradient, or
             `mode` is not one of the strings above. In evaluation and at ``p=0`` `x` is not checked.
+        RuntimeError: If ``inplace=True`` and `x` is a leaf tensor that requires a gradient.
 
     Note:
         The arguments and the arithmetic are those of ``torchvision.ops.stochastic_depth``; which
@@ -89,7 +90,9 @@ def stochastic_depth(
     if check_floating(name, x).dim() == 0:
         raise ValueError(f"{name}: x must have one dimension or more (N, ...), got shape ()")
     rows = (x.shape[0] if mode == "row" else 1, *[1] * (x.dim() - 1))
-    kept = torch.rand(rows, generator=generator, device=x.device) >= p
+    # Named, even if it is None, a generator keeps compiled code from taking symbolic sizes.
+    own: dict[str, Any] = {} if generator is None else {"generator": generator}
+    kept = torch.rand(rows, device=x.device, **own) >= p
     factors = kept.to(x.dtype) * _scale(p)
     return x.mul_(factors) if inplace else x * factors
 
@@ -124,6 +127,7 @@ class StochasticDepth(Dropping):
         TypeError: If `p` is not a number or the input not a floating-point tensor.
         ValueError: If `p` lies outside [0, 1], `mode` is not one of the strings above, or the input
             has no dimension.
+        RuntimeError: If ``inplace=True`` and the input is a leaf tensor that requires a gradient.
 
     Note:
         ``StochasticDepth(p, mode)`` takes the arguments of torchvision's layer of this name. timm's

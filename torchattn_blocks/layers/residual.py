@@ -53,7 +53,7 @@ class PreActResidual(nn.Module):
         norm: Function from a number of channels to a normalisation layer; by default batch
             normalisation. None: no normalisation.
         activation: Function without arguments that returns an activation.
-        inplace: Whether activations and dropout write into their input, which saves time in
+        inplace: Whether activations and `drop` write into their input, which saves time in
             training. A `norm` of your own must then return a new tensor, and full backward hooks
             raise an error.
         memory_efficient: Whether outputs of normalisations and activations are computed again in
@@ -122,7 +122,7 @@ class PreActResidual(nn.Module):
             else convolution(in_channels, out_channels, 1)
         )
         if inplace:
-            write_in_place(self.drop1, self.activation2, self.drop2, self.drop_path)
+            write_in_place(self.drop1, self.activation2, self.drop2)
             if norm is not None:  # else it would write into the input, which the shortcut takes
                 write_in_place(self.activation1)
 

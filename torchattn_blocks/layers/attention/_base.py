@@ -14,6 +14,8 @@ Device = torch.device | str | int | None
 class Attention(nn.Module):
     """A layer that multiplies feature maps by attention maps that it computes from them."""
 
+    multiplies_by_map = True
+
     def __init__(self, spatial_dims: int) -> None:
         super().__init__()
         check_spatial_dims(type(self).__name__, spatial_dims)

@@ -108,7 +108,7 @@ class BAM(Attention):
             nn.Linear(channels, hidden, **place),
             nn.Identity()
             if channel_norm is None
-            else self.child("channel_norm", channel_norm, hidden, **place),
+            else self.child("channel_norm", channel_norm, hidden, **place, spatial_dims=1),
             nn.ReLU(),
             nn.Linear(hidden, channels, **place),
         )
@@ -147,7 +147,7 @@ class BAM(Attention):
         if type(norm) is nn.BatchNorm1d and norm.training and has_memory(x) and x.shape[0] == 1:
             raise ValueError(
                 "BAM: in training with batch normalisation as channel_norm x must have two samples "
-                f"or more, got shape {tuple(x.shape)}: give channel_norm=torch.nn.LayerNorm or None"
+                f"or more, got shape {tuple(x.shape)}: give channel_norm=None"
             )
         return self.as_map(self.channel(mean(x, self.spatial_axes))), self.position(x)
 

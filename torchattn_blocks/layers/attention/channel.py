@@ -127,8 +127,9 @@ class CBAM(Attention):
     Shape:
         (N, C, H, W) in, or as many sizes as `spatial_dims` says; the same out; dtype and memory
         format are kept. The attention map has the shape of the input: it is the product of the
-        maps of the children `channel` and `spatial`, which must be attention layers, too, for
-        `attention_map`, and whose hooks it does not call. `forward` calls them as any modules.
+        maps of the children `channel` and `spatial`, which for `attention_map` must be layers that
+        multiply by their maps, and whose hooks it does not call. `forward` calls them as any
+        modules.
 
     Parameters:
         2 C H + 98, where H = max(1, C // `reduction`), with the default options.
@@ -206,6 +207,12 @@ class CBAM(Attention):
     def weigh(self, x: Tensor) -> Tensor:
         """A weight for each element, (N, C, H, W)."""
         channel: Any = self.channel
+        known = hasattr(channel, "attention_map")
+        if not known or not getattr(channel, "multiplies_by_map", True):
+            raise TypeError(
+                "CBAM: for attention_map the child channel must multiply its input by an attention "
+                f"map, got {type(channel).__name__}"
+            )
         by_channel = channel.attention_map(x)
         return by_channel * self.spatial.attention_map(x * by_channel)
 

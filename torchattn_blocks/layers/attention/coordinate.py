@@ -24,7 +24,7 @@ class CoordinateAttention(Attention):
 
     The means of rows and of columns stand one after the other, and share the first convolution and
     the normalisation. δ is the hard swish, σ the sigmoid; each W has a bias. From Hou, Zhou & Feng,
-    "Coordinate attention for efficient mobile network design", CVPR 2021, equations 4 to 8. In a
+    "Coordinate attention for efficient mobile network design", CVPR 2021, equations 4 to 9. In a
     volume, planes across each of the three axes have a weight. With batch normalisation the layer
     differs between training and evaluation as that does.
 
@@ -55,8 +55,8 @@ class CoordinateAttention(Attention):
             dimensions or channels.
 
     Note:
-        The defaults are those of the authors' code. timm's ``CoordAttn`` has no biases and fewer
-        hidden channels; `torchattn_blocks.convert` reads the weights of both.
+        The defaults are those of the authors' code. timm's ``CoordAttn`` has no biases, and from
+        512 channels on more hidden channels; `torchattn_blocks.convert` reads the weights of both.
 
     Example:
         >>> import torch
@@ -94,8 +94,11 @@ class CoordinateAttention(Attention):
         check_ints(owner, 1, hidden_channels=hidden_channels)
         hidden = plain(hidden_channels)
         place: dict[str, Any] = {"device": device, "dtype": dtype}
+        flat: dict[str, Any] = {"spatial_dims": 1}
         self.conv = nn.Conv1d(channels, hidden, 1, bias=bias, **place)
-        self.norm = nn.Identity() if norm is None else self.child("norm", norm, hidden, **place)
+        self.norm = (
+            nn.Identity() if norm is None else self.child("norm", norm, hidden, **place, **flat)
+        )
         self.activation = self.child("activation", activation, **place)
         self.convs = nn.ModuleList(
             nn.Conv1d(hidden, channels, 1, bias=bias, **place) for _ in range(self.spatial_dims)

@@ -39,7 +39,8 @@ class GlobalContext(Attention):
         norm: Function from a number of channels to the normalisation after the first linear layer.
             None: no normalisation.
         activation: Function without arguments that returns δ.
-        gate: Function without arguments that returns σ, for ``fusion="scale"``.
+        gate: Function without arguments that returns σ, for ``fusion="scale"`` alone; by default
+            the sigmoid.
         spatial_dims: Dimensions after the channels: 1, 2 or 3.
         device: See `torch.nn.Linear`.
         dtype: See `torch.nn.Linear`.
@@ -56,7 +57,8 @@ class GlobalContext(Attention):
     Raises:
         TypeError: If a number is not an int or the input not a floating-point tensor.
         ValueError: If a number is below 1, `spatial_dims` above 3, `fusion` is not one of the
-            strings above, or the input has other dimensions or channels.
+            strings above, `gate` is given where nothing is multiplied, or the input has other
+            dimensions or channels.
 
     Note:
         With ``fusion="add"`` the second linear layer starts at zero, as in the authors' code: the
@@ -86,7 +88,7 @@ class GlobalContext(Attention):
         hidden_channels: int | None = None,
         norm: Callable[[int], nn.Module] | None = nn.LayerNorm,
         activation: Callable[[], nn.Module] = nn.ReLU,
-        gate: Callable[[], nn.Module] = nn.Sigmoid,
+        gate: Callable[[], nn.Module] | None = None,
         spatial_dims: int = 2,
         device: Device = None,
         dtype: torch.dtype | None = None,
@@ -107,13 +109,22 @@ class GlobalContext(Attention):
         self.activation = self.child("activation", activation, **place)
         self.fc2 = nn.Linear(hidden, channels, **place)
         if fusion == "add":
+            if gate is not None:
+                raise ValueError(f'{owner}: gate must not be given with fusion="add", got {gate!r}')
             start_with(nn.init.zeros_, self.fc2)
-        self.gate = self.child("gate", gate, **place) if fusion == "scale" else nn.Identity()
+            gate = nn.Identity
+        self.gate = self.child("gate", nn.Sigmoid if gate is None else gate, **place)
 
     @property
     def channels(self) -> int | None:
         """The channels that the first linear layer takes now. None if it does not say."""
         return getattr(self.fc1, "in_features", None)
+
+    multiplies_by_map = False
+
+    def attention_map(self, x: Tensor) -> Tensor:
+        """The weights of the positions in the context, which sum to 1."""
+        return super().attention_map(x)
 
     def weigh(self, x: Tensor) -> Tensor:
         """A weight for each position, (N, 1, H, W), which sum to 1."""

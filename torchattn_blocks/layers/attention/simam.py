@@ -23,7 +23,7 @@ class SimAM(Attention):
     μ and v are mean and variance over all positions of a channel, v with one less than the number
     of positions as its divisor. From Yang et al., "SimAM: A simple, parameter-free attention module
     for convolutional neural networks", ICML 2021, equations 5 and 6. The layer has no parameters
-    and does the same in training and evaluation.
+    and does the same in training and evaluation. In half precision it computes in float32.
 
     Args:
         eps: The paper's λ, above 0.
@@ -43,8 +43,9 @@ class SimAM(Attention):
             dimensions.
 
     Note:
-        An element far below the mean gets the same weight as one far above it. On a feature map of
-        one position, where the authors' code divides zero by zero, the weight is 0.62.
+        An element far below the mean gets the same weight as one far above it. The divisor of v is
+        that of the authors' code; the paper's is the number of positions. On a feature map of one
+        position, where that code divides zero by zero, the weight is 0.62.
 
     Example:
         >>> import torch
@@ -64,8 +65,8 @@ class SimAM(Attention):
 
     def weigh(self, x: Tensor) -> Tensor:
         """A weight for each element, (N, C, H, W)."""
-        distance, factor = _distance_and_factor(x, self.spatial_axes, self.eps)
-        return (distance * distance * factor + 0.5).sigmoid()
+        distance, factor = _distance_and_factor(_wide(x), self.spatial_axes, self.eps)
+        return _weights(distance, factor)
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply `x` by its attention map."""
@@ -73,25 +74,33 @@ class SimAM(Attention):
         if keeps(x):
             out: Tensor = _SimAM.apply(x, self.spatial_axes, self.eps)  # type: ignore[no-untyped-call]
             return out
-        return x * self.weigh(x)
+        return x * self.attention_map(x)
 
     def extra_repr(self) -> str:
         """The options."""
         return f"eps={self.eps:g}, {super().extra_repr()}"
 
 
+def _wide(x: Tensor) -> Tensor:
+    """In float32 at least: squares, and quotients by small variances, overflow in float16."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def _distance_and_factor(x: Tensor, axes: tuple[int, ...], eps: float) -> tuple[Tensor, Tensor]:
-    """The distance of each element from the mean, and 1 / (4 (v + eps)) for each channel."""
+    """The distance of each element from the mean, and 1 / (4 (v + eps)) of each channel."""
     distance = x - x.mean(axes, keepdim=True)
-    positions = math.prod(x.shape[axis] for axis in axes)
-    # A sum of squares would overflow in float16.
-    variance = (distance * distance).mean(axes, keepdim=True) * (positions / _others(positions))
+    variance = (distance * distance).mean(axes, keepdim=True) * _correction(x, axes)
     return distance, 0.25 / (variance + eps)
 
 
-def _others(positions: Any) -> Any:
-    """All positions but one, or 1 if there is one."""
-    return torch.sym_max(1, positions - 1)  # type: ignore[no-untyped-call]
+def _weights(distance: Tensor, factor: Tensor) -> Tensor:
+    return torch.addcmul(distance.new_tensor(0.5), distance * factor, distance).sigmoid()
+
+
+def _correction(x: Tensor, axes: tuple[int, ...]) -> Any:
+    """The ratio n / (n - 1) for n positions; for one, whose variance is 0, a finite number."""
+    positions = math.prod([x.shape[axis] for axis in axes])
+    return positions / (positions - 1 + 1e-30)
 
 
 class _SimAM(torch.autograd.Function):
@@ -101,21 +110,22 @@ class _SimAM(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
         ctx.save_for_backward(x)
         ctx.options = axes, eps
-        distance, factor = _distance_and_factor(x, axes, eps)
-        return distance.square_().mul_(factor).add_(0.5).sigmoid_().mul_(x)
+        distance, factor = _distance_and_factor(_wide(x), axes, eps)
+        return distance.square_().mul_(factor).add_(0.5).sigmoid_().mul_(x).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
         axes, eps = ctx.options
-        distance, factor = _distance_and_factor(x, axes, eps)
-        weights = torch.addcmul(distance.new_tensor(0.5), distance * factor, distance).sigmoid()
-        # The gradient of the logit, times the distance: twice the factor times it is that of the
-        # distance with the variance held.
-        slope = torch.ops.aten.sigmoid_backward(grad * x, weights) * distance
-        positions = math.prod(x.shape[axis] for axis in axes)
-        of_variance = -4 * factor * factor * (slope * distance).mean(axes, keepdim=True)
+        values, grad = _wide(x), _wide(grad)
+        distance, factor = _distance_and_factor(values, axes, eps)
+        weights = _weights(distance, factor)
+        # The gradient of the logit times the distance: 2 factor times it reaches the distance
+        # directly. Its mean goes through the mean of the input, the rest through the variance.
+        slope = torch.ops.aten.sigmoid_backward(grad * values, weights) * distance
+        of_factor = (slope * distance).mean(axes, keepdim=True)
+        through_variance = -8 * _correction(x, axes) * factor * factor * of_factor
+        out = torch.addcmul(grad * weights, slope, 2 * factor)
+        out = torch.addcmul(out, distance, through_variance)
         through_mean = 2 * factor * slope.mean(axes, keepdim=True)
-        by_distance = of_variance * (2 * positions / _others(positions))
-        out = torch.addcmul(grad * weights, slope, 2 * factor) + by_distance * distance
-        return out - through_mean, None, None
+        return (out - through_mean).to(x.dtype), None, None

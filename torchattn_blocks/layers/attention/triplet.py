@@ -46,7 +46,7 @@ class TripletAttention(Attention):
     Raises:
         TypeError: If a number is not an int or the input not a floating-point tensor.
         ValueError: If `kernel_size` is even or below 1, `spatial_dims` not 2, or the input has
-            other dimensions.
+            other dimensions; from torch, in training with batch normalisation, for a single value.
 
     Note:
         Channels that are neighbours share a weight's neighbourhood, though their order means
@@ -83,7 +83,7 @@ class TripletAttention(Attention):
             nn.Conv2d(2, 1, size, padding=size // 2, bias=False, **place) for _ in range(3)
         )
         self.norms = nn.ModuleList(
-            nn.Identity() if norm is None else self.child("norm", norm, 1, **place)
+            nn.Identity() if norm is None else self.child("norm", norm, 1, **place, spatial_dims=2)
             for _ in range(3)
         )
 
@@ -101,7 +101,8 @@ class TripletAttention(Attention):
         """A third of the weights across channels, rows and columns: (N, 1, H, W) and so on."""
         weights = []
         for axis, conv, norm in zip((1, 2, 3), self.convs, self.norms, strict=True):
-            # (N, 2, H, W), (N, 2, C, W), (N, 2, H, C): the axis becomes the first.
-            summary = torch.cat(max_and_mean(x, (axis,)), axis).transpose(1, axis)
+            # (N, 2, H, W), (N, 2, C, W), (N, 2, H, C). With the statistics of `x` itself, stacked,
+            # inductor 2.13 fails where sizes vary.
+            summary = torch.cat(max_and_mean(x.transpose(1, axis), (1,)), 1)
             weights.append(norm(conv(summary)).sigmoid().transpose(1, axis) / 3)
         return weights
