@@ -167,7 +167,7 @@ CONTENDERS = [
     *_kind(
         "BAM",
         ("textbook", "torch", lambda c: textbook.BAM(c, _hidden(c))),
-        (OURS, OURS, lambda c: ours.BAM(c)),
+        (OURS, OURS, lambda c: ours.BAM(c, channel_norm=None)),  # for a batch of one
     ),
     *_kind(
         "SimAM",

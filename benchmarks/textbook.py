@@ -112,30 +112,22 @@ class CoordinateAttention(nn.Module):
         return x * self.conv_w(columns.mT).sigmoid() * self.conv_h(rows).sigmoid()
 
 
-class SpatialGate(nn.Module):
-    """Spatial attention with batch normalisation, as triplet attention has it three times."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
-        self.bn = nn.BatchNorm2d(1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        summary = torch.cat([x.max(1, keepdim=True).values, x.mean(1, keepdim=True)], 1)
-        return x * self.bn(self.conv(summary)).sigmoid()
-
-
 class TripletAttention(nn.Module):
     """Weigh each element by three spatial attentions of the turned feature maps."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.hw, self.cw, self.hc = SpatialGate(), SpatialGate(), SpatialGate()
+        convs = [nn.Conv2d(2, 1, 7, padding=3, bias=False) for _ in range(3)]
+        self.convs, self.norms = nn.ModuleList(convs), nn.ModuleList(map(nn.BatchNorm2d, [1] * 3))
+
+    def gated(self, x: Tensor, i: int) -> Tensor:
+        summary = torch.cat([x.max(1, keepdim=True).values, x.mean(1, keepdim=True)], 1)
+        return x * self.norms[i](self.convs[i](summary)).sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
-        by_rows = self.cw(x.transpose(1, 2).contiguous()).transpose(1, 2)
-        by_columns = self.hc(x.transpose(1, 3).contiguous()).transpose(1, 3)
-        return (self.hw(x) + by_rows + by_columns) / 3
+        by_rows = self.gated(x.transpose(1, 2).contiguous(), 1).transpose(1, 2)
+        by_columns = self.gated(x.transpose(1, 3).contiguous(), 2).transpose(1, 3)
+        return (self.gated(x, 0) + by_rows + by_columns) / 3
 
 
 class BAM(nn.Module):
@@ -144,10 +136,7 @@ class BAM(nn.Module):
     def __init__(self, channels: int, hidden: int, add: bool = True) -> None:
         super().__init__()
         self.channel = nn.Sequential(
-            nn.Linear(channels, hidden),
-            nn.BatchNorm1d(hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, channels),
+            nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels)
         )
         steps: list[nn.Module] = [nn.Conv2d(channels, hidden, 1), nn.BatchNorm2d(hidden), nn.ReLU()]
         for _ in range(2):

@@ -66,7 +66,10 @@ class _TimesProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, *maps: Tensor) -> Tensor:
         ctx.save_for_backward(x, *maps)
-        return _multiplied(x, maps)
+        out = x * maps[0]
+        for one in maps[1:]:
+            out.mul_(one)
+        return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
