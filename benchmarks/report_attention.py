@@ -8,14 +8,17 @@ Results that are already there are turned into tables without a run:
 """
 
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-from attention_peers import CONTENDERS, GATE
+from attention_peers import CONTENDERS, GATE, parameters
 from measure import PASSES
 from plots import draw, legend_of, styles
 from results import options, read, refuse_without, rows_of, run, save
 from tables import environment, grid, of_passes, ratio_cell, shape_name, significant, table
+
+import torchattn_blocks as ours
 
 TRAINING = "forward+backward"
 SUMMARY = _, SMALL = (2, 16, 592, 592), (8, 64, 56, 56)
@@ -25,52 +28,64 @@ def title(own: dict) -> str:
     return own["kind"] + ", batch norm" * own["norm"]
 
 
-WHICH = {  # what a layer sees, and what its paper reports
+WHICH = {  # the layer, what it sees, and what its paper reports
     "Spatial attention": (
+        "SpatialAttention",
         "7 x 7 positions around its own",
         "F1 on DRIVE .8110 to .8222, RSAN without and with it (RSAN paper)",
     ),
     "Channel attention": (
+        "ChannelAttention",
         "all positions of all channels, their maxima most",
         "none of its own, see CBAM",
     ),
     "CBAM": (
+        "CBAM",
         "all positions, and 7 x 7 around its own",
         "ImageNet top-1 error of ResNet-50 24.56 to 22.66 %",
     ),
     "Squeeze-and-excitation": (
+        "SqueezeExcite",
         "all positions of all channels alike",
         "ImageNet top-1 error of ResNet-50 24.80 to 23.29 %",
     ),
     "Efficient channel attention": (
+        "EfficientChannelAttention",
         "all positions alike, of 3 to 7 channels that are neighbours",
         "ImageNet top-1 accuracy of ResNet-50 75.20 to 77.48 %",
     ),
     "scSE": (
+        "ConcurrentSqueezeExcite",
         "all positions alike, and its own",
         "better Dice for three networks on MRI and CT",
     ),
     "Global context, add": (
+        "GlobalContext",
         "all positions, weighted; one change for all of them",
         "COCO box AP of Mask R-CNN with ResNet-50 37.2 to 39.4 (authors' code, reduction 16)",
     ),
     "Coordinate attention": (
+        "CoordinateAttention",
         "its row and its column",
         "ImageNet top-1 accuracy of MobileNetV2 72.3 to 74.3 %",
     ),
     "Triplet attention": (
+        "TripletAttention",
         "7 x 7 around its own, and 7 rows and 7 columns, of 7 channels that are neighbours",
         "ImageNet top-1 accuracy of ResNet-50 75.44 to 77.48 %",
     ),
     "BAM": (
+        "BAM",
         "all positions alike, and 25 spread over 17 x 17",
         "ImageNet top-1 error of ResNet-50 24.56 to 24.02 %",
     ),
     "SimAM": (
+        "SimAM",
         "itself, and mean and variance of its channel",
         "ImageNet top-1 accuracy of ResNet-50 76.34 to 77.45 %",
     ),
     GATE: (
+        "AttentionGate",
         "its own position, and that of the gate",
         "Dice of the pancreas in CT-150 .814 to .840, U-Net without and with them",
     ),
@@ -80,20 +95,22 @@ WHICH = {  # what a layer sees, and what its paper reports
 def which(results: dict) -> str:
     """What to know to choose a layer."""
     rows = of_passes(rows_of(results), TRAINING)
+    time = {
+        row["kind"]: significant(row["ratio"])
+        for row in rows
+        if row["ours"] and not row["norm"] and tuple(row["shape"]) == SMALL
+    }
     lines = []
-    for kind, (sees, claim) in WHICH.items():
-        (own,) = (
-            row
-            for row in rows
-            if row["ours"]
-            and row["kind"] == kind
-            and not row["norm"]
-            and tuple(row["shape"]) == SMALL
-        )
-        numbers = [f"{own['parameters']:,}", significant(own["ratio"])]
-        lines.append([kind.removesuffix(", add"), *numbers, sees, claim])
-    header = ["", "parameters, C = 64", "time", "a weight sees", "the paper's gain"]
-    return table(header, lines)
+    for kind, (name, sees, claim) in WHICH.items():
+        layer = getattr(ours, name)
+        takes = {"AttentionGate": (64, 64)}.get(name, (64,) if takes_channels(layer) else ())
+        lines.append([f"`{name}`", sees, claim, f"{parameters(layer(*takes)):,}", time[kind]])
+    header = ["", "a weight sees", "the paper's gain", "parameters, C = 64", "time"]
+    return table(header, lines, left=3)
+
+
+def takes_channels(layer: type) -> bool:
+    return "channels" in signature(layer).parameters
 
 
 def others(own: dict, rows: list[dict]) -> list[dict]:
