@@ -28,7 +28,7 @@ from torch.distributed.tensor import Shard, distribute_tensor
 from torch.distributed.tensor.experimental import local_map
 from torch.nn.utils import parametrizations, prune
 
-from torchattn_blocks import CBAM, DropBlock2d, SpatialAttention, rsan
+from torchattn_blocks import CBAM, DropBlock2d, SpatialAttention, StochasticDepth, rsan
 from torchattn_blocks.layers.drop_block import DropBlock
 
 # What users do to the convolution inside an attention layer, each of which must be felt.
@@ -175,6 +175,17 @@ def test_a_dtensor_is_dropped_part_by_part(one_process_group, compiled):
     y.sum().backward()
     assert torch.equal(x.grad.to_local() != 0, y.to_local() != 0)
     assert 0 < (x.grad.to_local() == 0).sum() < x.numel()
+    assert layer.eval()(x) is x
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+def test_samples_of_a_dtensor_are_dropped_part_by_part(one_process_group):
+    layer = StochasticDepth(0.5)
+    x = distribute_tensor(torch.ones(64, 3), one_process_group, [Shard(0)])
+    with pytest.raises(TypeError, match=r"stochastic_depth: x must not be a DTensor\..*local_map"):
+        layer(x)
+    y = local_map(layer, list(x.placements))(x)
+    assert y.to_local().unique().tolist() == [0, 2]
     assert layer.eval()(x) is x
 
 

@@ -42,6 +42,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from .._check import check_rate
 from ._block_mask import INTENSITY, BlockMask, position_scale
+from ._dropping import refuse_dtensor
 from ._eager import has_memory, is_transformed
 from ._paint_cpu import SMALL, DenseBlocks, SparseBlocks, draw_blocks
 
@@ -112,11 +113,7 @@ def _name(block_size: Sequence[int]) -> str:
 
 def _check_supported(x: Tensor, name: str) -> None:
     """Raise where torch would only say that it does not know the operator."""
-    if any(kind.__name__ == "DTensor" for kind in type(x).__mro__):
-        raise TypeError(
-            f"{name}: x must not be a DTensor. Drop blocks in the part that each rank holds, by "
-            "torch.distributed.tensor.experimental.local_map(layer, list(x.placements))(x)"
-        )
+    refuse_dtensor(name, x)
     if not torch.compiler.is_dynamo_compiling() and torch.onnx.is_in_onnx_export():
         raise RuntimeError(
             f"{name}: it has no translation to ONNX. Call model.eval() before torch.onnx.export: "

@@ -10,6 +10,15 @@ from torch.utils._python_dispatch import _disable_current_modes
 from .._check import check_rate
 
 
+def refuse_dtensor(owner: str, x: Tensor) -> None:
+    """Raise for a tensor that is shared out: each rank draws what it drops."""
+    if any(kind.__name__ == "DTensor" for kind in type(x).__mro__):
+        raise TypeError(
+            f"{owner}: x must not be a DTensor. Drop in the part that each rank holds, by "
+            "torch.distributed.tensor.experimental.local_map(layer, list(x.placements))(x)"
+        )
+
+
 class Dropping(_DropoutNd):  # by that base, tools that look for dropout find it
     """A layer that drops a part of its input in training, and returns its input in evaluation."""
 

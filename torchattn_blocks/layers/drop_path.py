@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from .._check import check_choice, check_floating, check_rate, check_rate_tensor, options_by_name
-from ._dropping import Dropping
+from ._dropping import Dropping, refuse_dtensor
 
 Mode = Literal["row", "batch"]
 MODES = ("row", "batch")
@@ -51,8 +51,8 @@ def stochastic_depth(
         A tensor with the shape, dtype, device and memory format of `x`.
 
     Raises:
-        TypeError: If `x` is not a floating-point tensor, or `p` is neither a number nor a 0-d
-            floating-point tensor.
+        TypeError: If `x` is not a floating-point tensor or is a ``DTensor``, or `p` is neither a
+            number nor a 0-d floating-point tensor.
         ValueError: If `x` has no dimension, `p` lies outside [0, 1] or requires a gradient, or
             `mode` is not one of the strings above. In evaluation and at ``p=0`` `x` is not checked.
         RuntimeError: If ``inplace=True`` and `x` is a leaf tensor that requires a gradient.
@@ -89,6 +89,7 @@ def stochastic_depth(
         return x
     if check_floating(name, x).dim() == 0:
         raise ValueError(f"{name}: x must have one dimension or more (N, ...), got shape ()")
+    refuse_dtensor(name, x)
     rows = (x.shape[0] if mode == "row" else 1, *[1] * (x.dim() - 1))
     # Named, even if it is None, a generator keeps compiled code from taking symbolic sizes.
     own: dict[str, Any] = {} if generator is None else {"generator": generator}
