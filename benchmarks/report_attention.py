@@ -51,7 +51,7 @@ WHICH = {  # the layer, what it sees, and what its paper reports
     ),
     "Efficient channel attention": (
         "EfficientChannelAttention",
-        "all positions alike, of 3 to 7 channels that are neighbours",
+        "all positions alike, of 1 to 7 channels that are neighbours",
         "ImageNet top-1 accuracy of ResNet-50 75.20 to 77.48 %",
     ),
     "scSE": (
@@ -71,7 +71,7 @@ WHICH = {  # the layer, what it sees, and what its paper reports
     ),
     "Triplet attention": (
         "TripletAttention",
-        "7 x 7 around its own, and 7 rows and 7 columns, of 7 channels that are neighbours",
+        "7 x 7 positions of all channels; 7 whole rows and columns, of its 7 nearest channels",
         "ImageNet top-1 accuracy of ResNet-50 75.44 to 77.48 %",
     ),
     "BAM": (

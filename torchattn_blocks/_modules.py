@@ -220,6 +220,11 @@ def _matches(name: list[str], pattern: list[str]) -> bool:
     return bool(name) and fnmatchcase(name[0], head) and _matches(name[1:], rest)
 
 
+def _name_of(kind: type, known: list[str]) -> str:
+    """The name of a type, with its module if a module of the network has the same name."""
+    return f"{kind.__module__}.{kind.__name__}" if kind.__name__ in known else kind.__name__
+
+
 def _nothing(
     owner: str, model: nn.Module, among: Sequence[Member], asked: list[Any], kind: str
 ) -> ValueError:
@@ -230,7 +235,7 @@ def _nothing(
     for one in asked:
         if isinstance(one, str | type):
             text, known = (one, names) if isinstance(one, str) else (one.__name__, types)
-            got.append(repr(one) if isinstance(one, str) else text)
+            got.append(repr(one) if isinstance(one, str) else _name_of(one, types))
             near += difflib.get_close_matches(text, list(dict.fromkeys(known)), n=3, cutoff=0)
         elif one is not None:
             got.append(f"a function that is false for all of its {len(among)} {kind}s")

@@ -276,3 +276,7 @@ def varies(call: Callable[[], torch.Tensor]) -> bool:
 def has_batch_norm(row: Row) -> bool:
     kind = nn.modules.batchnorm._BatchNorm
     return any(isinstance(module, kind) for module in row.make().modules())
+
+
+def has_layer_norm(row: Row) -> bool:
+    return any(isinstance(module, nn.LayerNorm) for module in row.make().modules())

@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from torchattn_blocks import BAM, RSAB, CoordinateAttention, SimAM, TripletAttention, rsan
+from torchattn_blocks import (
+    BAM,
+    RSAB,
+    CoordinateAttention,
+    GlobalContext,
+    SimAM,
+    TripletAttention,
+    rsan,
+)
 
 
 def sigmoid(z):
@@ -164,12 +172,14 @@ def test_the_backward_pass_holds_no_map_of_the_inputs_size(layer_class, layout):
     assert max(saved, default=0) <= allowed[layer_class] * x.numel() * 8
 
 
-@pytest.mark.parametrize("layer_class", FORMULA)
+@pytest.mark.parametrize(
+    ("layer_class", "options"), [*((one, {}) for one in FORMULA), (BAM, {"fusion": "multiply"})]
+)
 @pytest.mark.parametrize("dims", [1, 2, 3])
-def test_gradients_are_those_of_the_plain_product(layer_class, dims):
+def test_gradients_are_those_of_the_plain_product(layer_class, options, dims):
     if dims not in DIMS[layer_class]:
         pytest.skip(f"{layer_class.__name__} has no {dims} dimensions")
-    layer = filled(layer_class, 4, spatial_dims=dims)
+    layer = filled(layer_class, 4, spatial_dims=dims, **options)
     x = image(2, 4, *(6, 5, 3)[:dims], dtype=torch.float64).requires_grad_()
     leaves = [x, *layer.parameters()]
     grads = [
@@ -266,6 +276,10 @@ def test_default_hidden_channels():
     assert CoordinateAttention(512).conv.out_channels == 16
     assert CoordinateAttention(64).conv.out_channels == 8
     assert BAM(64).channel[0].out_features == 4
+    for layer, reach in {BAM(64): 4, BAM(64, dilation=3): 3}.items():
+        convolutions = [m for m in layer.position if isinstance(m, nn.Conv2d)]
+        assert [conv.dilation[0] for conv in convolutions] == [1, reach, reach, 1]
+        assert [conv.padding[0] for conv in convolutions] == [0, reach, reach, 0]
 
 
 @pytest.mark.parametrize(
@@ -310,6 +324,7 @@ def test_bad_kinds(make, message):
     [
         (lambda: CoordinateAttention(8, norm=nn.BatchNorm2d), 1),
         (lambda: BAM(8, channel_norm=nn.BatchNorm2d), 1),
+        (lambda: GlobalContext(8, norm=nn.BatchNorm2d), 1),
         (lambda: BAM(8, norm=nn.BatchNorm3d), 2),
         (lambda: TripletAttention(norm=nn.BatchNorm3d), 2),
     ],

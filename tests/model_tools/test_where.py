@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch._dynamo.testing import CompileCounter
 
+import torchattn_blocks
 from torchattn_blocks import (
     CBAM,
     DropBlock,
@@ -326,6 +327,15 @@ class StochasticDepth(nn.Module):
 
 class DropConnect(nn.Linear):  # none: it has weights
     p = 0.1
+
+
+def test_a_type_of_the_same_name_is_told_apart():
+    net = nn.Sequential(StochasticDepth(0.2))
+    ours = torchattn_blocks.StochasticDepth
+    got = r"got torchattn_blocks\.layers\.drop_path\.StochasticDepth\. The nearest names are: Stoch"
+    for call in (lambda: replace(net, ours, nn.Identity), lambda: by_report(net, ours)):
+        with pytest.raises(ValueError, match=got):
+            call()
 
 
 class DropWhole(nn.Module):  # none: it has no rate

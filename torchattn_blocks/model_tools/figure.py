@@ -77,7 +77,7 @@ def save_attention_maps(
 def _draw(axis: Any, name: str, attention: Tensor) -> None:
     """One map, of shape (C, *size) or (C, 1, ...)."""
     by_channel = all(size == 1 for size in attention.shape[1:])
-    axis.set_title(f"{name}\n{attention.min():.2f} to {attention.max():.2f}", fontsize=9)
+    axis.set_title(f"{name}\n{_short(attention.min())} to {_short(attention.max())}", fontsize=9)
     values = attention.flatten() if by_channel else attention.mean(0)
     while values.dim() > 2:
         values = values[len(values) // 2]
@@ -87,6 +87,11 @@ def _draw(axis: Any, name: str, attention: Tensor) -> None:
         return
     axis.plot(values.numpy(), marker=".")
     axis.set_xlabel("channel" if by_channel else "position")
+
+
+def _short(weight: Tensor) -> str:
+    """Two decimals, or two digits of what would be 0.00: weights of many positions sum to 1."""
+    return f"{weight:.2f}" if weight == 0 or abs(weight) >= 0.01 else f"{weight:.1e}"
 
 
 def _check_drawable(

@@ -98,6 +98,9 @@ class _Found:
         self.busy = True
         try:
             attention = layer.attention_map(*args, **kwargs)
+        except Exception as error:
+            error.add_note(f"attention_maps: raised by the layer {name!r}")
+            raise
         finally:
             self.busy = False
         self.calls[name] += 1

@@ -39,7 +39,7 @@ PRESETS: Mapping[ModelName, Callable[..., UNet]] = {
     "backbone": backbone,
     "unet": unet,
 }
-ATTENTION: Mapping[AttentionName, type[nn.Module]] = {
+ATTENTION: Mapping[AttentionName, Callable[..., nn.Module]] = {
     "spatial": SpatialAttention,
     "channel": ChannelAttention,
     "cbam": CBAM,
@@ -49,7 +49,7 @@ ATTENTION: Mapping[AttentionName, type[nn.Module]] = {
     "gc": GlobalContext,
     "coord": CoordinateAttention,
     "triplet": TripletAttention,
-    "bam": BAM,
+    "bam": partial(BAM, channel_norm=None),  # which takes batches of one image
     "simam": SimAM,
 }
 _FOR_ANY_CHANNELS = (SpatialAttention, TripletAttention, SimAM)
@@ -73,7 +73,8 @@ class Network:
             ``"channel"`` (`ChannelAttention`), ``"cbam"`` (`CBAM`), ``"se"`` (`SqueezeExcite`),
             ``"eca"`` (`EfficientChannelAttention`), ``"scse"`` (`ConcurrentSqueezeExcite`),
             ``"gc"`` (`GlobalContext`), ``"coord"`` (`CoordinateAttention`), ``"triplet"``
-            (`TripletAttention`), ``"bam"`` (`BAM`) or ``"simam"`` (`SimAM`).
+            (`TripletAttention`), ``"bam"`` (`BAM` without `channel_norm`, so that it takes batches
+            of one) or ``"simam"`` (`SimAM`).
         attention_after: Whether the attention of `rsan` acts on the sum of branch and shortcut. In
             the paper it acts on the branch.
 

@@ -115,8 +115,8 @@ class CBAM(Attention):
         hidden_channels: See `ChannelAttention`.
         mlp_bias: The `bias` of `ChannelAttention`.
         channel: Function from a number of channels to the attention layer that comes first, such as
-            the class `EfficientChannelAttention`. None: `ChannelAttention`. Another cannot be given
-            the three options above.
+            the class `EfficientChannelAttention`. None: `ChannelAttention`. With another,
+            `reduction`, `hidden_channels` and `mlp_bias` are refused.
         kernel_size: See `SpatialAttention`.
         bias: See `SpatialAttention`.
         norm: See `SpatialAttention`.

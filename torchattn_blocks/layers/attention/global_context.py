@@ -103,9 +103,12 @@ class GlobalContext(Attention):
         hidden = plain(hidden_channels)
         self.fusion: Fusion = fusion
         place: dict[str, Any] = {"device": device, "dtype": dtype}
+        flat: dict[str, Any] = {"spatial_dims": 1}
         self.conv = CONVOLUTION[self.spatial_dims](channels, 1, 1, **place)
         self.fc1 = nn.Linear(channels, hidden, **place)
-        self.norm = nn.Identity() if norm is None else self.child("norm", norm, hidden, **place)
+        self.norm = (
+            nn.Identity() if norm is None else self.child("norm", norm, hidden, **flat, **place)
+        )
         self.activation = self.child("activation", activation, **place)
         self.fc2 = nn.Linear(hidden, channels, **place)
         if fusion == "add":
