@@ -8,12 +8,14 @@ from torch import nn
 from torchattn_blocks import (
     CBAM,
     AttentionGate,
+    GlobalContext,
     SpatialAttention,
     SqueezeExcite,
     attention_maps,
     rsan,
     save_attention_maps,
 )
+from torchattn_blocks.model_tools.figure import _short
 
 
 def image(*shape):
@@ -194,3 +196,18 @@ def test_what_cannot_be_drawn(tmp_path, options, message):
     arguments = {"maps": {"a": torch.rand(1, 1, 4, 4)}, **options}
     with pytest.raises(ValueError, match=f"save_attention_maps: {message}"):
         save_attention_maps(tmp_path / "maps.png", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("weight", "written"),
+    [(0.0, "0.00"), (0.5, "0.50"), (1.742, "1.74"), (2.4e-4, "2.4e-04"), (-3e-3, "-3.0e-03")],
+)
+def test_small_weights_are_not_written_as_zero(weight, written):
+    assert _short(torch.tensor(weight)) == written
+
+
+def test_an_error_in_a_map_names_the_layer():
+    model = nn.Sequential(nn.Identity(), CBAM(3, channel=GlobalContext))
+    with pytest.raises(TypeError, match="CBAM: for attention_map") as caught:
+        attention_maps(model, image())
+    assert caught.value.__notes__ == ["attention_maps: raised by the layer '1'"]

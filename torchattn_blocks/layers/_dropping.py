@@ -7,7 +7,17 @@ from torch import Tensor, fx
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._python_dispatch import _disable_current_modes
 
-from .._check import check_rate
+from .._check import check_rate, check_rate_tensor
+
+
+def rate_to_drop(owner: str, p: float | Tensor, training: bool) -> float | Tensor | None:
+    """The rate, checked; None if nothing is to be dropped."""
+    compiling = torch.compiler.is_compiling()
+    if compiling and isinstance(p, Tensor):
+        check_rate_tensor(owner, p)  # nobody can look at its value yet
+    else:
+        p = check_rate(owner, p)
+    return None if not training or (not compiling and p == 0) else p
 
 
 def refuse_dtensor(owner: str, x: Tensor) -> None:

@@ -13,14 +13,12 @@ from torch.overrides import handle_torch_function, has_torch_function_unary
 from .._check import (
     check_choice,
     check_features,
-    check_rate,
-    check_rate_tensor,
     options_by_name,
 )
 from .._dims import per_axis
 from ._block_mask import INTENSITY
 from ._drop_block_op import SCALE, drop_blocks
-from ._dropping import Dropping
+from ._dropping import Dropping, rate_to_drop
 
 Gamma = Literal["exact", "paper"]
 Scale = Literal["constant", "batch", "position", "none"]
@@ -183,12 +181,8 @@ def _drop_block(
     check_choice(name, INTENSITY, gamma=gamma)
     check_choice(name, SCALE, scale=scale)
     block = per_axis(name, "block_size", block_size, axes)
-    compiling = torch.compiler.is_compiling()
-    if compiling and isinstance(p, Tensor):
-        check_rate_tensor(name, p)  # the operator checks its value
-    else:
-        p = check_rate(name, p)
-    if not training or (not compiling and p == 0):
+    rate = rate_to_drop(name, p, training)
+    if rate is None:
         return x
     check_features(name, x, axes)
     # torch's generator draws the mask's seed inside the graph: compiled code and activation
@@ -196,7 +190,7 @@ def _drop_block(
     # On CUDA it stays there: reading it would stop the host.
     device = generator.device if generator is not None else x.device if x.is_cuda else "cpu"
     seed = torch.randint(2**63 - 1, (), generator=generator, device=device)
-    return drop_blocks(x, seed, p, block, **options, inplace=inplace)
+    return drop_blocks(x, seed, rate, block, **options, inplace=inplace)
 
 
 class DropBlock(Dropping):

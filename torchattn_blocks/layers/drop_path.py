@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
-from .._check import check_choice, check_floating, check_rate, check_rate_tensor, options_by_name
-from ._dropping import Dropping, refuse_dtensor
+from .._check import check_choice, check_floating, options_by_name
+from ._dropping import Dropping, rate_to_drop, refuse_dtensor
 
 Mode = Literal["row", "batch"]
 MODES = ("row", "batch")
@@ -80,12 +80,8 @@ def stochastic_depth(
         options: dict[str, Any] = {"inplace": inplace, "generator": generator}
         return handle_torch_function(stochastic_depth, (x,), x, p, mode, training, **options)
     check_choice(name, MODES, mode=mode)
-    compiling = torch.compiler.is_compiling()
-    if compiling and isinstance(p, Tensor):
-        check_rate_tensor(name, p)  # nobody can look at its value
-    else:
-        p = check_rate(name, p)
-    if not training or (not compiling and p == 0):
+    rate = rate_to_drop(name, p, training)
+    if rate is None:
         return x
     if check_floating(name, x).dim() == 0:
         raise ValueError(f"{name}: x must have one dimension or more (N, ...), got shape ()")
@@ -93,8 +89,8 @@ def stochastic_depth(
     rows = (x.shape[0] if mode == "row" else 1, *[1] * (x.dim() - 1))
     # Named, even if it is None, a generator keeps compiled code from taking symbolic sizes.
     own: dict[str, Any] = {} if generator is None else {"generator": generator}
-    kept = torch.rand(rows, device=x.device, **own) >= p
-    factors = kept.to(x.dtype) * _scale(p)
+    kept = torch.rand(rows, device=x.device, **own) >= rate
+    factors = kept.to(x.dtype) * _scale(rate)
     return x.mul_(factors) if inplace else x * factors
 
 

@@ -49,6 +49,17 @@ class Attention(nn.Module):
         check_ints(type(self).__name__, 1, channels=channels)
         return int(plain(channels))
 
+    def hidden(
+        self, channels: int, reduction: int, hidden_channels: int | None, *, least: int = 1
+    ) -> int:
+        """The channels between two layers: as given, or reduced, but not below `least`."""
+        owner = type(self).__name__
+        check_ints(owner, 1, reduction=reduction)
+        if hidden_channels is None:
+            hidden_channels = max(least, channels // reduction)
+        check_ints(owner, 1, hidden_channels=hidden_channels)
+        return int(plain(hidden_channels))
+
     def child(
         self,
         name: str,

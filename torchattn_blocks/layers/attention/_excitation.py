@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..._check import check_ints, options_by_name, plain
+from ..._check import options_by_name
 from ._base import Attention, Device
 
 
@@ -27,15 +27,11 @@ class Excitation(Attention):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(spatial_dims)
-        owner, channels = type(self).__name__, self.checked(channels)
-        check_ints(owner, 1, reduction=reduction)
-        if hidden_channels is None:
-            hidden_channels = max(1, channels // reduction)
-        check_ints(owner, 1, hidden_channels=hidden_channels)
-        hidden_channels = plain(hidden_channels)
-        self.fc1 = nn.Linear(channels, hidden_channels, bias, device, dtype)
+        channels = self.checked(channels)
+        hidden = self.hidden(channels, reduction, hidden_channels)
+        self.fc1 = nn.Linear(channels, hidden, bias, device, dtype)
         self.activation = self.child("activation", activation, device=device, dtype=dtype)
-        self.fc2 = nn.Linear(hidden_channels, channels, bias, device, dtype)
+        self.fc2 = nn.Linear(hidden, channels, bias, device, dtype)
         self.gate = self.child("gate", gate, device=device, dtype=dtype)
 
     @property

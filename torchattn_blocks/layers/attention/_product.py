@@ -34,7 +34,7 @@ def plus_times_sigmoid(x: Tensor, first: Tensor, second: Tensor, *, add: bool) -
     if keeps(x, first, second):
         out: Tensor = _PlusTimesSigmoid.apply(x, first, second, add)  # type: ignore[no-untyped-call]
         return out
-    return x * (1 + _fused(first, second, add).sigmoid())
+    return x * (1 + fused(first, second, add=add).sigmoid())
 
 
 def keeps(*tensors: Tensor) -> bool:
@@ -44,7 +44,8 @@ def keeps(*tensors: Tensor) -> bool:
     return any(one.requires_grad for one in tensors)
 
 
-def _fused(first: Tensor, second: Tensor, add: bool) -> Tensor:
+def fused(first: Tensor, second: Tensor, *, add: bool) -> Tensor:
+    """The sum of two maps, or their product."""
     return first + second if add else first * second
 
 
@@ -100,12 +101,12 @@ class _PlusTimesSigmoid(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, first: Tensor, second: Tensor, add: bool) -> Tensor:
         ctx.save_for_backward(x, first, second)
         ctx.add = add
-        return torch.addcmul(x, x, _fused(first, second, add).sigmoid_())
+        return torch.addcmul(x, x, fused(first, second, add=add).sigmoid_())
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, first, second = ctx.saved_tensors
-        weights = _fused(first, second, ctx.add).sigmoid()
+        weights = fused(first, second, add=ctx.add).sigmoid()
         by_logit = torch.ops.aten.sigmoid_backward(grad * x, weights)
         of_first = by_logit if ctx.add else by_logit * second
         of_second = by_logit if ctx.add else by_logit * first

@@ -14,7 +14,7 @@ from ..._dims import BATCH_NORM, CONVOLUTION
 from .._eager import has_memory
 from ._base import Attention, Device
 from ._pool import mean
-from ._product import plus_times_sigmoid
+from ._product import fused, plus_times_sigmoid
 
 Fusion = Literal["add", "multiply"]
 FUSIONS = ("add", "multiply")
@@ -97,11 +97,8 @@ class BAM(Attention):
         super().__init__(spatial_dims)
         owner, channels = type(self).__name__, self.checked(channels)
         check_choice(owner, FUSIONS, fusion=fusion)
-        check_ints(owner, 1, reduction=reduction, dilation=dilation)
-        if hidden_channels is None:
-            hidden_channels = max(1, channels // reduction)
-        check_ints(owner, 1, hidden_channels=hidden_channels)
-        hidden, reach = plain(hidden_channels), plain(dilation)
+        check_ints(owner, 1, dilation=dilation)
+        hidden, reach = self.hidden(channels, reduction, hidden_channels), plain(dilation)
         self.fusion: Fusion = fusion
         place: dict[str, Any] = {"device": device, "dtype": dtype}
         self.channel = nn.Sequential(
@@ -131,9 +128,7 @@ class BAM(Attention):
 
     def weigh(self, x: Tensor) -> Tensor:
         """A weight for each element, (N, C, H, W)."""
-        by_channel, by_position = self._both(x)
-        add = self.fusion == "add"
-        return 1 + (by_channel + by_position if add else by_channel * by_position).sigmoid()
+        return 1 + fused(*self._both(x), add=self.fusion == "add").sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply `x` by its attention map."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..._check import check_ints, options_by_name, plain
+from ..._check import check_ints, options_by_name
 from ._base import Attention, Device
 from ._pool import mean
 from ._product import times_product
@@ -84,15 +84,10 @@ class CoordinateAttention(Attention):
         device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        owner = type(self).__name__
-        check_ints(owner, 2, 3, spatial_dims=spatial_dims)
+        check_ints(type(self).__name__, 2, 3, spatial_dims=spatial_dims)
         super().__init__(spatial_dims)
         channels = self.checked(channels)
-        check_ints(owner, 1, reduction=reduction)
-        if hidden_channels is None:
-            hidden_channels = max(8, channels // reduction)
-        check_ints(owner, 1, hidden_channels=hidden_channels)
-        hidden = plain(hidden_channels)
+        hidden = self.hidden(channels, reduction, hidden_channels, least=8)
         place: dict[str, Any] = {"device": device, "dtype": dtype}
         flat: dict[str, Any] = {"spatial_dims": 1}
         self.conv = nn.Conv1d(channels, hidden, 1, bias=bias, **place)

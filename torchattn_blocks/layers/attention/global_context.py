@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..._check import check_choice, check_ints, options_by_name, plain
+from ..._check import check_choice, options_by_name
 from ..._dims import CONVOLUTION
 from ..._init import start_with
 from ._base import Attention, Device
@@ -96,11 +96,7 @@ class GlobalContext(Attention):
         super().__init__(spatial_dims)
         owner, channels = type(self).__name__, self.checked(channels)
         check_choice(owner, FUSIONS, fusion=fusion)
-        check_ints(owner, 1, reduction=reduction)
-        if hidden_channels is None:
-            hidden_channels = max(8, channels // reduction)
-        check_ints(owner, 1, hidden_channels=hidden_channels)
-        hidden = plain(hidden_channels)
+        hidden = self.hidden(channels, reduction, hidden_channels, least=8)
         self.fusion: Fusion = fusion
         place: dict[str, Any] = {"device": device, "dtype": dtype}
         flat: dict[str, Any] = {"spatial_dims": 1}
