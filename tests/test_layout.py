@@ -19,7 +19,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 PUBLIC = json.loads(Path(__file__).with_name("public_names.json").read_text())
 
 # Each part of the package and the parts it may import; `__init__` stands for the public names.
-PRIVATE = {"_check", "_dims", "_factory", "_init", "_restored"}
+PRIVATE = {"_check", "_dims", "_factory", "_init", "_restored", "_torch"}
 CORE = {*PRIVATE, "_kinds", "_modules"}
 CORE |= {"layers", "functional", "convert", "surgery", "model_tools", "models"}
 SHARED = {
@@ -28,20 +28,22 @@ SHARED = {
     "_kinds",
     "_modules",
     "_restored",
+    "_torch",
 }  # private files of the core that retina may use
 MAY_IMPORT = {
     "_lazy": set(),
     "_check": set(),
-    "_init": set(),
-    "_restored": set(),
-    "_kinds": {"_check"},
-    "_factory": {"_kinds"},
+    "_torch": set(),
+    "_init": {"_torch"},
+    "_restored": {"_torch"},
+    "_kinds": {"_check", "_torch"},
+    "_factory": {"_kinds", "_torch"},
     "_dims": {"_check"},
-    "_modules": {"_factory"},
-    "layers": {"layers", "_lazy", "_check", "_dims", "_factory", "_init"},
+    "_modules": {"_factory", "_torch"},
+    "layers": {"layers", "_lazy", "_check", "_dims", "_factory", "_init", "_torch"},
     "functional": {"layers"},
-    "convert": {"convert", "layers", "models", "_check", "_dims"},
-    "surgery": {"surgery", "_check", "_factory", "_kinds", "_modules"},
+    "convert": {"convert", "layers", "models", "_check", "_dims", "_torch"},
+    "surgery": {"surgery", "_check", "_factory", "_kinds", "_modules", "_torch"},
     "model_tools": {
         "model_tools",
         "surgery",
@@ -50,6 +52,7 @@ MAY_IMPORT = {
         "_kinds",
         "_modules",
         "_restored",
+        "_torch",
     },
     "hub": {"models", "_check"},
     "models": {"models", "layers", "functional", *PRIVATE},

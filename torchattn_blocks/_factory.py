@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.dropout import _DropoutNd
 
 from ._kinds import is_attention
+from ._torch import BatchOrInstanceNorm, Dropout
 
 
 def made_by(owner: str, name: str, factory: Any, *args: Any, **offers: Any) -> nn.Module:
@@ -54,7 +53,7 @@ def _check_axes(owner: str, name: str, module: nn.Module, spatial_dims: int) -> 
     """
     parts = [module]
     if isinstance(module, nn.Sequential):
-        parts += [m for m in _within(module) if isinstance(m, _DropoutNd | _NormBase)]
+        parts += [m for m in _within(module) if isinstance(m, Dropout | BatchOrInstanceNorm)]
     for part in parts:
         for kind in type(part).__mro__:
             numbered = re.search("([123])d$", kind.__name__)

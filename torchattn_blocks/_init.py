@@ -13,7 +13,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-Weighted = TypeVar("Weighted", nn.modules.conv._ConvNd, nn.Linear)
+from ._torch import Convolution, parameters
+
+Weighted = TypeVar("Weighted", Convolution, nn.Linear)
 
 
 def start_with(rule: Callable[[Tensor], object], layer: Weighted) -> Weighted:
@@ -21,15 +23,15 @@ def start_with(rule: Callable[[Tensor], object], layer: Weighted) -> Weighted:
     # Bound to the table of its parameters, not to the module: a module that refers to itself would
     # hold its memory, when deleted, until garbage is collected. Copies and pickles keep the two
     # together.
-    layer.reset_parameters = partial(_restart, rule, layer._parameters)  # type: ignore[method-assign]
+    layer.reset_parameters = partial(_restart, rule, parameters(layer))  # type: ignore[method-assign]
     layer.reset_parameters()
     return layer
 
 
-def _restart(rule: Callable[[Tensor], object], parameters: Mapping[str, Tensor | None]) -> None:
-    if (weight := parameters.get("weight")) is not None:  # pruning, say, takes it out
+def _restart(rule: Callable[[Tensor], object], own: Mapping[str, Tensor | None]) -> None:
+    if (weight := own.get("weight")) is not None:  # pruning, say, takes it out
         rule(weight)
-    if (bias := parameters.get("bias")) is not None:
+    if (bias := own.get("bias")) is not None:
         nn.init.zeros_(bias)
 
 

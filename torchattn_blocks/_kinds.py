@@ -4,9 +4,9 @@ Everything that asks asks here, so that one question has one answer.
 """
 
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
 
 from ._check import is_number
+from ._torch import Dropout
 
 
 def is_attention(module: nn.Module) -> bool:
@@ -17,7 +17,7 @@ def is_attention(module: nn.Module) -> bool:
 
 def is_dropout(module: nn.Module) -> bool:
     """Whether it is a dropout layer, of torch, of this library or of another."""
-    if isinstance(module, _DropoutNd):
+    if isinstance(module, Dropout):
         return True
     named_so = type(module).__name__.startswith(("Drop", "StochasticDepth"))
     return named_so and bool(rate_name(module)) and not list(module.parameters())

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from ._factory import takes
+from ._torch import COMPILED, children
 
 # Of the module's type nothing is said: a function may want one with a certain attribute.
 Where = type | str | Callable[[str, Any], object] | Sequence["Where | None"]
 
 HOST = "host"  # a part of the keys of state dicts
-_COMPILED = "_orig_mod"  # torch.compile's name for the module in its wrapper
 
 
 class StandsForHost(nn.Module):
@@ -72,7 +72,7 @@ def _walk(
     other = _stands_for(module)
     if not other:
         yield module, name, path, parent
-    for key, child in module._modules.items():
+    for key, child in children(module).items():
         if child is not None and (inserted or other in ("", key)):
             own = name if key == other else _joined(name, key)
             rest = module, inserted, (*above, module)
@@ -83,7 +83,7 @@ def _stands_for(module: nn.Module) -> str:
     """The child whose name a module bears: a host, or what is in torch.compile's wrapper."""
     if isinstance(module, StandsForHost):
         return HOST
-    return _COMPILED if _COMPILED in module._modules else ""
+    return COMPILED if COMPILED in children(module) else ""
 
 
 def _joined(name: str, child: str) -> str:
@@ -99,7 +99,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
         # Of these types alone: a subclass may have layers of its own.
         if type(model) in (nn.DataParallel, nn.parallel.DistributedDataParallel):
             model = model.module  # type: ignore[assignment]
-        elif isinstance(compiled := getattr(model, _COMPILED, None), nn.Module):
+        elif isinstance(compiled := getattr(model, COMPILED, None), nn.Module):
             model = compiled
         else:
             return model
@@ -153,7 +153,7 @@ def _flat(where: Any) -> Iterator[Any]:
 
 def _names(member: Member, where: object) -> list[str]:
     """The names of a module that count: a pattern may say `host`, as ``named_modules`` does."""
-    by_path = isinstance(where, str) and not {HOST, _COMPILED}.isdisjoint(_parts(where))
+    by_path = isinstance(where, str) and not {HOST, COMPILED}.isdisjoint(_parts(where))
     return member.names + member.paths if by_path else member.names
 
 

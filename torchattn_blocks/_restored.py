@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ._torch import buffers
+
 
 @contextmanager
 def modes_restored(model: nn.Module) -> Iterator[list[nn.Module]]:
@@ -49,7 +51,7 @@ class BuffersOfNow:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        tables = [module._buffers for module in model.modules() if module._buffers]
+        tables = [own for module in model.modules() if (own := buffers(module))]
         self.copies = [(table, _copied(table)) for table in tables]
         self.originals: list[tuple[dict[str, Any], dict[str, Any]]] = []
 

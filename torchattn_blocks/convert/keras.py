@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .._check import check_kind
+from .._torch import buffers, parameters
 from ..layers import SpatialAttention
 from ..models.unet_factory import UNet
 from ._few import few
@@ -214,7 +215,7 @@ def _by_kind(model: UNet) -> dict[str, list[dict[str, Place]]]:
     layers: dict[str, list[dict[str, Place]]] = {kind: [] for kind in KINDS}
     known = {*model.deep_heads}  # of which the authors have none
     for module in (module for part in parts for module in part.modules()):
-        own = module._parameters | module._buffers
+        own = {**parameters(module), **buffers(module)}
         for kind, (of_kind, tensors) in KINDS.items():
             if isinstance(module, of_kind) and own.keys() >= {*tensors.values()}:
                 layers[kind].append(

@@ -38,12 +38,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
 
 from .._check import check_rate
+from .._torch import FakeTensor, is_transformed, is_view, is_watched
 from ._block_mask import INTENSITY, BlockMask, position_scale
 from ._dropping import refuse_dtensor
-from ._eager import has_memory, is_transformed
+from ._eager import has_memory
 from ._paint_cpu import SMALL, DenseBlocks, SparseBlocks, draw_blocks
 
 
@@ -63,14 +63,14 @@ def drop_blocks(
     if has_memory(x):
         if not (x.requires_grad and torch.is_grad_enabled()):
             return _dropped(x, seed, float(p), *options, inplace=inplace)
-        if inplace and x._is_view():  # torch refuses some views, before it copies
+        if inplace and is_view(x):  # torch refuses some views, before it copies
             return x.copy_(drop_blocks(x, seed, p, *options, inplace=False))
         if inplace and x.is_leaf:  # what torch would raise, but before `x` is overwritten
             raise RuntimeError(
                 f"{_name(block_size)}: x is a leaf Variable that requires grad: it cannot be used "
                 "with inplace=True"
             )
-        if _is_small(x) and 0 < float(p) < 1 and not (inplace or _is_watched(x)):
+        if _is_small(x) and 0 < float(p) < 1 and not (inplace or is_watched(x)):
             return _masked(x, seed, float(p), *options)
         return _DropBlock.apply(x, inplace, seed, float(p), *options)  # type: ignore[no-untyped-call]
     _check_supported(x, _name(block_size))
@@ -188,21 +188,12 @@ class _DropBlock(torch.autograd.Function):
 
 def _dropped(x: Tensor, seed: Tensor, p: float, *options: Any, inplace: bool) -> Tensor:
     """The operator, run on memory."""
-    if _is_watched(x) or (inplace and x.is_neg()):  # torch would write into a copy of its own
+    if is_watched(x) or (inplace and x.is_neg()):  # torch would write into a copy of its own
         dropped = drop_block_operator(x, seed, _rate(p), *options)
         return x.copy_(dropped) if inplace else dropped
     out = x if inplace else torch.empty_like(x)
     _write(x, out, seed, p, *options)
     return out
-
-
-def _is_watched(x: Tensor) -> bool:
-    """Whether somebody traces or counts operators, or `x` turns out to have no memory to paint in.
-
-    Such are fake tensors, and those of autograd's ``is_grads_batched``.
-    """
-    modes = torch._C._len_torch_dispatch_stack()  # of this thread
-    return modes > 0 or torch._C._functorch.is_legacy_batchedtensor(x)
 
 
 @drop_block_operator.register_vmap

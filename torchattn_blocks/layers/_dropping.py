@@ -4,10 +4,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, fx
-from torch.nn.modules.dropout import _DropoutNd
-from torch.utils._python_dispatch import _disable_current_modes
 
 from .._check import check_rate, check_rate_tensor
+from .._torch import Dropout, ordinary_tensors
 
 
 def rate_to_drop(owner: str, p: float | Tensor, training: bool) -> float | Tensor | None:
@@ -29,7 +28,7 @@ def refuse_dtensor(owner: str, x: Tensor) -> None:
         )
 
 
-class Dropping(_DropoutNd):  # by that base, tools that look for dropout find it
+class Dropping(Dropout):  # by that base, tools that look for dropout find it
     """A layer that drops a part of its input in training, and returns its input in evaluation."""
 
     def __init__(self, p: float, *, inplace: bool = False) -> None:
@@ -64,12 +63,7 @@ class Dropping(_DropoutNd):  # by that base, tools that look for dropout find it
         # compiled code treats 0-d tensors as numbers, and would be compiled twice.
         self._p_tensor: Tensor | None = None
         if not torch.compiler.is_compiling():  # else the float itself is part of the graph
-            # An ordinary tensor, even in inference mode, under fake tensors or in a transform.
-            with (
-                torch.inference_mode(False),
-                _disable_current_modes(),
-                torch._C._DisableFuncTorch(),
-            ):
+            with ordinary_tensors():
                 self._p_tensor = torch.tensor([self._p], dtype=torch.float64, device="cpu")
 
     def __getstate__(self) -> dict[str, Any]:

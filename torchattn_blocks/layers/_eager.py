@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from .._torch import is_functional, is_transformed
+
 
 def has_memory(x: Tensor) -> bool:
     """Whether eager code runs, and `x` is a plain tensor with memory.
@@ -15,12 +17,6 @@ def has_memory(x: Tensor) -> bool:
         or torch.compiler.is_compiling()
         or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         or x.is_meta
-        or torch._is_functional_tensor(x)
+        or is_functional(x)
         or is_transformed()
     )
-
-
-def is_transformed() -> bool:
-    """Whether a transform of `torch.func` or the forward mode is at work."""
-    transforms = torch._C._are_functorch_transforms_active()
-    return transforms or torch.autograd.forward_ad._current_level >= 0

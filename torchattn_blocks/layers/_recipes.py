@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .._torch import saved_result
 from ._recompute import Plan, Rule, Value
 
 
@@ -103,9 +104,9 @@ def _planned_batch_norm(
     """The statistics are those of the forward pass. Running statistics do not move again."""
     statistics: tuple[Tensor | None, Tensor | None]
     node = out.grad_fn
-    if training and node is not None and node.name() == "NativeBatchNormBackward0":
-        mean: Tensor = node._saved_result1  # type: ignore[attr-defined]
-        inverse: Tensor = node._saved_result2  # type: ignore[attr-defined]
+    known = training and node is not None and node.name() == "NativeBatchNormBackward0"
+    mean, inverse = (saved_result(node, i) if known else None for i in (1, 2))
+    if mean is not None and inverse is not None:
         weight = inverse if weight is None else weight * inverse
         # As in evaluation, with variance 1: the same arithmetic, bit for bit, as in training.
         statistics = mean, torch.ones_like(inverse)
@@ -156,8 +157,7 @@ def _pooling_indices(
     function: Callable[..., Any], out: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Plan | None:
     """Eight bytes for each position of the smaller feature map."""
-    indices = getattr(out.grad_fn, "_saved_result1", None)
-    if not isinstance(indices, Tensor):
+    if (indices := saved_result(out.grad_fn, 1)) is None:
         return None
     window = args[1:], {name: one for name, one in kwargs.items() if name != "input"}
     x = args[0] if args else kwargs["input"]

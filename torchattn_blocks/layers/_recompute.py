@@ -20,7 +20,15 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
-from ._eager import has_memory, is_transformed
+from .._torch import (
+    base,
+    is_transformed,
+    is_wrapped,
+    saved_tensor_hooks,
+    saved_tensor_hooks_allowed,
+    version,
+)
+from ._eager import has_memory
 
 # A chain of recipes that all start at what is kept. In RSAN the longest is: product, sum,
 # normalisation, activation, concatenation, normalisation, activation.
@@ -52,7 +60,7 @@ class Kept:
     def __init__(self, tensor: Tensor) -> None:
         # A leaf must come back as it was. Another tensor would hold the graph that holds this.
         self.tensor: Tensor | None = tensor if tensor.is_leaf else tensor.detach()
-        self.version = tensor._version
+        self.version = version(tensor)
         self.recipe: Recipe | None = None
         self.view: View | None = None
 
@@ -73,7 +81,7 @@ class Kept:
         """The tensor that is kept. Torch's own check of changes ends where hooks begin."""
         if self.tensor is None:
             raise RuntimeError("a recipe has no value of its own")
-        if self.tensor._version != self.version:
+        if version(self.tensor) != self.version:
             raise RuntimeError(
                 "one of the variables needed for gradient computation has been modified by an "
                 f"inplace operation: a tensor of shape {tuple(self.tensor.shape)}, kept by "
@@ -224,7 +232,7 @@ class Recomputation(TorchFunctionMode):
 
     def _decides(self) -> bool:
         """Whether what is saved now comes here: a part of a network may have hooks of its own."""
-        hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
+        hooks = saved_tensor_hooks()
         mine = hooks is not None and hooks[0] is self._pack_hook
         return mine and torch.is_grad_enabled() and not is_transformed()
 
@@ -273,10 +281,10 @@ class Recomputation(TorchFunctionMode):
             return
         address = _address(out)
         owner = weakref.ref(out, partial(self._forget, address))
-        self._known[address] = (owner, out._version, recipe)
+        self._known[address] = (owner, version(out), recipe)
         for kept in self._holders(out):
             # A view of another dtype may have been saved before the function wrote into `out`.
-            if kept.tensor is not None and kept.version == out._version:
+            if kept.tensor is not None and kept.version == version(out):
                 kept.give_up(kept.tensor, recipe)
 
     def _forget(self, address: int, owner: "weakref.ref[Tensor]") -> None:
@@ -291,10 +299,10 @@ class Recomputation(TorchFunctionMode):
         known = self._known.get(address)
         if known is None:
             return None
-        reference, version, recipe = known
+        reference, then, recipe = known
         owner = reference()  # while it lives, and lives there, its memory is nobody else's
         there = owner is not None and _address(owner) == address
-        return recipe if there and version == x._version and recipe.dtype == x.dtype else None
+        return recipe if there and then == version(x) and recipe.dtype == x.dtype else None
 
     def _holders(self, x: Tensor) -> list[Kept]:
         """All that nodes of the graph keep of the storage of `x`."""
@@ -328,8 +336,8 @@ def can_recompute(x: Tensor) -> bool:
     return (
         has_memory(x)
         and torch.is_grad_enabled()
-        and torch._C._autograd._saved_tensors_hooks_get_disabled_error_message() is None
-        and torch._C._autograd._top_saved_tensors_default_hooks(True) is None
+        and saved_tensor_hooks_allowed()
+        and saved_tensor_hooks() is None
     )
 
 
@@ -347,8 +355,8 @@ def _may_change(x: Tensor, held: bool) -> bool:
     Torch keeps watch over what it has saved itself (`held`), but for parameters that are shared
     out, which have memory only while their own module runs.
     """
-    base = x._base if x._is_view() and x._base is not None else x
-    return base.is_leaf and (isinstance(base, nn.Parameter) or not held)
+    whole = base(x)
+    return whole.is_leaf and (isinstance(whole, nn.Parameter) or not held)
 
 
 def _is_plain(x: Any) -> bool:
@@ -356,7 +364,7 @@ def _is_plain(x: Any) -> bool:
     return (
         type(x) in _KINDS
         and x.layout is torch.strided
-        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+        and not is_wrapped(x)
         and not (x.is_nested or x.is_conj() or x.is_neg())
         and x.numel() > 0
     )

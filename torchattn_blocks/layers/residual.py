@@ -135,7 +135,8 @@ class PreActResidual(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._modules.setdefault("drop_path", nn.Identity())  # blocks of old pickles have none
+        if not hasattr(self, "drop_path"):  # blocks of old pickles have none
+            self.drop_path = nn.Identity()
 
     @property
     def in_channels(self) -> int | None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from .._kinds import rate_of
+from .._torch import is_in_backward
 from ..layers._eager import has_memory
 
 
@@ -105,8 +106,8 @@ _measuring = ContextVar("measuring", default=False)  # in this thread
 
 def _is_hidden() -> bool:
     """Whether this is no call of the network's own."""
-    in_backward = torch._C._current_graph_task_id() != -1  # checkpointing computes it again
-    return in_backward or _measuring.get()  # it lies in a layer that is being measured
+    # Checkpointing computes it again, or it lies in a layer that is being measured.
+    return is_in_backward() or _measuring.get()
 
 
 def _only_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from .._check import check_ints, check_kind
 from .._kinds import is_random
 from .._modules import Where, members, picked, unwrapped
 from .._restored import in_evaluation
+from .._torch import BatchOrInstanceNorm
 from ._with import for_with
 
 
@@ -92,7 +92,7 @@ def _picked(model: nn.Module, where: Where) -> list[nn.Module]:
     among = [*members(model, inserted=True).values()]
     found = picked("monte_carlo", model, among, where, is_random)
     for module, names, *_ in found:
-        if isinstance(module, _NormBase) and module.running_mean is not None:
+        if isinstance(module, BatchOrInstanceNorm) and module.running_mean is not None:
             raise ValueError(
                 "monte_carlo: where must pick no normalisation with running statistics, which the "
                 f"passes would change, got {names[0]} ({type(module).__name__}): pick what is "

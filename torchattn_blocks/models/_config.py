@@ -9,6 +9,7 @@ from torch import nn
 
 from .. import layers
 from .._check import check_kind, plain
+from .._torch import BatchNorm
 from ..layers._dropping import Dropping
 
 PRESET = "preset"  # the key of its name
@@ -90,8 +91,8 @@ def _described(module: nn.Module) -> tuple[type, str]:
     layer's own counts.
     """
     options = str(module.extra_repr())
-    if isinstance(module, nn.modules.batchnorm._BatchNorm):
-        return nn.modules.batchnorm._BatchNorm, options
+    if isinstance(module, BatchNorm):
+        return BatchNorm, options
     if isinstance(module, Dropping):
         options = options.replace(f"p={module.p:g}", f"p={module.own_p:g}", 1)
     return type(module), options

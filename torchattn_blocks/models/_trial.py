@@ -1,6 +1,5 @@
 """What a module makes of feature maps, found out when a network is built."""
 
-import sys
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from .._restored import in_evaluation, own_random_numbers, uncompiled
+from .._torch import is_dynamo_loaded
 
 Shape = tuple[int, ...]
 
@@ -40,7 +40,7 @@ def output_of(module: nn.Module, *shapes: Shape) -> Any:
     like = next((t for t in tensors if t.is_floating_point() and not is_lazy(t)), torch.zeros(0))
     inputs = [like.new_zeros(shape) for shape in shapes]
     # Compiled code would be compiled for this small size. Without Dynamo there is none.
-    eager = uncompiled if "torch._dynamo" in sys.modules else nullcontext()
+    eager = uncompiled if is_dynamo_loaded() else nullcontext()
     with in_evaluation(module), torch.no_grad(), own_random_numbers(like.device), eager:
         try:
             return module(*inputs)

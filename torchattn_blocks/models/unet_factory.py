@@ -322,7 +322,8 @@ class UNet(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take what was pickled before there was deep supervision, too."""
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._modules.setdefault("deep_heads", nn.ModuleList())
+        if not hasattr(self, "deep_heads"):
+            self.deep_heads = nn.ModuleList()
 
     @property
     def deep_supervision(self) -> int:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from .._modules import HOST, Member
+from .._torch import CHECKPOINTED, children
 from ._insertion import CHILD, Inserted, Insertion, Side, attributes
 
 
@@ -21,13 +22,13 @@ def host(owner: str, targets: dict[int, Member], target: Member, side: Side) -> 
     module, names = target.module, target.names
     while child := _end(module, side):
         names = [f"{name}.{child}".lstrip(".") for name in names]
-        inner = module._modules[child]
+        inner = children(module)[child]
         module = inner.host if isinstance(inner, Insertion) else inner  # type: ignore[assignment]
     found = targets[id(module)]
     elsewhere = sorted(set(found.names) - set(names))
     kind, name = type(module).__name__, names[0] or "the model itself"
     if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict):
-        rest = "pick modules in it" if module._modules else "it is empty"
+        rest = "pick modules in it" if children(module) else "it is empty"
         problem = f"a layer cannot join the call of {name}, which is a {kind}: {rest}"
     elif elsewhere:
         end = "last" if side == "after" else "first"
@@ -63,7 +64,7 @@ def check_not_wrapped(
     When PEFT merges the weights of its layer, it takes the wrapped module out of it, alone.
     """
     for parent in found.parents:
-        layers = parent._modules.get(CHILD[side]) if isinstance(parent, Insertion) else None
+        layers = children(parent).get(CHILD[side]) if isinstance(parent, Insertion) else None
         if not isinstance(layers, Inserted | None):
             raise ValueError(
                 f"{owner}: where picks {_shown(target)}, but the layers at it are wrapped by "
@@ -72,7 +73,7 @@ def check_not_wrapped(
     for path in found.paths:
         around: list[Any] = [model]
         for part in path.split(".") if path else ():
-            around.append(around[-1]._modules[part])
+            around.append(children(around[-1])[part])
         for module in around:
             if any(kind.__name__ == "BaseTunerLayer" for kind in type(module).__mro__):
                 raise ValueError(
@@ -90,8 +91,7 @@ def _end(module: nn.Module, side: Side) -> str:
     """The child that holds a layer for a container, by name; empty if the module itself does."""
     if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
         # Code may run over the children of a Sequential and never call itself.
-        children = list(module._modules)
-        return "" if not children else children[-1] if side == "after" else children[0]
+        names = list(children(module))
+        return "" if not names else names[-1] if side == "after" else names[0]
     # The wrapper of activation checkpointing leaves its name out of keys.
-    wrapped = "_checkpoint_wrapped_module"
-    return wrapped if wrapped in module._modules else ""
+    return CHECKPOINTED if CHECKPOINTED in children(module) else ""

@@ -10,6 +10,16 @@ from typing import Any, Literal, Self
 from torch import Tensor, nn
 
 from .._modules import HOST, StandsForHost
+from .._torch import (
+    FORWARD_HOOKS,
+    OTHER_HOOKS,
+    TABLES,
+    buffers,
+    children,
+    forward_hooks,
+    hand_on_kind_of_backward_hooks,
+    parameters,
+)
 from ._mark import no_hook
 from ._metadata import hand_on_metadata
 
@@ -17,15 +27,6 @@ Side = Literal["before", "after"]
 
 # The names of the children: a part of the keys of state dicts.
 CHILD: dict[Side, str] = {"before": "inserted_before", "after": "inserted_after"}
-
-_FORWARD_HOOKS = ("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called")
-_OTHER_HOOKS = (
-    "_forward_pre_hooks",
-    "_forward_pre_hooks_with_kwargs",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-)
-
 
 # Never handed on: what has `parametrizations` must have the weights, too; timm puts what `fuse`
 # returns in the place of what has it; a `qconfig` of the insertion would hide that of the host.
@@ -51,7 +52,7 @@ class Insertion(StandsForHost):
         super().__init__()
         self.training = host.training
         self.host = host
-        for name in _FORWARD_HOOKS:  # the same dictionaries, so that their handles still remove
+        for name in FORWARD_HOOKS:  # the same dictionaries, so that their handles still remove
             own, theirs = getattr(self, name), getattr(host, name)
             self.__dict__[name], host.__dict__[name] = theirs, own
         for name in vars(host).keys() & set(dir(nn.Module)):
@@ -62,7 +63,7 @@ class Insertion(StandsForHost):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the layers before the host on its first argument, and those after on its output."""
-        parts: Any = self._modules
+        parts: Any = children(self)
         if (before := parts.get(CHILD["before"])) is not None:
             argument = self._insertion_argument
             if args:
@@ -84,26 +85,26 @@ class Insertion(StandsForHost):
         except AttributeError:
             if name not in self.__dict__.get("_insertion_hands_on", ()):
                 raise
-        return getattr(self._modules[HOST], name)
+        return getattr(children(self)[HOST], name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         hands_on = self.__dict__.get("_insertion_hands_on")
         if hands_on is None:  # it is being made
             super().__setattr__(name, value)
         elif name in hands_on:
-            setattr(self._modules[HOST], name, value)
-        elif name.startswith("_") or name in (*_NEVER, *self._buffers) or _is_added(value):
+            setattr(children(self)[HOST], name, value)
+        elif name.startswith("_") or name in (*_NEVER, *buffers(self)) or _is_added(value):
             super().__setattr__(name, value)
         elif hasattr(type(self), name) or name in self.__dict__:  # such as `training`
             super().__setattr__(name, value)
-            setattr(self._modules[HOST], name, value)
+            setattr(children(self)[HOST], name, value)
         else:
             hands_on.add(name)
-            setattr(self._modules[HOST], name, value)
+            setattr(children(self)[HOST], name, value)
 
     def __delattr__(self, name: str) -> None:
         if name in self.__dict__.get("_insertion_hands_on", ()):
-            delattr(self._modules[HOST], name)
+            delattr(children(self)[HOST], name)
         else:
             super().__delattr__(name)
 
@@ -116,7 +117,7 @@ class Insertion(StandsForHost):
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
         """Let entries of the original network, which have no ``host.`` in their keys, find it."""
-        own = {*self._modules, *self._parameters, *self._buffers, *CHILD.values()}
+        own = {*children(self), *parameters(self), *buffers(self), *CHILD.values()}
         for key in [key for key in state_dict if key.startswith(prefix)]:
             tail = key[len(prefix) :]
             if tail.partition(".")[0] not in own:
@@ -135,7 +136,7 @@ def layers_of(insertion: Insertion, side: Side) -> tuple[nn.Module, ...]:
 
     A tool may have put one of its own in the place of all of them.
     """
-    layers = insertion._modules.get(CHILD[side])
+    layers = children(insertion).get(CHILD[side])
     if layers is None:
         return ()
     return tuple(layers.children()) if isinstance(layers, Inserted) else (layers,)
@@ -143,7 +144,7 @@ def layers_of(insertion: Insertion, side: Side) -> tuple[nn.Module, ...]:
 
 def add_layer(insertion: Insertion, side: Side, layer: nn.Module) -> None:
     """Add a layer, to run after those that are on this side."""
-    parts: Any = insertion._modules
+    parts: Any = children(insertion)
     if CHILD[side] not in parts:
         insertion.add_module(CHILD[side], Inserted().train(insertion.training))
         if side == "before":
@@ -161,22 +162,22 @@ def release(insertion: Insertion) -> nn.Module:
     It gets the parameters, buffers and modules, too, that others have added to the insertion.
     """
     host = insertion.host
-    for kind in ("_parameters", "_buffers", "_modules"):
+    for kind in TABLES:
         for name, value in getattr(insertion, kind).items():
             if name not in (HOST, *CHILD.values()) and not hasattr(host, name):
                 getattr(host, kind)[name] = value
-    for name in (*_FORWARD_HOOKS, *_OTHER_HOOKS):
+    for name in (*FORWARD_HOOKS, *OTHER_HOOKS):
         own, theirs = getattr(insertion, name), getattr(host, name)
         hooks = {**own, **theirs}  # in the order in which they ran
         # One dictionary stays, for its handles: the one that was the host's.
-        stays = own if name in _FORWARD_HOOKS or not theirs else theirs
+        stays = own if name in FORWARD_HOOKS or not theirs else theirs
         stays.clear()
         stays.update(hooks)
         host.__dict__[name] = stays
-    if host._is_full_backward_hook is None:
-        host._is_full_backward_hook = insertion._is_full_backward_hook
-    for key in [key for key, hook in host._forward_hooks.items() if hook is no_hook]:
-        del host._forward_hooks[key]
+    hand_on_kind_of_backward_hooks(insertion, host)
+    hooks = forward_hooks(host)
+    for key in [key for key, hook in hooks.items() if hook is no_hook]:
+        del hooks[key]
     return host
 
 
@@ -185,7 +186,7 @@ def attributes(module: nn.Module) -> frozenset[str]:
 
     Those like ``__deepcopy__`` are left out: Python asks for them to treat the module as a whole.
     """
-    names = (*dir(module), *module._modules.keys())
+    names = (*dir(module), *children(module).keys())
     return frozenset(name for name in names if not (name.startswith("__") and name.endswith("__")))
 
 
@@ -196,5 +197,5 @@ def original_name(model: nn.Module, name: str) -> str:
     for part in name.split(".") if name else ():
         if not (part == HOST and isinstance(module, Insertion)):
             parts.append(part)
-        module = getattr(module, "_modules", {}).get(part)  # none of an entry
+        module = children(module).get(part) if isinstance(module, nn.Module) else None
     return ".".join(parts)

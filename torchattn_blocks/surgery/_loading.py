@@ -6,9 +6,9 @@ from contextvars import ContextVar, copy_context
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules.module import _IncompatibleKeys
 from torch.utils.hooks import RemovableHandle
 
+from .._torch import IncompatibleKeys, load_hooks, set_metadata
 from ._insertion import original_name
 from ._mark import replaced
 
@@ -40,7 +40,7 @@ def load_original(
             return
     elif _are_of_original(given, state_dict, layer, module):
         entries = OrderedDict((name, _whole(state_dict.pop(key))) for name, key in given.items())
-        setattr(entries, "_metadata", {"": local_metadata})  # noqa: B010 (for mypy)
+        set_metadata(entries, {"": local_metadata})
         assign = local_metadata.get("assign_to_params_buffers", False)
         load = copy_context().run  # what is noted of this load is not mixed with another
         found = load(module.load_state_dict, entries, strict=False, assign=assign)
@@ -120,12 +120,12 @@ def warn_of_a_part(model: nn.Module) -> None:
 def forget_to_warn(model: nn.Module) -> None:
     """Undo `warn_of_a_part` of a network and all networks in it."""
     for module in model.modules():
-        hooks = module._load_state_dict_post_hooks
+        hooks = load_hooks(module)
         for key in [key for key, hook in hooks.items() if hook is _warn]:
             del hooks[key]
 
 
-def _warn(model: nn.Module, incompatible_keys: _IncompatibleKeys) -> None:
+def _warn(model: nn.Module, incompatible_keys: IncompatibleKeys) -> None:
     load = _load.get()
     if load is None or load[0] is not incompatible_keys.missing_keys:
         return

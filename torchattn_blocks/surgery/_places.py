@@ -5,8 +5,7 @@ from typing import Any
 
 from torch import nn
 
-# What every module has: no other module is held in any of these.
-_OF_TORCH = frozenset(vars(nn.Module())) - {"_modules"}
+from .._torch import WITHOUT_MODULES
 
 
 def swap(model: nn.Module, by: Mapping[int, nn.Module]) -> None:
@@ -18,7 +17,7 @@ def swap(model: nn.Module, by: Mapping[int, nn.Module]) -> None:
     seen: set[int] = set()
     for module in list(model.modules()):
         for name, value in module.__dict__.items():
-            if name not in _OF_TORCH:
+            if name not in WITHOUT_MODULES:
                 module.__dict__[name] = _swapped(value, by, seen)
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from .._check import check_kind
 from .._kinds import is_attention
+from .._torch import BatchOrInstanceNorm
 from ._insertion import Inserted
 
 
@@ -82,7 +82,7 @@ def _pairs(module: nn.Module) -> Iterator[tuple[int, int]]:
         if isinstance(before, int) and isinstance(after, int):  # some networks have lists
             yield before, after
             return
-    if isinstance(module, _NormBase):
+    if isinstance(module, BatchOrInstanceNorm):
         yield module.num_features, module.num_features
     elif isinstance(module, nn.GroupNorm):
         yield module.num_channels, module.num_channels

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .._check import check_kind
 from .._factory import made_by
 from .._modules import Member, Where, members, picked
+from .._torch import is_compiled, move
 from ._host import check_called, check_not_wrapped, host
 from ._insertion import CHILD, Insertion, Side, add_layer, layers_of, release
 from ._loading import forget_to_warn, keep_weights, warn_of_a_part
@@ -267,7 +268,7 @@ def _opened(owner: str, model: nn.Module, inplace: bool) -> nn.Module:
     check_kind(owner, nn.Module, model=model)
     check_kind(owner, bool, inplace=inplace)
     for name, module in model.named_modules():
-        if _is_compiled(module):
+        if is_compiled(module):
             raise ValueError(
                 f"{owner}: model must not be compiled yet, as compiled code does not see the "
                 f"change: call {owner} first, then torch.compile"
@@ -285,17 +286,13 @@ def _opened(owner: str, model: nn.Module, inplace: bool) -> nn.Module:
 _PARALLEL = ("DistributedDataParallel", "FullyShardedDataParallel", "FSDPModule")
 
 
-def _is_compiled(module: nn.Module) -> bool:
-    return hasattr(module, "_orig_mod") or module._compiled_call_impl is not None
-
-
 def _made(owner: str, model: nn.Module, targets: list[Member], factory: Factory) -> list[nn.Module]:
     """A new layer for each target."""
     used = {id(module) for module in model.modules()}
     layers = []
     for module, names, *_ in targets:
         layer = made_by(owner, "factory", factory, module)
-        if isinstance(layer, torch.jit.ScriptModule) or any(map(_is_compiled, layer.modules())):
+        if isinstance(layer, torch.jit.ScriptModule) or any(map(is_compiled, layer.modules())):
             raise ValueError(
                 f"{owner}: factory must return a layer that is not compiled yet, got "
                 f"{type(layer).__name__} for {names[0]}: compile the whole network"
@@ -336,4 +333,4 @@ def _fit(layer: nn.Module, module: nn.Module, like: Tensor | None, used: set[int
 
     own = (*layer.parameters(recurse=False), *layer.buffers(recurse=False))
     if any(moved(tensor) is not tensor for tensor in own):  # torch cannot move all fake tensors
-        layer._apply(moved, recurse=False)  # type: ignore[no-untyped-call]
+        move(layer, moved)

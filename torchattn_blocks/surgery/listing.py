@@ -6,6 +6,7 @@ from typing import Literal
 from torch import nn
 
 from .._check import check_kind
+from .._torch import CHECKPOINTED
 from ._insertion import CHILD, Insertion, layers_of, original_name
 from ._mark import replaced
 
@@ -81,6 +82,6 @@ def changes(model: nn.Module) -> list[Change]:
 
 def _change(layer: nn.Module, how: How, target: str, name: str) -> Change:
     # The wrapper of activation checkpointing has a name, but leaves it out of keys.
-    prefix = f"{name}.".replace("_checkpoint_wrapped_module.", "")
+    prefix = f"{name}.".replace(f"{CHECKPOINTED}.", "")
     keys = tuple(layer.state_dict(prefix=prefix))
     return Change(type(layer).__name__, how, target, name, keys)

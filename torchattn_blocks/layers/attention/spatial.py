@@ -14,6 +14,7 @@ from torch.overrides import handle_torch_function, has_torch_function_unary
 from ..._check import check_map, check_odd, options_by_name, plain
 from ..._dims import CONVOLUTION
 from ..._init import he_normal_, start_with
+from ..._torch import Convolution, is_hooked
 from .._eager import has_memory
 from ._base import Attention, Device
 from ._pool import max_and_mean
@@ -79,8 +80,7 @@ def _is_alone(conv: nn.Module) -> bool:
 
     Else it gets the memory layout of the input: Opacus 1.6.0 misreads another, see `docs/tools.md`.
     """
-    hooks = (conv._forward_hooks, conv._forward_pre_hooks, conv._backward_hooks)
-    return isinstance(conv, nn.modules.conv._ConvNd) and not any(hooks)
+    return isinstance(conv, Convolution) and not is_hooked(conv)
 
 
 class SpatialAttention(Attention):

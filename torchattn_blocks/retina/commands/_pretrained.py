@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..._modules import members, picked
+from ..._torch import BatchNorm
 from ..network import Network
 from ..weights import Trained, shipped, trained_on
 
@@ -43,7 +43,7 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
     for member in picked("train --freeze", model, among, list(patterns)):
         member.module.requires_grad_(False)
         for module in member.module.modules():
-            if isinstance(module, _BatchNorm):
+            if isinstance(module, BatchNorm):
                 module.eval()
     if not any(weights.requires_grad for weights in model.parameters()):
         raise ValueError(f"--freeze {' '.join(patterns)} leaves no weight to be trained")

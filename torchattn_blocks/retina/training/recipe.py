@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 
 from ..._check import check_choice, check_ints, check_kind, check_numbers, make_plain
+from ..._torch import has_bfloat16_on_cpu
 from ..data.tensors import ALIKE
 from .augment import Augmentation
 from .crops import Crops
@@ -203,7 +204,7 @@ def has_bfloat16() -> bool:
     """Whether the machine has instructions for bfloat16."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return has_bfloat16_on_cpu()
 
 
 _PRECISIONS = ("auto", "bf16", "no")

@@ -10,6 +10,7 @@ from torch.optim import AdamW
 from torch.optim.swa_utils import AveragedModel
 
 from ... import DropBlock, DropSchedule
+from ..._torch import lerp_all_
 from .checkpoint import LogEntry
 from .recipe import Recipe
 
@@ -120,7 +121,7 @@ def _average(model: nn.Module, decay: float) -> AveragedModel:
             for average, current in zip(averages, currents, strict=True):
                 average.copy_(current)
             return
-        torch._foreach_lerp_(averages, currents, (1 - decay) / (1 - decay ** (int(count) + 1)))
+        lerp_all_(averages, currents, (1 - decay) / (1 - decay ** (int(count) + 1)))
 
     return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
 
