@@ -1,6 +1,11 @@
-"""What the distributions require: the weights of `[retina]`, in a clone and elsewhere."""
+"""What the distributions hold and require: the weights of `[retina]`, README, version."""
 
+import hashlib
+import importlib.util
+import re
 import shutil
+import subprocess
+import sys
 import tarfile
 import zipfile
 from email import message_from_string
@@ -13,6 +18,9 @@ from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+import torchattn_blocks
+from torchattn_blocks import env
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = "torchattn-retina-weights"
@@ -92,6 +100,82 @@ def test_the_sdist_and_its_wheel_name_no_path(clone: Path, tmp_path: Path) -> No
         assert {str(requirement.specifier) for requirement in needed.values()} == {"<2,>=1"}
         assert "file:" not in metadata.as_string().partition("\n\n")[0]
         assert set(metadata.get_all("Provides-Extra", [])) == {*needed, "bench", "hub", "keras"}
+
+
+def test_two_builds_have_the_same_bytes(clone: Path, tmp_path: Path) -> None:
+    other = tmp_path / "elsewhere"
+    shutil.copytree(clone, other)
+    for folder in (clone, other):
+        shutil.rmtree(folder / "weights")
+    digests = {
+        hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        for folder in (clone, other)
+        for builder in (SdistBuilder(str(folder)), WheelBuilder(str(folder)))
+        for path in builder.build(directory=str(folder / "dist"), versions=["standard"])
+    }
+    assert len(digests) == 2  # that of the sdist, and that of the wheel
+
+
+def test_links_of_the_readme_lead_to_the_repository() -> None:
+    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    build = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = build.with_addresses(readme, "https://example.org/repository/")
+    links = re.findall(r"\]\(([^)]*)\)", text)
+    assert len(links) > 30
+    for link, before in zip(links, re.findall(r"\]\(([^)]*)\)", readme), strict=True):
+        if before.startswith(("https:", "#")):
+            assert link == before
+        else:
+            kind = "raw" if before.endswith((".png", ".jpg")) else "blob"
+            assert link == f"https://example.org/repository/{kind}/HEAD/{before}"
+            assert (ROOT / before.partition("#")[0]).exists()
+
+
+def test_without_an_address_the_readme_stays_as_it_is(clone: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert wheel_of(clone).get_payload() == readme
+    project = clone / "pyproject.toml"
+    text = project.read_text(encoding="utf-8")
+    address = 'Repository = "https://example.org/r"\n'
+    project.write_text(re.sub(r"# Repository = .*\n", address, text), encoding="utf-8")
+    metadata = wheel_of(clone)
+    assert "Repository, https://example.org/r" in metadata.get_all("Project-URL", [])
+    assert "](https://example.org/r/blob/HEAD/docs/unet.md)" in str(metadata.get_payload())
+
+
+def test_one_version_stands_everywhere() -> None:
+    version = torchattn_blocks.__version__
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.*)$", citation, re.MULTILINE) == [version]
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = re.findall(r"^## \[(\d.*)\] - (\d{4}-\d\d-\d\d)$", changes, re.MULTILINE)
+    assert released[0][0] == version
+    assert f"date-released: {released[0][1]}" in citation.splitlines()
+
+
+def test_the_environment_names_what_users_can_install() -> None:
+    found = env.versions()
+    assert found["torchattn_blocks"] == torchattn_blocks.__version__
+    assert found["torch"].startswith("2.")
+    assert {"numpy", "skan", "distributed", "huggingface-hub", "h5py", WEIGHTS} <= found.keys()
+    assert not {"pytest", "sphinx", "ruff", ""} & found.keys()
+
+
+def test_the_environment_is_printed_by_a_command() -> None:
+    command = [sys.executable, "-m", "torchattn_blocks.env"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"torchattn_blocks: {torchattn_blocks.__version__}\n")
+    assert "\nOS: " in done.stdout
+
+
+def test_what_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(env, "PACKAGE", "no-such-package")
+    (said,) = env.versions().values()
+    assert said == f"{torchattn_blocks.__version__}, not installed"
 
 
 @pytest.mark.skipif(not (ROOT / "weights").exists(), reason="no clone")

@@ -55,6 +55,7 @@ MAY_IMPORT = {
         "_torch",
     },
     "hub": {"models", "_check"},
+    "env": {"__init__"},
     "models": {"models", "layers", "functional", *PRIVATE},
     "__init__": {*CORE, "__init__", "_lazy"},
     "retina": {"__init__", "functional", "retina", *SHARED},
