@@ -137,6 +137,7 @@ def test_images_are_augmented_anew_in_each_pass(tmp_path, monkeypatch):
     assert len({which % 8 for which in found}) == 8
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker")  # on a single core
 @pytest.mark.parametrize("recipe", [FAST, SMALL_CROPS], ids=["whole", "crops"])
 def test_workers_do_not_change_the_result(tmp_path, images, recipe):
     alone, log = run(tmp_path / "alone", images, recipe)
