@@ -24,11 +24,24 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
 ]
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples/gallery",
+    "gallery_dirs": "gallery",
+    "filename_pattern": "",
+    "within_subsection_order": "ExampleTitleSortKey",
+    "abort_on_example_error": True,
+    "run_stale_examples": True,  # they show what the library does now
+    "download_all_examples": False,
+    "show_signature": False,
+    "min_reported_time": 1e6,  # builds with the same results have the same pages
+}
 # The tables in the folders are included by pages.
 exclude_patterns = [
     *("_build", "drop_block/*.md", "attention/*.md", "hosts/results.md"),
     *("measure_errors.md", "measures_peers.md"),
+    *("gallery/*.py", "gallery/*.ipynb", "gallery/sg_*.rst", "sg_execution_times.rst"),
 ]
 myst_enable_extensions = ["dollarmath"]
 
