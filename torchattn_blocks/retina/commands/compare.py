@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from ..measures.values import VesselMeasures
 
 _SIMILAR = 1.05  # above this ratio of diameters, images count as different in size
-_WITHOUT_PANEL = "branch_points"  # correlates with the segments and the end points
+_WITHOUT_PANEL = "branch_points"  # it follows the segments and the end points
 _HEAD = ["measure", "n", "left_out", "mean_a", "mean_b", "mean_difference"]
 _HEAD += ["sd_difference", "lower", "upper", "icc"]
 
 
 @dataclass(frozen=True)
 class Compare:
-    """Compare two sets of vessel measures of the same images, such as of two programs or observers.
+    """Compare two sets of vessel measures of the same images, from two programs or observers.
 
     For each measure, prints the mean difference (A minus B), the limits between which about 95 % of
     the differences lie, and the intraclass correlation ICC(2,1). Pairs images by their names. If a

@@ -76,7 +76,7 @@ class Evaluate:
     """Save a figure of each image."""
     maps: Path | None = None
     """Folder to write the probability map of each image to (16-bit grey, 65535 is a probability of
-    1). Collect the maps of all folds in one for train --auxiliary."""
+    1). Collect the maps of all folds in one folder for train --auxiliary."""
 
     def __call__(self) -> None:
         """Run the command."""
