@@ -57,8 +57,8 @@ def segment(
         The probability map, shape (H, W). Values outside the field of view mean nothing.
 
     Raises:
-        TypeError: If `image` is not an array of type uint8, `trained` no `Trained` or
-            `fov_diameter` no number.
+        TypeError: If `image` is not an array of type uint8, `trained` is not a `Trained` or
+            `fov_diameter` is not a number.
         ValueError: If `image` is not of shape (H, W, 3), `fov` has another height or width or no
             True pixel, or `fov_diameter` is not above 0.
 
@@ -160,8 +160,8 @@ def segment_monte_carlo(
         drops nothing. Values outside the field of view mean nothing.
 
     Raises:
-        TypeError: If `image` is not an array of type uint8, `trained` no `Trained`, `fov_diameter`
-            no number, or `passes` or `seed` not an int.
+        TypeError: If `image` is not an array of type uint8, `trained` is not a `Trained`,
+            `fov_diameter` is not a number, or `passes` or `seed` is not an int.
         ValueError: If `image` is not of shape (H, W, 3), `fov` has another height or width or no
             True pixel, `fov_diameter` is not above 0, `passes` is below 2, `seed` is not from 0 to
             2**63 - 1, or the network has no DropBlock with `p` above 0.
@@ -274,7 +274,7 @@ def _means_of_flips(
     *,
     flips: bool = False,
 ) -> list[Tensor]:
-    """The maps of `vessel_probability`, on the CPU; modes are those that the modules have.
+    """The maps of `vessel_probability`, on the CPU; modules keep their modes.
 
     Of several images, all must be padded to the same size.
     """

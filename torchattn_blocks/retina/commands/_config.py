@@ -30,7 +30,7 @@ class Config(NamedTuple):
     path: Path
 
     def check_same(self, source: Mapping[str, Any]) -> None:
-        """Raise `ValueError` if the weights to start from are no longer those of the record."""
+        """Raise `ValueError` if the weights to start from have changed since the record."""
         if source["sha256"] != self.sha256:
             raise ValueError(
                 f"--config {self.path}: {self.pretrained} holds other weights than those that this "

@@ -88,13 +88,13 @@ def find_discs(image: NDArray[np.uint8]) -> list[Disc]:
 
 
 def completed_disc(region: Mask) -> Mask | None:
-    """A disc, perhaps cropped by the frame, with notches filled; None if it is no disc."""
+    """A region that is a disc, perhaps cropped by the frame, with its notches filled; or None."""
     circle = circle_around(region)
     return None if circle is None else _without_notches(region, circle)
 
 
 def filled(region: Mask) -> Mask:
-    """A region with its holes filled, such as vessels, the fovea or a lesion."""
+    """A region with its holes filled: enclosed vessels, the fovea or a lesion, for example."""
     return region | clear_border(~region)
 
 

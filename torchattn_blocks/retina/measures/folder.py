@@ -59,7 +59,7 @@ class MaskFiles:
 
 
 class MaskFolder(NamedTuple):
-    """The vessel masks of a folder, and its other image files that ``segment`` did not name."""
+    """The vessel masks of a folder, and its other images that ``segment`` did not write."""
 
     files: list[MaskFiles]
     others: list[Path]

@@ -141,7 +141,7 @@ def _without_spurs(
 
 
 def _is_short_link(branch: Branch, nodes: Mapping[int, Node], degrees: Mapping[int, int]) -> bool:
-    """Whether it is a loop, or lies between two branch points that were never merged."""
+    """Whether it is a short loop, or a short link between branch points that are not merged yet."""
     ends = (branch.first, branch.last)
     if min(degrees[end] for end in ends) < 3:
         return False

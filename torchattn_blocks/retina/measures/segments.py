@@ -59,7 +59,7 @@ def _measured(vessels: NDArray[np.bool_], segment: Segment, deviation: float) ->
     At a free end it reaches as far as the vessel does in its direction.
     """
     curve = smooth_curve(segment.path, deviation, is_ring=segment.is_ring)
-    reach = 2 * segment.radius + 2  # longer than half the widest place
+    reach = 2 * segment.radius + 2  # more than half the width at the widest place
     outwards = curve.directions[[0, -1]] * [[-1], [1]]
     tips = ray_lengths(vessels, curve.points[[0, -1]], outwards, reach) * segment.is_free
     length = curve.length + float(tips.sum())

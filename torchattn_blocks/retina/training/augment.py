@@ -55,7 +55,7 @@ class Augmentation:
         check_numbers("Augmentation", 0, 1, ends="[)", brightness=self.brightness, gamma=self.gamma)
 
     def __call__(self, fundus: Fundus, seed: int) -> Fundus:
-        """Change an image as a training changes its tensors, to see what it sees.
+        """Change an image as a training changes its tensors, to see what a training sees.
 
         Args:
             fundus: The image.
