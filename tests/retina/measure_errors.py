@@ -27,9 +27,9 @@ def error_rows():
         yield "length", what, [one.measures.length / 150 for one in some]
         for name in ("mean_width", "median_width"):
             found = [getattr(one.measures, name) / one.drawn_width for one in some]
-            yield name, f"{what}, beside the width of what was drawn", found
+            yield name, f"{what}, compared with the drawn width", found
             found = [getattr(one.measures, name) / one.width for one in some if one.is_fair]
-            yield name, f"those at 10, 22.5, 30 and 60°, beside {low} to {high} px", found
+            yield name, f"the same at 10, 22.5, 30 and 60°, compared with {low} to {high} px", found
     yield "tortuosity", "bars of 1 to 12 px", _measured([one.measures.tortuosity for one in bars])
     halves = [
         (radius, measure_vessels(arc(w, radius))) for w in (1, 3, 5, 8) for radius in (30, 80)

@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 else:
     from .._lazy import lazy
 
-    # The same names again: a test holds the two equal.
+    # The same names again; a test checks that both are equal.
     __getattr__, __dir__, __all__ = lazy(
         __name__,
         {

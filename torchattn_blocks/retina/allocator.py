@@ -1,4 +1,4 @@
-"""New memory is expensive in a training step on a CPU: keep what was freed."""
+"""New memory is expensive in a training step on a CPU: keep freed memory."""
 
 import ctypes
 import os
@@ -24,11 +24,11 @@ def keep_freed_memory() -> bool:
     memory until it ends. The call affects the whole process, so the library never makes it: the
     command line and the example do.
 
-    Called before torch makes its first tensor, it also sets torch's variable
-    ``THP_MEM_ALLOC_ENABLE`` if nobody has and Linux knows huge pages. Tensors of 2 MiB or more then
-    start at a page, and together with a stock of small blocks (8 MiB) this lets more of the freed
-    memory fit again. The peak of a step of RSAN falls by about a sixth, with
-    ``memory_efficient=True`` by a third; that of a plain U-Net stays about the same. Child
+    If you call it before torch makes its first tensor, it also sets torch's variable
+    ``THP_MEM_ALLOC_ENABLE``, unless it is set already or Linux has no huge pages. Tensors of 2 MiB
+    or more then start at a page. Together with a stock of small blocks (8 MiB), this lets torch
+    reuse more of the freed memory. The peak of a step of RSAN falls by about a sixth, with
+    ``memory_efficient=True`` by a third; the peak of a plain U-Net stays about the same. Child
     processes inherit the variable.
 
     Returns:
@@ -54,18 +54,18 @@ def keep_freed_memory() -> bool:
 def share_freed_memory() -> None:
     """Make all threads of the process take memory from one stock, if the C library is glibc.
 
-    By default glibc gives threads stocks of their own. What one thread has freed, others then
-    cannot use. Call it before there are other threads.
+    By default glibc gives each thread its own stock, and threads cannot use each other's freed
+    memory. Call this function before other threads start.
     """
     if mallopt := _of_glibc("mallopt"):
         mallopt(_M_ARENA_MAX, 1)
 
 
 def return_freed_memory() -> None:
-    """Give the memory that was freed back to the system, if the C library is glibc.
+    """Give freed memory back to the system, if the C library is glibc.
 
-    Where tensors differ in size, memory that is kept falls to pieces, and a process grows. To call
-    this now and then costs less than not to keep any.
+    If tensors differ in size, kept memory becomes fragmented, and the process grows. Calling this
+    now and then costs less than keeping no memory.
     """
     if malloc_trim := _of_glibc("malloc_trim"):
         malloc_trim(0)
@@ -80,10 +80,10 @@ def _of_glibc(name: str) -> Any:
 
 @cache
 def _stock_small_blocks(each: int = 16) -> None:
-    """Give glibc some free blocks of each size up to a page, for all that is not a tensor.
+    """Give glibc some free blocks of each size up to a page, for objects that are not tensors.
 
-    The block of an aligned tensor is cut out of a larger one. If something else moves into the ends
-    that are left over, the tensor's block is too small, once freed, for a tensor of the same size
+    The block of an aligned tensor is cut out of a larger one. If something else takes the leftover
+    ends, the tensor's block, once freed, is too small for a tensor of the same size
     (https://sourceware.org/bugzilla/show_bug.cgi?id=30723).
     """
     libc = ctypes.CDLL(None)
@@ -93,6 +93,6 @@ def _stock_small_blocks(each: int = 16) -> None:
     for _ in range(each):
         for size in range(24, _PAGE + 16, 16):  # one for each size that glibc tells apart
             blocks.append(libc.malloc(size))
-            libc.malloc(1)  # stays, as neighbours that are free become one block
+            libc.malloc(1)  # stays, because free neighbours become one block
     for block in blocks:
         libc.free(block)

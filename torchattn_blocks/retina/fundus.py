@@ -17,11 +17,10 @@ class Fundus:
         label: Vessel mask by the first observer, shape (H, W), or None if there is none.
         fov: Field of view, shape (H, W), True where the camera saw the retina.
         second_label: Vessel mask by the second observer, shape (H, W), or None.
-        dataset: Name of the data set that the image is from, for trainings on several; may be
-            empty.
+        dataset: Name of the image's data set, for trainings on several; may be empty.
 
     Raises:
-        TypeError: If `image` is not an array of type uint8, or a mask not one of type bool.
+        TypeError: If `image` is not an array of type uint8, or a mask is not an array of type bool.
         ValueError: If `image` is not of shape (H, W, 3), or a mask has another height or width.
 
     Example:
@@ -68,10 +67,10 @@ def check_image(owner: str, image: object) -> None:
 
 
 def checked_mask(owner: str, mask: object, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """A field of view as an array of type bool: of numbers, all but 0 are True.
+    """A field of view as an array of type bool: all numbers except 0 are True.
 
     Raises:
-        TypeError: If it is no array of NumPy.
+        TypeError: If it is not a NumPy array.
         ValueError: If it has another shape.
     """
     if not isinstance(mask, np.ndarray) or mask.dtype.kind not in "buif":
@@ -82,7 +81,7 @@ def checked_mask(owner: str, mask: object, shape: tuple[int, ...]) -> NDArray[np
 
 
 def _remedy(image: object) -> str:
-    """What makes RGB values of something else, if that is known."""
+    """How to convert something else to RGB values, if known."""
     if isinstance(image, str | PurePath):
         return ". Pass read_image(path)"
     kind = type(image).__module__.partition(".")[0]

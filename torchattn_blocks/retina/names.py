@@ -1,4 +1,4 @@
-"""The names that commands accept, in a file of their own so that `--help` need not load torch."""
+"""The names that commands accept, in a separate file so that `--help` does not load torch."""
 
 from typing import Literal
 

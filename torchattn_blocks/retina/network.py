@@ -95,12 +95,12 @@ class Network:
     attention_after: bool = False
 
     def __post_init__(self) -> None:
-        """Take NumPy's numbers, too."""
+        """Convert NumPy's numbers, too."""
         make_plain(self)
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> "Network":
-        """The network of its options as plain data, also after a way through JSON.
+        """The network from its options as plain data, also after they went through JSON.
 
         Args:
             data: The options by name, as `dataclasses.asdict` gives them.
@@ -131,7 +131,7 @@ class Network:
         return preset(3, 1, **{name: options[name] for name in known})
 
     def check_describes(self, owner: str, model: nn.Module) -> None:
-        """Raise `ValueError` unless the weights of `model` have the names and shapes of this."""
+        """Raise `ValueError` unless the weights of `model` have this network's names and shapes."""
         with torch.device("meta"):
             expected = self.build().state_dict()
         got = model.state_dict()

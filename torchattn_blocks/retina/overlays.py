@@ -48,8 +48,8 @@ def overlay(
     Args:
         image: RGB values of shape (H, W, 3), 0 to 255.
         vessels: Vessel mask, shape (H, W).
-        fov: Field of view, shape (H, W), or None to draw no outline. It is about a 400th of the
-            image wide. Where the field of view meets the frame, there is none.
+        fov: Field of view, shape (H, W), or None to draw no outline. The outline is about a 400th
+            of the image wide. Where the field of view meets the frame, there is no outline.
 
     Returns:
         RGB values of shape (H, W, 3), 0 to 255.

@@ -40,24 +40,25 @@ def segment(
 
     The image is resized until its field of view has the diameter that the network was trained at,
     and the probability map is resized back. If the diameters differ by less than 3 %, nothing is
-    resized. Where the frame cuts the retina, the network sees it continued beyond the frame,
-    mirrored (unless the network was trained on padded images).
+    resized. Where the frame cuts the retina, the image is mirrored beyond the frame (unless the
+    network was trained on padded images).
 
     Args:
         image: RGB values of shape (H, W, 3), 0 to 255.
         trained: The network and its settings, from `load_pretrained` or `load_weights`.
         fov: Field of view, shape (H, W); by default `estimate_fov` of the image. If the image has
             no dark border, the field of view is the whole image.
-        fov_diameter: Diameter in pixels to resize the field of view to, above 0; by default that of
-            the training. A larger one helps where vessels are narrow in a wide field of view.
+        fov_diameter: Diameter in pixels to resize the field of view to, above 0; by default the
+            diameter used in training. A larger one helps if vessels are narrow in a wide field of
+            view.
         flips: Average over the image and its three flips (horizontal, vertical, both).
 
     Returns:
         The probability map, shape (H, W). Values outside the field of view mean nothing.
 
     Raises:
-        TypeError: If `image` is not an array of type uint8, `trained` no `Trained` or
-            `fov_diameter` no number.
+        TypeError: If `image` is not an array of type uint8, `trained` is not a `Trained` or
+            `fov_diameter` is not a number.
         ValueError: If `image` is not of shape (H, W, 3), `fov` has another height or width or no
             True pixel, or `fov_diameter` is not above 0.
 
@@ -77,9 +78,9 @@ class Seen(NamedTuple):
     """What a network sees of an image.
 
     Attributes:
-        image: RGB values, with the field of view as wide as in training, and continued where the
-            frame cuts it.
-        inner: The rows and columns of `image` in which the image is.
+        image: RGB values, with the field of view as wide as in training, and mirrored beyond the
+            frame where that cuts it.
+        inner: The rows and columns of `image` that hold the image itself.
         size: Height and width of the image before it was resized.
     """
 
@@ -89,7 +90,7 @@ class Seen(NamedTuple):
 
 
 def seen_fundus(fundus: Fundus, trained: Trained, fov_diameter: float | None = None) -> Seen:
-    """What a network sees of an image, as `segment` shows it."""
+    """What a network sees of an image in `segment`."""
     return _seen("segment", fundus.image, fundus.fov, fov_diameter, trained.settings)
 
 
@@ -119,7 +120,7 @@ def seen_probabilities(
 def _padded_size(
     model: nn.Module, size: tuple[int, ...], side: int | None
 ) -> tuple[int, ...] | None:
-    """The size to which an image is padded for a network. None: it goes in tiles."""
+    """The size to which an image is padded for a network. None: it goes through in tiles."""
     if side is not None:
         return (side, side) if max(size) <= side else None
     strides = getattr(model, "strides", ((1, 1),))
@@ -140,27 +141,27 @@ def segment_monte_carlo(
 
     By Monte-Carlo dropout (Gal & Ghahramani, "Dropout as a Bayesian approximation", ICML 2016): the
     image is segmented several times as by `segment`, each time with other random blocks dropped.
-    Where the results differ, the network is uncertain. All of the network but its dropout layers is
-    in evaluation mode, see `torchattn_blocks.monte_carlo`.
+    Where the results differ, the network is uncertain. The network is in evaluation mode, except
+    for its dropout layers; see `torchattn_blocks.monte_carlo`.
 
     Args:
         image: RGB values of shape (H, W, 3), 0 to 255.
         trained: The network and its settings. It must have DropBlock, as `rsan` and
             `backbone_dropblock` do; the shipped networks do.
-        passes: How often to segment, 2 or more. It takes so many times as long as `segment`.
+        passes: How often to segment, 2 or more. Each pass takes as long as `segment`.
         fov: Field of view, shape (H, W), as for `segment`.
         fov_diameter: Diameter to resize the field of view to, as for `segment`.
-        seed: Seed of the dropped blocks. On one machine, the same seed gives the same result.
-            torch's own random numbers are the same afterwards as before.
+        seed: Seed of the dropped blocks. On one machine, the same seed gives the same result. The
+            call leaves torch's own random state unchanged.
 
     Returns:
         The mean and the standard deviation of the probability, both of shape (H, W). The standard
-        deviation divides by ``passes - 1``. The mean is not the result of `segment`, which drops
-        nothing. Values outside the field of view mean nothing.
+        deviation divides by ``passes - 1``. The mean differs from the result of `segment`, which
+        drops nothing. Values outside the field of view mean nothing.
 
     Raises:
-        TypeError: If `image` is not an array of type uint8, `trained` no `Trained`, `fov_diameter`
-            no number, or `passes` or `seed` not an int.
+        TypeError: If `image` is not an array of type uint8, `trained` is not a `Trained`,
+            `fov_diameter` is not a number, or `passes` or `seed` is not an int.
         ValueError: If `image` is not of shape (H, W, 3), `fov` has another height or width or no
             True pixel, `fov_diameter` is not above 0, `passes` is below 2, `seed` is not from 0 to
             2**63 - 1, or the network has no DropBlock with `p` above 0.
@@ -222,7 +223,7 @@ def _seen(
     fov = estimate_fov(image) if fov is None else checked_mask(owner, fov, size)
     seen = resized_image(image, working_scale(owner, fov, fov_diameter, settings))
     height, width = seen.shape[:2]
-    if settings.side is not None:  # networks that were trained on padded images know cuts
+    if settings.side is not None:  # networks that were trained on padded images have seen cuts
         return Seen(seen, (slice(height), slice(width)), size)
     small = Image.fromarray(fov).resize((width, height), Image.Resampling.NEAREST)
     return Seen(*continued(seen, np.array(small)), size)
@@ -273,7 +274,7 @@ def _means_of_flips(
     *,
     flips: bool = False,
 ) -> list[Tensor]:
-    """The maps of `vessel_probability`, on the CPU; modes are those that the modules have.
+    """The maps of `vessel_probability`, on the CPU; modules keep their modes.
 
     Of several images, all must be padded to the same size.
     """

@@ -66,7 +66,7 @@ class Protocol:
         """Split the images of a data set into training, validation and test.
 
         Args:
-            files: All images of the data set, from `list_drive`, say.
+            files: All images of the data set, for example from `list_drive`.
 
         Raises:
             ValueError: If `files` lacks a validation or test image, or holds no image to train on.
@@ -122,8 +122,8 @@ def on_crops(protocol: Protocol, recipe: Recipe = CROPS_RECIPE) -> Protocol:
 
     Args:
         protocol: The protocol whose images are used.
-        recipe: By default that of the shipped weights; `CAMERAS_RECIPE` is for images of cameras
-            that no training image is from.
+        recipe: By default the recipe of the shipped weights; `CAMERAS_RECIPE` is for images of
+            cameras that took no training image.
 
     Returns:
         A protocol with this recipe and the DropBlock rate of the shipped weights, p = 0.05.
@@ -153,8 +153,8 @@ def cross_validation(split: Split, fold: int, folds: int) -> Split:
     """Split the training and validation images anew, to compare recipes without the test images.
 
     Patients are dealt out to the folds in turn, in the order of their names. (Images ``07L`` and
-    ``07R`` are of one patient.) The patients of one fold are scored, and their images are left out
-    of training. Of the other patients, every eighth validates.
+    ``07R`` are of one patient.) The images of one fold's patients are scored and left out of
+    training. Every eighth of the other patients is for validation.
 
     Args:
         split: The split of a protocol. Its test images are left out.
@@ -197,18 +197,18 @@ def cross_validation(split: Split, fold: int, folds: int) -> Split:
 def folder_protocol(files: Sequence[FundusFiles]) -> Protocol:
     """Choose training, validation and test images of your own folders, by their names.
 
-    Images below a folder ``test/`` are test images, images below ``validation/``, ``validate/`` or
-    ``val/`` are validation images, all others are training images. Without a folder ``test/``,
-    every fifth training image becomes a test image. Without a folder for validation, every tenth
-    of the remaining ones becomes a validation image. With fewer than five images (or ten, for
-    validation), the last one is taken.
+    Images below a folder ``test/`` are test images; images below ``validation/``, ``validate/`` or
+    ``val/`` are validation images; all others are training images. Without a folder ``test/``,
+    every fifth training image becomes a test image. Without a folder for validation, every tenth of
+    the remaining ones becomes a validation image. If there are fewer than five images (or ten, for
+    validation), it is the last one.
 
     Args:
         files: The images, from `list_folder`.
 
     Returns:
         The protocol, with the paper's DropBlock for DRIVE. Its recipe pads images to the longest
-        side of any of them, rounded up to a multiple of 8.
+        side of all images, rounded up to a multiple of 8.
 
     Raises:
         FileNotFoundError: If an image file no longer exists.
@@ -275,7 +275,7 @@ def _patient(name: str) -> str:
 
 
 def _hold_out(files: list[T], nth: int) -> tuple[list[T], list[T]]:
-    """Split a list into the others and every nth one; if there are fewer than n, the last."""
+    """Split a list: first the others, then every nth one, or the last if there are fewer than n."""
     nth = min(nth, len(files)) or 1
     held = slice(nth - 1, None, nth)
     stay = files.copy()

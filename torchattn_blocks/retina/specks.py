@@ -10,7 +10,7 @@ def without_specks(
 ) -> NDArray[np.bool_]:
     """Leave out connected vessels of fewer than `least` pixels.
 
-    Diagonal neighbours connect, but with a connectivity of 1 they do not.
+    Diagonal neighbours connect, unless the connectivity is 1.
 
     Example:
         >>> import numpy as np

@@ -21,7 +21,7 @@ _PACKAGE = "torchattn_retina_weights"  # of the distribution in the folder `weig
 
 @dataclass(frozen=True)
 class Settings:
-    """What one needs to know to use trained weights.
+    """What you need to know to use trained weights.
 
     Attributes:
         network: Name and options of the network.
@@ -31,7 +31,8 @@ class Settings:
         about: Where the weights come from, for information: data set, recipe, seed, epoch.
 
     Raises:
-        TypeError: If `network` is no `Network`, `fov_diameter` no number or `side` not an int.
+        TypeError: If `network` is not a `Network`, `fov_diameter` not a number or `side` not an
+            int.
         ValueError: If `fov_diameter` is not above 0 and finite, or `side` below 1.
 
     Example:
@@ -87,14 +88,14 @@ def save_weights(path: str | Path, model: nn.Module, settings: Settings) -> None
     """Write the weights of a network and its settings to a file, for `load_weights`.
 
     Args:
-        path: The file. It appears when it is complete, so an interrupted call never leaves half a
-            file.
+        path: The file. It appears only when it is complete, so an interrupted call never leaves
+            half a file.
         model: The network.
         settings: Its settings; ``settings.network`` must describe `model`.
 
     Raises:
         ValueError: If ``settings.network`` has weights of other names or shapes than `model`, or is
-            no network: `load_weights` could not read the file.
+            not a network: `load_weights` could not read the file.
         OSError: If the file cannot be written.
 
     Example:
@@ -110,7 +111,7 @@ def save_weights(path: str | Path, model: nn.Module, settings: Settings) -> None
     """
     settings.network.check_describes("save_weights", model)
     tensors = {name: values.contiguous() for name, values in model.state_dict().items()}
-    # Not by safetensors' save_file, whose files only their owner may read.
+    # Not with safetensors' save_file: only the owner may read its files.
     write_whole(Path(path), save(tensors, {"settings": json.dumps(asdict(settings))}))
 
 
@@ -121,8 +122,8 @@ def load_pretrained(name: str) -> Trained:
 
     Args:
         name: The data set that it was trained on, ``"drive"`` or ``"chase_db1"``, or
-            ``"chase_db1-v1"`` for the first version of the latter. The documentation has a page on
-            how each was trained, its scores and its limits.
+            ``"chase_db1-v1"`` for the first version of the latter. A page of the documentation
+            tells how each was trained, its scores and its limits.
 
     Returns:
         The network, on the CPU and in evaluation mode, and its settings. The network takes RGB
@@ -205,9 +206,9 @@ def named_weights(name_or_path: str) -> Trained:
 
 
 def weights_file(name_or_path: str) -> Path:
-    """The file of shipped weights of a name, or the file of a path.
+    """The file of shipped weights with this name, or the file at this path.
 
-    The name may be in capitals, if no file has this path.
+    The name may be in capitals if no file has this path.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -227,14 +228,14 @@ def weights_file(name_or_path: str) -> Path:
 
 
 def trained_on(settings: Settings) -> list[str]:
-    """The data sets of a training and of those that its weights started from, each once."""
+    """The data sets of a training and of the trainings that its weights started from, each once."""
     before = settings.about.get("pretrained") or {}
     joined = [settings.about.get("dataset"), before.get("dataset")]
     return list(dict.fromkeys(name for names in joined if names for name in names.split("+")))
 
 
 def shipped() -> list[str]:
-    """Names of the weights that are installed: none without ``torchattn-retina-weights``."""
+    """Names of the installed weights: empty without ``torchattn-retina-weights``."""
     try:
         return [*_shipped_files()]
     except ModuleNotFoundError:

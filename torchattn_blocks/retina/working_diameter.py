@@ -1,4 +1,4 @@
-"""The scale at which a network knows the vessels of an image, found from its maps alone."""
+"""The scale at which a network knows the vessels of an image, found only from its maps."""
 
 from collections.abc import Callable
 
@@ -15,8 +15,8 @@ from .predict import segment
 from .weights import Trained, check_trained
 
 _STEP, _REACH = 1.25, 4  # from one diameter to the next, and steps to both sides: .41 to 2.44
-_COMMON = 535  # diameter at which all maps are measured, that of DRIVE
-_STAY = 0.05  # the start is left only for a certainty that is higher by this part
+_COMMON = 535  # diameter at which all maps are measured: DRIVE's
+_STAY = 0.05  # another diameter must be more certain than the start by this part
 _CERTAIN = 0.9
 
 
@@ -25,16 +25,16 @@ def find_fov_diameter(
 ) -> float:
     """Find the diameter of the field of view at which the network is most certain of the vessels.
 
-    The diameter of the training is right for cameras that see as much of the retina as that of the
-    training. For others, vessels are narrower or wider than the network knows them. The image is
-    segmented at diameters from 0.41 to 2.44 times that of the training, in steps of 1.25, uphill
-    from that of the training. The best has the greatest length of vessels with a probability above
-    0.9, times the F1 that the map would have if it were calibrated. That of the training stays
-    unless another is better by 5 %.
+    The diameter used in training is right for cameras that see as much of the retina as the
+    training's camera. In other images, vessels are narrower or wider than the network knows them.
+    This function segments the image at diameters from 0.41 to 2.44 times the training's, in steps
+    of 1.25. It starts at the training's diameter and goes uphill. A diameter's score is the length
+    of vessels with a probability above 0.9, times the F1 that the map would have if it were
+    calibrated. The training's diameter stays unless another scores 5 % higher.
 
-    It takes about six times as long as `segment`, and longer where vessels are narrow. The
-    documentation has a page on what it was tried on: it works for ``load_pretrained("drive")``, and
-    not for ``"chase_db1"``.
+    It takes about six times as long as `segment`, and longer if vessels are narrow. It works for
+    ``load_pretrained("drive")``, and not for ``"chase_db1"``; a page of the documentation tells
+    what it was tried on.
 
     Args:
         image: RGB values of shape (H, W, 3), 0 to 255.
@@ -45,7 +45,7 @@ def find_fov_diameter(
         The diameter in pixels, for `segment`.
 
     Raises:
-        TypeError: If `image` is not an array of type uint8 or `trained` no `Trained`.
+        TypeError: If `image` is not an array of type uint8 or `trained` is not a `Trained`.
         ValueError: If `image` is not of shape (H, W, 3), or `fov` has another height or width or no
             True pixel.
 
@@ -75,7 +75,7 @@ def find_fov_diameter(
 
 
 def certainty(probability: NDArray[np.float32], fov: NDArray[np.bool_]) -> float:
-    """How certain a network is of the vessels of an image: a number to compare its maps by.
+    """How certain a network is of the vessels of an image: a number for comparing its maps.
 
     Args:
         probability: A probability map (H, W), resized to a common diameter of the field of view.
@@ -85,7 +85,7 @@ def certainty(probability: NDArray[np.float32], fov: NDArray[np.bool_]) -> float
     length = np.count_nonzero(skeletonize(inside > _CERTAIN)) / _COMMON
     values = inside[fov].astype(np.float64)
     found = values[values > 0.5]
-    # Of a calibrated map, the sum of its values is the expected number of vessel pixels.
+    # The sum of the values of a calibrated map is the expected number of vessel pixels.
     return float(length * 2 * found.sum() / max(found.size + values.sum(), 1e-9))
 
 
@@ -94,8 +94,8 @@ def climb(
 ) -> int:
     """The place from `low` to `high` where a measure is highest, uphill from 0.
 
-    It looks two steps to both sides, goes on where the measure is higher, until it is not, and then
-    looks one step to both sides. A measure must be higher by the part `stay`, to leave 0 for it.
+    It looks two steps to both sides, goes on uphill until the measure falls, and then looks one
+    step to both sides. It leaves 0 only for a measure that is higher by the part `stay`.
     """
     seen = {0: measure(0)}
     for stride in (2, 1):

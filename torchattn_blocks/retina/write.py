@@ -1,4 +1,4 @@
-"""Files that appear only when they are complete."""
+"""Write files that appear only when they are complete."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _PARTIAL = ".partial"
 _LONGEST = 255  # bytes of the name of a file
-# Of PNG files: written faster than with Pillow's 6, and hardly larger.
+# For PNG files: faster to write than with Pillow's 6, and the files are hardly larger.
 _PNG = {"compress_level": 4}
 
 
@@ -94,7 +94,7 @@ def csv_text(head: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
 
 
 def cell_text(value: float) -> str:
-    """A number for a cell of a table: six digits of a fraction, nothing for NaN."""
+    """A number for a cell of a table: six digits for a fraction, nothing for NaN."""
     if isinstance(value, int):
         return str(value)
     return "" if math.isnan(value) else f"{value:.6g}"

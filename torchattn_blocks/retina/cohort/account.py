@@ -1,4 +1,4 @@
-"""Which images are done, and what became of each."""
+"""Which images are done, and the result of each."""
 
 import json
 from collections.abc import Sequence
@@ -23,13 +23,12 @@ class Account:
         images: The images.
 
     Attributes:
-        todo: The images that are not done: their files are not there or not whole, or were made
-            with other weights or options, by another version, or before the image or its mask
-            changed.
+        todo: The images that are not done. Their files are missing or not whole, or were made with
+            other weights or options, by another version, or before the image or its mask changed.
         again: How many of these were done before.
 
     Raises:
-        ValueError: If the folder has other files of the names of the manifest or of options.json.
+        ValueError: If the folder has other files named like the manifest or options.json.
     """
 
     def __init__(self, options: Options, number: str, images: Sequence[CohortImage]) -> None:
@@ -45,7 +44,7 @@ class Account:
         }
         self.todo = [image for image in images if image.name not in done]
         self.again = sum(known.get(image.name, {}).get("status") == DONE for image in self.todo)
-        # The rows of other images stay, but not of those whose files will be written over.
+        # The rows of other images stay, unless their files will be written over.
         again = {image.name for image in self.todo}
         kept = [done.get(name, row) for name, row in known.items() if name not in again]
         self.manifest = Manifest(options.out / FILE, kept)
@@ -54,7 +53,7 @@ class Account:
             write_whole(options.out / RECORDS, json.dumps(records, indent=2).encode())
 
     def add(self, one: Segmented) -> None:
-        """Account for an image, whose files are on the disk."""
+        """Account for an image after its files are on the disk."""
         row = {
             "path": _key(one.image),
             "name": one.image.name,
@@ -81,7 +80,7 @@ class Account:
         made = (row["path"], row["status"], row["made_by"]) == (_key(image), DONE, self.number)
         try:
             same = made and row["made_of"] == state_of(image)
-        except OSError:  # the image is gone: to read it tells so
+        except OSError:  # the image is gone: reading it will report that
             return False
         return same and self.options.outputs.are_whole(image.name)
 
@@ -93,7 +92,7 @@ class Account:
 
 
 def _read_records(out: Path) -> dict[str, object]:
-    """What the numbers in the column ``made_by`` stand for."""
+    """What the numbers in the column ``made_by`` mean."""
     path = out / RECORDS
     if not path.is_file():
         return {}

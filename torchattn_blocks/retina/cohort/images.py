@@ -1,4 +1,4 @@
-"""The images that the command ``segment`` is given: files, folders, folder trees and lists."""
+"""The images passed to the command ``segment``: files, folders, folder trees and lists."""
 
 import os
 import re
@@ -23,7 +23,7 @@ class CohortImage(NamedTuple):
     """An image to be segmented.
 
     Attributes:
-        name: What its files are named after. It may have folders before it.
+        name: The name of its files. It may start with folders.
         path: The image.
         mask: Its field of view, or None to estimate it.
     """
@@ -40,10 +40,10 @@ class CohortImage(NamedTuple):
 def list_images(given: Sequence[Path], out: Path, *, recursive: bool = False) -> list[CohortImage]:
     """The images that paths stand for, each once, in the order of the paths.
 
-    A folder stands for the images in it, with `recursive` also for those in its folders. A CSV file
-    with a column ``image`` or ``path`` stands for the images that it names, and so does a text file
-    with a path on each line. Their relative paths begin in the folder of the list. Files in lists
-    need not exist.
+    A folder stands for the images in it, with `recursive` also for the images in its subfolders. A
+    CSV file with a column ``image`` or ``path`` stands for the images that it names, and so does a
+    text file with a path on each line. Relative paths start from the folder of the list. Files in
+    lists need not exist.
 
     Args:
         given: Images, folders and lists.
@@ -52,8 +52,8 @@ def list_images(given: Sequence[Path], out: Path, *, recursive: bool = False) ->
 
     Raises:
         FileNotFoundError: If a path does not exist, or a folder holds no image.
-        ValueError: If two images have the same name, a list has no column of paths or no row, or
-            a folder of images is one of results.
+        ValueError: If two images have the same name, a list has no column of paths or no row, or a
+            folder of images is a folder of results.
 
     Example:
         >>> import tempfile
@@ -99,11 +99,11 @@ def check_not_written_over(images: Sequence[CohortImage], outputs: Outputs) -> N
 
 
 def with_masks(images: Sequence[CohortImage], folder: Path) -> list[CohortImage]:
-    """The images with their fields of view from a folder, which may have the images' folders.
+    """The images with their fields of view from a folder, which may have the images' subfolders.
 
     Raises:
         FileNotFoundError: If an image has none.
-        ValueError: If an image has several, or two images have the same.
+        ValueError: If an image has several, or two images share one.
     """
     by_place = defaultdict(list)
     for image in images:
@@ -154,7 +154,7 @@ def _of(path: Path, out: Path, recursive: bool) -> Iterator[CohortImage]:
 
 
 def _folders(path: Path, out: Path, seen: set[Path]) -> Iterator[Path]:
-    """A folder and all in it, each once, without hidden ones and those of results."""
+    """A folder and its subfolders, each once, without hidden folders and folders of results."""
     if (here := path.resolve()) in seen:
         return
     if here == out.resolve():
@@ -190,7 +190,7 @@ def _listed(path: Path) -> Iterator[CohortImage]:
         if not relative.name or relative.name == "..":
             raise ValueError(f"{path}: row {number} has no image, got {image!r}")
         own = relative.with_suffix("")
-        # Without "..": files are written under the name, which must not lead out of a folder.
+        # Without "..": files are written under this name, so it must not lead out of a folder.
         given = Path(name or (own.name if own.is_absolute() else own))
         parts = [part for part in given.parts if part not in ("..", given.anchor)]
         if not parts:

@@ -1,4 +1,4 @@
-"""The account of what was done: a row for each image in ``manifest.csv``."""
+"""The record of the work: a row for each image in ``manifest.csv``."""
 
 import csv
 import io
@@ -21,13 +21,13 @@ Row = Mapping[str, str]
 
 
 class Manifest:
-    """A table that survives whatever stops the process.
+    """A table that survives anything that stops the process.
 
     Each row is on the disk before the next one is made.
 
     Args:
         path: The file.
-        kept: The rows to start with, in place of those in the file.
+        kept: The rows to start with, instead of the rows in the file.
 
     Example:
         >>> import tempfile
@@ -46,7 +46,7 @@ class Manifest:
         self._write(list(kept))
 
     def add(self, row: Row) -> None:
-        """Append a row. Columns that are new are added to all rows."""
+        """Append a row. New columns are added to all rows."""
         if not row.keys() <= {*self.columns}:
             self._write([*read_manifest(self.path), row])
             return
@@ -57,7 +57,7 @@ class Manifest:
             os.fsync(file.fileno())
 
     def sort(self) -> list[Row]:
-        """Sort the rows in the file by the paths of the images; they are returned."""
+        """Sort the rows in the file by the paths of the images, and return them."""
         rows = read_manifest(self.path)
         self._write(rows)
         return rows
@@ -72,10 +72,10 @@ class Manifest:
 def read_manifest(path: Path) -> list[Row]:
     """The rows of a manifest; none if there is no file.
 
-    What a stop has left of a last line is left out.
+    An incomplete last line, from a stop, is left out.
 
     Raises:
-        ValueError: If the file is no manifest.
+        ValueError: If the file is not a manifest.
     """
     if not path.is_file():
         return []
@@ -98,7 +98,7 @@ def locked(out: Path) -> Iterator[None]:
     """Keep other processes from writing to a folder.
 
     Raises:
-        ValueError: If one does.
+        ValueError: If another process already writes to it.
     """
     from filelock import FileLock, Timeout
 

@@ -12,7 +12,7 @@ from .outputs import Layout, Outputs
 
 @dataclass(frozen=True)
 class Options:
-    """What the files of an image depend on besides the image, and where they go.
+    """The options that determine the files of an image, and where the files go.
 
     Attributes:
         weights: The weights file.
@@ -20,7 +20,8 @@ class Options:
         layout: See `Outputs`.
         threshold: A pixel with a probability above it counts as vessel.
         min_size: Connected vessels of fewer pixels are left out.
-        fov_diameter: Diameter to resize fields of view to, ``"auto"`` or that of the training.
+        fov_diameter: Diameter to resize fields of view to: ``"auto"``, or None for the training's
+            diameter.
         flips: Whether to average over flips.
         uncertainty: How many passes with random blocks dropped.
         um_per_pixel: Micrometres that a pixel shows.
@@ -52,13 +53,13 @@ class Options:
         return Outputs(self.out, self.layout, kinds)
 
     def record(self) -> dict[str, object]:
-        """What the files depend on, as plain data."""
+        """The options that the files depend on, as plain data."""
         own = {"weights", "out", "sha256", "one_thread"}
         digest = hashlib.sha256(self.weights.read_bytes()).hexdigest()
         options = {name: value for name, value in asdict(self).items() if name not in own}
         return {"version": __version__, "weights_sha256": digest, **options}
 
     def number(self) -> str:
-        """A number that only equal options, weights and versions of the library have."""
+        """A number that is the same only for equal options, weights and versions of the library."""
         said = json.dumps(self.record(), sort_keys=True)
         return hashlib.sha256(said.encode()).hexdigest()[:12]

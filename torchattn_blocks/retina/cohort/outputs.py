@@ -17,7 +17,7 @@ class Outputs(NamedTuple):
     Attributes:
         out: The folder.
         layout: ``"names"`` for NAME-vessels.png, ``"folders"`` for vessels/NAME.png.
-        kinds: What is written of each image.
+        kinds: What is written for each image.
     """
 
     out: Path

@@ -39,7 +39,7 @@ from ..write import write_png
 from .images import CohortImage
 from .options import Options
 
-_LEAST = 100.0  # pixels of a field of view; in a narrower one no vessel is a pixel wide
+_LEAST = 100.0  # pixels: in a narrower field of view no vessel is a pixel wide
 _ENLARGED = 3.0  # an image enlarged by more has fewer pixels than vessels need
 _RETURN = 16  # images after which freed memory goes back to the system
 # Errors that cost one image. If a file cannot be written, OSError stops the run.
@@ -49,7 +49,7 @@ Map = NDArray[np.float32]
 
 
 class Segmented(NamedTuple):
-    """What became of an image.
+    """The result for an image.
 
     Attributes:
         image: The image.
@@ -71,7 +71,7 @@ class Segmented(NamedTuple):
 
 
 class _Shown(NamedTuple):
-    """An image, and what the network sees of it."""
+    """An image, and the network's input for it."""
 
     image: CohortImage
     fundus: Fundus
@@ -82,16 +82,16 @@ class _Shown(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """What the network finds in an image."""
+    """The network's results for an image."""
 
     probability: Map
     deviation: Map | None
 
 
 class Segmenter:
-    """Segments images by one network, which it loads.
+    """Loads one network and segments images with it.
 
-    It may be called by several threads at the same time.
+    Several threads may call it at the same time.
 
     Args:
         options: What to do.
@@ -118,7 +118,7 @@ class Segmenter:
         self._count = 0
 
     def __call__(self, images: Sequence[CohortImage]) -> list[Segmented]:
-        """Segment images, which go through the network together where they are of like size.
+        """Segment images. Images of similar size go through the network together.
 
         Raises:
             OSError: If a file cannot be written.
@@ -152,7 +152,7 @@ class Segmenter:
         return _Shown(image, fundus, diameter, seen, state, digest)
 
     def _compute(self, shown: Sequence[_Shown]) -> list[_Found | Exception]:
-        """What the network finds in images. If several fail together, each goes alone."""
+        """The network's results for images. If several fail together, each is tried by itself."""
         if not shown:
             return []
         seen = [one.seen for one in shown]
@@ -193,7 +193,7 @@ class Segmenter:
             return measure_vessels(vessels, fundus.fov)
 
     def _save(self, fundus: Fundus, found: _Found, scale: float) -> NDArray[np.bool_]:
-        """Write the files of an image; the vessel mask is returned."""
+        """Write the files of an image; return the vessel mask."""
         options, probability = self.options, found.probability * fundus.fov
         file = partial(options.outputs.file, fundus.name)
         file("overlay").parent.mkdir(parents=True, exist_ok=True)
@@ -202,7 +202,7 @@ class Segmenter:
                 path.parent.mkdir(parents=True, exist_ok=True)
         save_prediction(file("probability"), probability)
         if found.deviation is not None:
-            # White is the largest deviation of many probabilities. Of few it may be larger.
+            # White is the largest deviation of many probabilities. With few it may be larger.
             shown = np.minimum(2 * found.deviation, 1) * fundus.fov
             save_prediction(file("uncertainty"), shown, "Twice the deviation of the probability")
         vessels = without_specks(probability > options.threshold, options.min_size / scale**2)
@@ -217,11 +217,11 @@ _loading = Lock()
 
 
 def segment_images(options: Options, number: str, images: Sequence[CohortImage]) -> list[Segmented]:
-    """Segment images. The network is loaded once in a process.
+    """Segment images. Each process loads the network once.
 
     Args:
         options: How.
-        number: The number of the options where the images were listed.
+        number: The number of the options on the machine that listed the images.
         images: The images.
     """
     return segmenter(options, number)(images)
@@ -231,7 +231,7 @@ def segmenter(options: Options, number: str) -> Segmenter:
     """The segmenter of these options in this process.
 
     Raises:
-        ValueError: If the options have another number here.
+        ValueError: If the options have another number in this process.
     """
     with _loading:
         if (options, number) not in _loaded:
@@ -246,7 +246,7 @@ def segmenter(options: Options, number: str) -> Segmenter:
 
 
 def state_of(image: CohortImage) -> str:
-    """Bytes and time of change of an image's file, and the path and the same of its mask.
+    """Size and time of change of an image's file; the path, size and time of its mask.
 
     Raises:
         OSError: If there is no such file.
@@ -272,7 +272,7 @@ def hash_of(image: CohortImage) -> str:
 
 
 def _prepare_process(*, one_thread: bool) -> None:
-    """Have memory and threads of this process serve many images."""
+    """Set up memory and threads of this process for many images."""
     keep_freed_memory()
     share_freed_memory()
     if one_thread:

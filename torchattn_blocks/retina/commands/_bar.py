@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def image_bar(total: int, images: Iterable[Any] | None = None) -> "Iterator[tqdm[Any]]":
-    """Show a progress bar of so many images; warnings stand on lines of their own above it.
+    """Show a progress bar for so many images; warnings get separate lines above it.
 
     Args:
         total: How many images there are.
-        images: What a loop over the bar gives; None: to be moved by ``update()``.
+        images: What a loop over the bar yields. None: call ``update()`` to move the bar.
     """
     from tqdm import tqdm
 

@@ -11,13 +11,13 @@ from ..training.recipe import Recipe
 
 
 class Config(NamedTuple):
-    """What the record of a training says of its settings.
+    """The settings in the record of a training.
 
     Attributes:
         recipe: The recipe.
         network: The network.
         pretrained: The weights that it started from, if any.
-        freeze: Which parts of them were not trained.
+        freeze: Which parts of these weights were not trained.
         sha256: The fingerprint of the weights that it started from.
         path: The file.
     """
@@ -30,7 +30,7 @@ class Config(NamedTuple):
     path: Path
 
     def check_same(self, source: Mapping[str, Any]) -> None:
-        """Raise `ValueError` if the weights to start from are no longer those of the record."""
+        """Raise `ValueError` if the weights to start from have changed since the record."""
         if source["sha256"] != self.sha256:
             raise ValueError(
                 f"--config {self.path}: {self.pretrained} holds other weights than those that this "
@@ -43,7 +43,7 @@ def read_config(path: Path) -> Config:
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If it is not such a record.
+        ValueError: If it is not a training record.
     """
     if not path.is_file():
         raise FileNotFoundError(f"--config {path}: this file does not exist")

@@ -46,28 +46,29 @@ _PROTOCOLS = {"drive": DRIVE_PROTOCOL, "chase_db1": CHASE_DB1_PROTOCOL}
 
 
 def list_dataset(name: DatasetName, root: Path) -> list[FundusFiles]:
-    """The images of a data set. What was read from the folders of ``"folder"`` is printed.
+    """The images of a data set. For ``"folder"``, prints what was read from its folders.
 
-    The error names another data set that can be read, if any.
+    If it cannot be read, but as another data set, the error names that one.
     """
     try:
         files = _LISTERS[name](root)
     except (FileNotFoundError, ValueError) as error:
         for other, lister in _LISTERS.items():
-            # Unwrapped: this folder is in question, none near by.
+            # Unwrapped: only this folder is checked, none near by.
             if other != name and first_listed([root], unwrap(lister)):
                 kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
                 raise kind(f"{error}\nDid you mean --dataset {other}?") from None
         raise
     if name == "folder":
-        print(folders_read(files), file=sys.stderr)  # the results alone go to the output
+        print(folders_read(files), file=sys.stderr)  # only results go to the output
     return files
 
 
 def open_dataset(name: DatasetName, root: Path, fold: str | None = None) -> tuple[Protocol, Split]:
     """The protocol of a data set, and its images split by it.
 
-    With `fold`, ``"1/5"`` say, its training and validation images split for cross-validation.
+    With `fold`, such as ``"1/5"``, its training and validation images are split for
+    cross-validation.
     """
     if fold is not None and not re.fullmatch(r"\d+/\d+", fold):
         raise ValueError(f"--fold must be like 1/5, the first of five folds, got {fold!r}")
@@ -82,7 +83,7 @@ def open_dataset(name: DatasetName, root: Path, fold: str | None = None) -> tupl
 def open_datasets(
     names: Sequence[DatasetName], roots: Sequence[Path], fold: str | None = None
 ) -> tuple[Protocol, Split]:
-    """The same for one data set or several, whose images are then named after them, too.
+    """The same for one data set or several. Of several, images are also named after their set.
 
     Several have the paper's DropBlock for DRIVE, and a padding that all their images fit in.
     """
@@ -110,7 +111,7 @@ def open_datasets(
 
 
 def _labels(names: Sequence[str], roots: Sequence[Path]) -> list[str]:
-    """A name for each data set: that of its layout or, of several of one layout, of its folder."""
+    """A name for each data set: its layout's or, if several have this layout, its folder's."""
     twice = {name: names.count(name) > 1 for name in names}
     labels = [
         (root.resolve().stem if root.is_file() else root.resolve().name) if twice[name] else name
@@ -123,14 +124,14 @@ def _labels(names: Sequence[str], roots: Sequence[Path]) -> list[str]:
 
 
 def _of(name: str, files: FundusFiles) -> FundusFiles:
-    """An image as one of a data set, unless it says already of which."""
+    """The image with this name as its data set, unless it already has one."""
     return replace(files, dataset=files.dataset or name)
 
 
 def folders_read(files: Sequence[FundusFiles]) -> str:
-    """One line on what was taken for what, such as ``labels: labels/ (20), fields of view: ...``.
+    """One line on which folder was used for what: ``labels: labels/ (20), fields of view: ...``.
 
-    Folders that lie beside those with the images, hold images and were not read are named too.
+    It also names folders beside the image folders that hold images and were not read.
     """
     seconds = [file.second_label for file in files if file.second_label]
     paths = [path for file in files for path in (file.image, file.label, file.fov) if path]

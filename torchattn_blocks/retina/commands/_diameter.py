@@ -22,7 +22,7 @@ def check_diameter(diameter: Diameter | None) -> None:
 
 
 def resolved(diameter: Diameter | None, fundus: "Fundus", trained: "Trained") -> float | None:
-    """The diameter for an image; "auto" is the one at which the network is most certain."""
+    """The diameter for an image. With "auto", the one at which the network is most certain."""
     if diameter != "auto":
         return diameter
     from ..working_diameter import find_fov_diameter

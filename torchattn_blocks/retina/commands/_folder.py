@@ -8,7 +8,7 @@ def check_folder(option: str, path: Path) -> None:
     """Check that a command can write to a folder, which need not exist yet. Nothing is created.
 
     Args:
-        option: The option that names the folder: ``"--out"``, say.
+        option: The option that names the folder, such as ``"--out"``.
         path: The folder.
 
     Raises:

@@ -14,11 +14,11 @@ FILE = "measures.csv"
 
 
 def check_measuring(owner: str, um_per_pixel: float | None) -> None:
-    """Raise unless vessels can be measured, with these micrometres to a pixel.
+    """Raise unless vessels can be measured with so many micrometres per pixel.
 
     Raises:
         ModuleNotFoundError: If a package is missing.
-        ValueError: If a pixel shows no positive number of micrometres.
+        ValueError: If `um_per_pixel` is not a positive number.
     """
     from ..measures.skeleton import check_installed
 
@@ -28,7 +28,7 @@ def check_measuring(owner: str, um_per_pixel: float | None) -> None:
 
 
 def found_masks(folder: Path, fovs: Path | None) -> "list[MaskFiles]":
-    """The masks of a folder, see `list_masks`. What a user should know about them is printed."""
+    """The masks of a folder, see `list_masks`. Prints what a user should know about them."""
     from ..data.search import listing
     from ..measures.folder import list_masks
 
@@ -48,7 +48,7 @@ def measure_files(
 
     Args:
         files: The masks.
-        measures: To be filled in by the names of the images.
+        measures: The dictionary to fill: measures by image name.
         min_size: See `measure_vessels`.
 
     Returns:
@@ -72,9 +72,9 @@ def measure_files(
 
 @contextmanager
 def measures_file(path: Path, um_per_pixel: float | None) -> "Iterator[dict[str, VesselMeasures]]":
-    """Measures to be filled in by the names of images. They are written, also after Ctrl-C.
+    """A dictionary to fill with measures by image name, written at the end, even after Ctrl-C.
 
-    If there are none in the end, an older file is removed.
+    If it is empty at the end, an older file is removed.
     """
     measures: dict[str, VesselMeasures] = {}
     try:

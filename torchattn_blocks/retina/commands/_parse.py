@@ -10,9 +10,9 @@ _PROGRAM = "torchattn-retina"
 
 
 def parse(arguments: Sequence[str]) -> Callable[[], None]:
-    """Read a command line: the command that it names, with its options, ready to be called.
+    """Read a command line. The command that it names is returned with its options, ready to call.
 
-    A command is parsed on its own. So for a mistyped option, only options of this command are
+    Each command is parsed separately, so that for a mistyped option only this command's options are
     suggested.
 
     Args:

@@ -32,7 +32,7 @@ def start_from(model: nn.Module, network: Network, trained: Trained, name: str) 
 
 
 def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
-    """Train no weight of the modules that the patterns pick; statistics of norms stay, too.
+    """Stop training the modules that the patterns pick; statistics of norms stay unchanged, too.
 
     Raises:
         ValueError: If a pattern picks nothing, or nothing is left to be trained.
@@ -50,7 +50,7 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
 
 
 def origin(trained: Trained, name: str, patterns: Sequence[str]) -> dict[str, Any]:
-    """Where weights come from, and what of them stays, for the record of a training."""
+    """Where weights come from and which stay unchanged, for the record of a training."""
     digest = hashlib.sha256()
     for key, values in trained.model.state_dict().items():
         digest.update(key.encode())

@@ -1,4 +1,4 @@
-"""What a training does with the sizes of its images."""
+"""How a training handles the sizes of its images."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -14,7 +14,7 @@ _DIFFERENT = 1.1  # ratio of diameters from which vessels look different
 
 
 def sizes_of(images: Sequence[Fundus], recipe: Recipe) -> Iterator[str]:
-    """A line for each data set: how wide its fields of view are, and what is done about it."""
+    """A line for each data set: how wide its fields of view are, and how images are resized."""
     shares, sets = recipe.shares or {}, dict[str, list[Fundus]]()
     for fundus in images:
         sets.setdefault(fundus.dataset, []).append(fundus)
@@ -35,11 +35,11 @@ def sizes_of(images: Sequence[Fundus], recipe: Recipe) -> Iterator[str]:
 
 
 def padded(recipe: Recipe, side: int | None, images: Sequence[Fundus]) -> Recipe:
-    """A recipe with a padding for its images resized, if it pads.
+    """The recipe, with a padding that fits its resized images if it pads.
 
     Args:
         recipe: The recipe.
-        side: The side that images of these data sets are padded to, if they are not resized.
+        side: The side to which images of these data sets are padded if they are not resized.
         images: The images that the padding must hold.
     """
     if recipe.side is None:

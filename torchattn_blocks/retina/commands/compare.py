@@ -16,30 +16,30 @@ if TYPE_CHECKING:
     from ..measures.rows import Rows
     from ..measures.values import VesselMeasures
 
-_SIMILAR = 1.05  # fields of view whose diameters differ by more are of images of other sizes
-_WITHOUT_PANEL = "branch_points"  # it goes with the segments and the end points
+_SIMILAR = 1.05  # above this ratio of diameters, images count as different in size
+_WITHOUT_PANEL = "branch_points"  # it follows the segments and the end points
 _HEAD = ["measure", "n", "left_out", "mean_a", "mean_b", "mean_difference"]
 _HEAD += ["sd_difference", "lower", "upper", "icc"]
 
 
 @dataclass(frozen=True)
 class Compare:
-    """Compare two sets of vessel measures of the same images: of two programs or observers, say.
+    """Compare two sets of vessel measures of the same images, from two programs or observers.
 
-    Prints for each measure the mean difference (A minus B), the limits between which about 95 % of
-    the differences lie, and the intraclass correlation ICC(2,1). Images are paired by their names.
-    A mask that cannot be read does not stop the others. Writes to the folder --out: agreement.csv,
-    which has every unit of length; pairs.csv, with the measures of both sets in one row; and
+    For each measure, prints the mean difference (A minus B), the limits between which about 95 % of
+    the differences lie, and the intraclass correlation ICC(2,1). Pairs images by their names. If a
+    mask cannot be read, goes on with the others. Writes to the folder --out: agreement.csv, which
+    has every unit of length; pairs.csv, with the measures of both sets in one row; and
     bland_altman.png, a plot of differences against means.
     """
 
     a: Annotated[Positional[Path], arg(metavar="A")]
-    """A CSV file that measure wrote, or one with a column image and columns of the same names; or a
-    folder of vessel masks."""
+    """A CSV file that measure wrote, another one with a column image and columns of the same names,
+    or a folder of vessel masks."""
     b: Annotated[Positional[Path], arg(metavar="B")]
-    """The same, of the other set."""
+    """The same for the other set."""
     fov: Path | None = None
-    """Folder of fields of view, where A or B is a folder of vessel masks: as in measure."""
+    """Folder of fields of view, if A or B is a folder of vessel masks: as in measure."""
     out: Path = Path("runs/compare")
     """Folder to write to."""
 
@@ -104,7 +104,7 @@ class Compare:
         *,
         same_size: bool,
     ) -> None:
-        """Print what a user should know about the sizes of images, and measures left out."""
+        """Print what a user should know about image sizes and missing measures."""
         from ..measures.columns import MEASURES
 
         there = {measure.name for measure, _ in shown.values()}
@@ -121,7 +121,7 @@ class Compare:
             print(said)
 
     def _rows(self, path: Path, failures: list[str]) -> "Rows":
-        """The measures in a file, or of the masks in a folder. What fails is printed and added."""
+        """Read measures from a file, or measure masks in a folder. Prints and adds failures."""
         if not path.is_dir():
             from ..measures.rows import read_rows
 
@@ -136,7 +136,7 @@ class Compare:
         return {name: dict(one.row()) for name, one in measures.items()}
 
     def _pairs(self, first: "Rows", second: "Rows") -> list[tuple[str, str]]:
-        """The images that are in both. What is paired by other names, or left out, is named."""
+        """The images in both sets. Names are printed if they differ in a pair or are left out."""
         from ..data.pairs import pair_images, stem_of
         from ..data.search import listing
 
@@ -192,7 +192,7 @@ class Compare:
 
 
 def _on_sizes(sizes: tuple[list[float], list[float]], *, in_pixels: bool) -> str:
-    """What it means for lengths that fields of view differ in diameter, or are not known."""
+    """What it means for lengths if the diameters of the fields of view differ or are unknown."""
     if not sizes[0] or any(map(math.isnan, (*sizes[0], *sizes[1]))):
         if not in_pixels:
             return ""

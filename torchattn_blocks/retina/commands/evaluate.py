@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..protocol import Split
     from ..weights import Trained
 
-# Layouts that are data sets: of a folder nobody knows what is in it.
+# Layouts that name a data set; a folder may hold any images.
 _DATA_SETS = ("drive", "chase_db1", "stare", "hrf")
 
 
@@ -29,7 +29,7 @@ class _Maps(NamedTuple):
 
     Attributes:
         of: Gives the map of an image.
-        about: What the report says about them.
+        about: The report's entries on them.
         has_validation: Whether there are maps of the validation images.
     """
 
@@ -58,25 +58,25 @@ class Evaluate:
     drive."""
     predictions: Path | None = None
     """Folder of probability maps to score instead of weights: grey images of 8 or 16 bits, or .npy
-    or 32-bit TIFF with values from 0 to 1, named as the images."""
+    or 32-bit TIFF with values from 0 to 1. Give each map the name of its image."""
     out: Path = Path("runs/evaluate")
     """Folder to write to."""
     flips: bool = False
     """Average over each image and its three flips; takes four times as long."""
     fov_diameter: Diameter | None = None
-    """Resize images until their field of view has this diameter in pixels; by default that of the
-    training. auto: as in segment."""
+    """Resize images until their field of view has this diameter in pixels; by default the diameter
+    used in training. auto: as in segment."""
     part: Literal["test", "all"] | None = None
     """test: the test images. all: every image with a vessel mask; then no threshold is chosen. The
-    default is all for weights that were trained on another data set (those of drive on stare, say),
-    else test."""
+    default is all for weights that were trained on another data set (for example drive, scored on
+    stare), otherwise test."""
     fold: str | None = None
-    """Score on a part of the training images, as train --fold left it out: 1/5, say."""
+    """Score on the part of the training images that train --fold left out, for example 1/5."""
     pictures: bool = True
     """Save a figure of each image."""
     maps: Path | None = None
     """Folder to write the probability map of each image to (16-bit grey, 65535 is a probability of
-    1). Those of all folds are what train --auxiliary takes."""
+    1). Collect the maps of all folds in one folder for train --auxiliary."""
 
     def __call__(self) -> None:
         """Run the command."""
@@ -142,7 +142,7 @@ class Evaluate:
         return best_threshold_of("evaluate", counts)
 
     def _score(self, files: "FundusFiles", maps: _Maps, scoring: "Scoring") -> None:
-        """Score a test image, and draw what is asked for. Nothing of it is kept."""
+        """Score a test image, and draw its figure if asked to. Keep nothing of it in memory."""
         from ..data.predictions import save_prediction
 
         fundus = files.read()
@@ -157,11 +157,11 @@ class Evaluate:
             save_prediction(_file(self.maps, fundus.name), probability)
 
     def _begin(self) -> None:
-        """Before anything is written: a report of an earlier run must not stand beside it."""
+        """Remove the report of an earlier run before anything is written."""
         (self.out / "report.json").unlink(missing_ok=True)
 
     def _write(self, scoring: "Scoring", about: dict[str, Any]) -> None:
-        """Write tables, curves and, when all else is there, the report."""
+        """Write tables, curves and, at the very end, the report."""
         from ..evaluation.plots import draw_score_curves
         from ..write import csv_text, write_whole
 
@@ -199,7 +199,7 @@ class Evaluate:
         return "all", "images that were trained on may be scored too; the files do not say"
 
     def _split(self, part: Literal["test", "all"]) -> "Split":
-        """The images that choose a threshold, and those that are scored, which have labels."""
+        """The images to choose a threshold on, and the labelled images to score."""
         from ..protocol import Split
         from ._dataset import list_dataset, open_dataset
 
@@ -242,7 +242,7 @@ class Evaluate:
         return _Maps(of, {"weights": asdict(trained.settings), **about})
 
     def _predictions(self, split: "Split") -> _Maps:
-        """The maps in a folder, which need not hold those of the validation images."""
+        """The maps in a folder. Maps of the validation images may be missing."""
         from ..data.predictions import find_predictions, prediction_of, read_prediction
 
         folder = self.predictions or Path()

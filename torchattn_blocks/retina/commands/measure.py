@@ -14,23 +14,23 @@ from ._measuring import FILE, check_measuring, found_masks, measure_files, measu
 class Measure:
     """Measure vessel masks: density, length, width, branches, tortuosity, fractal dimension.
 
-    Writes measures.csv to the folder --out, a row for each image, and prints a line on its quality.
-    A mask that cannot be read does not stop the others. Needs the extra [measures]. For research;
-    not for diagnosis.
+    Writes measures.csv to the folder --out, with a row for each image, and prints a line on its
+    quality. If a mask cannot be read, goes on with the others. Needs the extra [measures]. For
+    research; not for diagnosis.
     """
 
     masks: Positional[Path]
-    """Folder of vessel masks, vessels white on black, or the folder that segment wrote to."""
+    """Folder of vessel masks (vessels white on black), or the folder that segment wrote to."""
     fov: Path | None = None
-    """Folder of fields of view, named as the vessel masks or with the same numbers. By default
-    those that segment wrote beside the masks or, if there are none, the whole images."""
+    """Folder of fields of view, with the names or the numbers of the vessel masks. By default the
+    fields of view that segment wrote beside the masks or, if there are none, the whole images."""
     out: Path = Path("runs/measure")
     """Folder to write to."""
     um_per_pixel: float | None = None
     """Micrometres of the retina that a pixel of the image shows, for columns in micrometres."""
     min_size: float | None = None
-    """Leave out connected vessels of fewer pixels; by default a square whose side is a hundredth
-    of the diameter of the field of view. 0 keeps all."""
+    """Leave out connected vessels of fewer pixels; by default of fewer than (diameter of the field
+    of view / 100) squared. 0 keeps all."""
 
     def __call__(self) -> None:
         """Run the command."""

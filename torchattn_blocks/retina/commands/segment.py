@@ -36,33 +36,33 @@ class Segment:
     np.asarray(Image.open(path)) / 65535 is the probability), NAME-vessels.png (white where the
     probability is above the threshold), NAME-fov.png (white in the field of view) and
     NAME-overlay.png (the image with vessels marked and the field of view outlined). Outside the
-    field of view the probability is 0. With --uncertainty also NAME-uncertainty.png. An image that
-    cannot be read does not stop the others. manifest.csv has a row for each image. The same command
-    again goes on after a stop: it leaves out images whose files are whole and made with the same
-    weights and options, if neither image nor mask has changed. For research; not for diagnosis.
+    field of view the probability is 0. With --uncertainty also NAME-uncertainty.png. If an image
+    cannot be read, goes on with the others. manifest.csv has a row for each image. After a stop,
+    run the same command again: it skips images whose files are whole and made with the same weights
+    and options, if neither image nor mask has changed. For research; not for diagnosis.
     """
 
     images: Positional[tuple[Path, ...]]
     """Colour fundus images, folders of them, or lists: a CSV file with a column image or path (and
     perhaps mask and name), or a .txt file with a path on each line."""
     recursive: bool = False
-    """Also take the images of folders in the given folders; their files are written to folders of
-    the same names."""
+    """Also take the images in subfolders of the given folders; their files are written to folders
+    of the same names."""
     weights: str = "drive"
     """Name of shipped weights (drive, chase_db1), or a weights file written by train."""
     masks: Path | None = None
-    """Folder of fields of view, white where the camera saw the retina, named as the images, perhaps
-    with _mask or -fov behind. By default they are estimated from the images."""
+    """Folder of fields of view, white where the camera saw the retina. Each has the name of its
+    image, perhaps with _mask or -fov at the end. By default they are estimated from the images."""
     out: Path = Path("runs/segment")
     """Folder to write to."""
     threshold: float = 0.5
     """A pixel with a probability above it counts as vessel."""
     min_size: int = 0
-    """Leave out of NAME-vessels.png connected vessels of fewer pixels, counted at the size that the
-    network sees; 30, say."""
+    """Leave connected vessels of fewer pixels out of NAME-vessels.png, counted at the size that the
+    network sees; for example 30."""
     layout: Literal["names", "folders"] = "names"
-    """names: NAME-vessels.png and so on, all in --out. folders: vessels/NAME.png and so on, as
-    other programs pair files."""
+    """names: NAME-vessels.png and so on, all in --out. folders: vessels/NAME.png and so on, which
+    is how other programs pair files."""
     measure: bool = False
     """Also measure the vessels and write measures.csv, as the command measure does; needs the extra
     [measures]."""
@@ -70,25 +70,25 @@ class Segment:
     """With --measure: micrometres of the retina that a pixel of the image shows, for columns in
     micrometres."""
     fov_diameter: Diameter | None = None
-    """Resize images until their field of view has this diameter in pixels; by default that of the
-    training (535 for drive). Try twice as much where vessels are narrow in a wide field of view.
-    auto: the diameter at which the network is most certain of the vessels of each image; takes six
-    times as long or more, and was found to work with the weights drive."""
+    """Resize images until their field of view has this diameter in pixels; by default the diameter
+    used in training (535 for drive). Try twice as much if vessels are narrow in a wide field of
+    view. auto: for each image, the diameter at which the network is most certain of the vessels;
+    takes six times as long or more, and was found to work with the weights drive."""
     flips: bool = False
     """Average over each image and its three flips; takes four times as long."""
     uncertainty: int | None = None
-    """Also segment each image so many times with random blocks dropped, 20 for example, and write
-    the standard deviation of the probability: NAME-uncertainty.png (16-bit grey, 65535 is 0.5). It
-    takes so many times as long. Only networks with DropBlock can do it."""
+    """Also segment each image this many times with random blocks dropped, for example 20, and write
+    the standard deviation of the probability: NAME-uncertainty.png (16-bit grey, 65535 is 0.5).
+    Each pass takes as long as the image. Only networks with DropBlock can do it."""
     jobs: int = 1
-    """How many processes of this machine share the images. One process computes up to four images
-    at the same time, each of several only one."""
+    """How many processes of this machine share the images. A single process computes up to four
+    images at the same time; each of several processes computes one."""
     scheduler: str | None = None
-    """Address of a Dask scheduler, tcp://10.0.0.1:8786, whose workers share the images; they see
-    the same files. Needs the extra [cluster]."""
+    """Address of a Dask scheduler, such as tcp://10.0.0.1:8786. Its workers share the images; they
+    must see the same files. Needs the extra [cluster]."""
     batch_size: int | None = None
-    """How many images of like size go through the network together; by default 8 on a GPU, else
-    1."""
+    """How many images of similar size go through the network together; by default 8 on a GPU,
+    otherwise 1."""
     sha256: bool = False
     """Also write the SHA-256 of each image's file to manifest.csv."""
 
@@ -167,7 +167,7 @@ class Segment:
         )
 
     def _workers(self, images: int, stack: ExitStack) -> "Workers":
-        """Who segments so many images."""
+        """The workers for so many images."""
         if self.scheduler is not None:
             from ..workers.cluster import Cluster
 
@@ -186,13 +186,13 @@ class Segment:
         at_once = min(_AT_ONCE, _AT_ONCE if has_gpu else torch.get_num_threads(), images)
         if self.uncertainty is None or at_once == 1:
             return Threads(at_once)
-        # Blocks are drawn from the random numbers of the process, one image after the other.
+        # Blocks are drawn from the random numbers of the process, so images go one by one.
         return Threads(1) if has_gpu else Processes(at_once)
 
     def _segment(
         self, images: "list[CohortImage]", options: "Options", number: str, workers: "Workers"
     ) -> list[str]:
-        """Segment what is not segmented yet; what is wrong with the images that failed."""
+        """Segment the images that are not done yet, and return the errors of those that failed."""
         import torch
         from tqdm import tqdm
 
@@ -230,7 +230,7 @@ class Segment:
         return failures
 
     def _finish(self, account: "Account") -> None:
-        """Sort the manifest, and write the measures; without any, remove an older file."""
+        """Sort the manifest and write the measures. If there are none, remove an older file."""
         from ..cohort.account import measures_table
         from ..write import write_whole
 
@@ -244,7 +244,7 @@ class Segment:
             path.unlink(missing_ok=True)
 
     def _said(self, one: "Segmented") -> Iterator[str]:
-        """What is printed on an image."""
+        """The lines to print about an image."""
         from ..cohort.outputs import Outputs
 
         if one.error:
@@ -259,7 +259,7 @@ class Segment:
 def _outcomes(
     over: "Done[tuple[CohortImage, ...], list[Segmented]] | Waiting[Any]",
 ) -> "list[Segmented]":
-    """What became of the images of a batch."""
+    """The results for the images of a batch."""
     from ..cohort.segmenter import Segmented
     from ..workers.tasks import Waiting, WorkerDiedError
 

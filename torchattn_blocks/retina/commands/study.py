@@ -15,10 +15,10 @@ from ._folder import check_folder
 class Study:
     """Train and score networks on a grid of data sets, recipes, options and seeds, from a file.
 
-    Each run (one training and its evaluations) has its own folder in --out. After a stop, the same
-    command continues: it skips finished runs, also those copied from another machine, and resumes
-    the others. At the end tables.md, tables.csv and scores.png have the scores of all runs of the
-    grid that are in --out.
+    Each run (one training and its evaluations) has its own folder in --out. After a stop, run the
+    same command again: it skips finished runs, also runs copied from another machine, and resumes
+    the others. At the end, tables.md, tables.csv and scores.png have the scores of all runs of the
+    grid in --out.
     """
 
     grid: Annotated[Positional[str], arg(metavar="GRID")]
@@ -39,8 +39,8 @@ class Study:
     jobs: int = 1
     """How many runs at the same time; they share the GPU or the cores."""
     scheduler: str | None = None
-    """Address of a Dask scheduler, tcp://10.0.0.1:8786, whose workers carry out the runs; they see
-    the data and --out under the same paths. Needs the extra [cluster]."""
+    """Address of a Dask scheduler, such as tcp://10.0.0.1:8786. Its workers carry out the runs;
+    they must see the data and --out under the same paths. Needs the extra [cluster]."""
     max_time: str | None = None
     """Stop within this time: 540 and 00:09:00 are nine minutes."""
 
@@ -72,7 +72,7 @@ class Study:
         with ExitStack() as stack:
             workers = None
             if self.scheduler is not None:
-                # Absolute paths, because workers have another current folder.
+                # Use absolute paths, because workers have another current folder.
                 data = {name: root.absolute() for name, root in data.items()}
                 workers = stack.enter_context(Cluster(self.scheduler))
                 print(f"{self.scheduler}: {workers.at_once()} runs at the same time")

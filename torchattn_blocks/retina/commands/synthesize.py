@@ -13,7 +13,7 @@ from ._folder import check_folder
 class Synthesize:
     """Draw synthetic fundus images with exact vessel masks and fields of view.
 
-    Writes folders images/, labels/ and masks/ to --out. Other commands read it with --dataset
+    Writes folders images/, labels/ and masks/ to --out. Other commands read them with --dataset
     folder.
     """
 

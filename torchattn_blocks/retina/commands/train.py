@@ -31,15 +31,15 @@ _EITHER = (("epochs", "steps"), ("recipe", "config"), ("input_scale", "fov_diame
 class Train:
     """Train a network on a data set, by default by the paper's protocol.
 
-    Writes to the folder --out the last weights (last.safetensors) and those with the lowest
+    Writes to the folder --out: the last weights (last.safetensors) and the weights with the lowest
     validation loss (best.safetensors), losses and validation scores (log.csv, curves.png), a record
-    of everything that made them (run.json) and checkpoints. After a stop (--max-time, Ctrl-C or a
-    power cut) the same command with --resume continues; Ctrl-C costs at most a minute of work. For
-    several GPUs, start it with torchrun.
+    of the run's data, network and settings (run.json), and checkpoints. After a stop (--max-time,
+    Ctrl-C or a power cut) run the same command with --resume to continue; Ctrl-C costs at most a
+    minute of work. For several GPUs, start it with torchrun.
     """
 
     data: tuple[Path, ...]
-    """Folder of the data set, or the CSV file. Several are trained on together."""
+    """Folder of the data set, or the CSV file. If you pass several, the network trains on all."""
     dataset: tuple[DatasetName, ...] = ("drive",)
     """Layout of the data set; folder: images/, labels/ and, if you have them, masks/. For several
     data sets, one layout or one for each."""
@@ -49,16 +49,16 @@ class Train:
     """paper (the default): whole images, 200 epochs (CHASE_DB1: 150), no augmentation. crops:
     random crops of 256 x 256 with random orientation and colour, 1,900 steps; the recipe of the
     shipped weights. cameras: the same with changes of scale, light, optics and compression, for
-    images of cameras that no training image is from."""
+    images of cameras that took no training image."""
     config: Path | None = None
-    """Take recipe and network from the run.json of another training, and the weights that it
-    started from; other options change them."""
+    """Take the recipe, the network and the starting weights from the run.json of another training;
+    other options change them."""
     pretrained: str | None = None
     """Start from these weights: a name of shipped weights (drive, chase_db1), or a weights file.
-    Their network is trained, with their drop rate and at their diameter of the field of view unless
-    another is given here or by --config."""
+    Trains their network, with their drop rate and at their diameter of the field of view unless you
+    set another here or by --config."""
     freeze: tuple[str, ...] = ()
-    """Leave modules as they are in --pretrained: names or patterns, such as 'encoders' or
+    """Keep modules unchanged from --pretrained: names or patterns, such as 'encoders' or
     'encoders.*'."""
     out: Path = Path("runs/train")
     """Folder to write to."""
@@ -67,7 +67,7 @@ class Train:
     epochs: int | None = None
     """Passes over the training images."""
     steps: int | None = None
-    """Number of steps, in place of epochs. With --resume, a finished training may be given more."""
+    """Number of steps, instead of epochs. With --resume, you can give a finished training more."""
     batch_size: int | None = None
     """Images or crops per step; by default 2, for CHASE_DB1 1, with crops 4."""
     learning_rate: float | None = None
@@ -76,12 +76,11 @@ class Train:
     """Steps between validations; by default a pass over the images, with crops 100."""
     p: float | None = None
     """DropBlock's drop probability, 1 - keep_prob; by default 0.15, for CHASE_DB1 0.22, with crops
-    0.05, and that of the weights with --pretrained."""
+    0.05, and with --pretrained the rate of the weights."""
     block_size: int | None = None
     """DropBlock's block size; by default 7."""
     gamma: Literal["paper", "exact"] | None = None
-    """How DropBlock computes its gamma; by default paper; exact: it drops the fraction p on
-    average."""
+    """How DropBlock computes its gamma; by default paper. exact drops the fraction p on average."""
     scale: Literal["batch", "constant", "position"] | None = None
     """DropBlock's factor for kept elements; by default batch, the paper's."""
     attention: AttentionName | None = None
@@ -96,11 +95,12 @@ class Train:
     input_scale: float | None = None
     """Resize images by this factor."""
     fov_diameter: float | None = None
-    """Resize each image until its field of view has this diameter in pixels, so that vessels of all
-    images are about as wide."""
+    """Resize each image until its field of view has this diameter in pixels, so that vessels are
+    about as wide in all images."""
     shares: tuple[float, ...] = ()
-    """Relative number of crops of each data set, in the order of --data; of a CSV file, in the
-    order in which the data sets are printed. By default each image gives as many."""
+    """Relative number of crops of each data set, in the order of --data; for a CSV file, in the
+    order in which the data sets are printed. By default each image gives the same number of
+    crops."""
     dice: float | None = None
     """Weight of the Dice loss beside cross entropy; by default 0."""
     cl_dice: float | None = None
@@ -117,9 +117,10 @@ class Train:
     for it."""
     memory_efficient: bool = False
     """Keep fewer tensors in a training step, for about an eighth more time: cheap parts are
-    computed twice. Weights are the same. A stopped training can be resumed with or without."""
+    computed twice. The weights are the same. You can resume a stopped training with or without
+    it."""
     workers: int = 0
-    """Processes that prepare crops and images; they do not change the result."""
+    """How many processes prepare crops and images; they do not change the result."""
     log_with: tuple[str, ...] = ()
     """Also log losses and scores with these trackers: tensorboard (extra [tensorboard]; it writes
     to --out), wandb, mlflow and others of accelerate, if they are installed."""
@@ -206,7 +207,7 @@ class Train:
             print(f"Trained for {steps} steps. Saved weights, log and curves in {self.out}")
 
     def _check(self) -> None:
-        """Check which options were given together."""
+        """Check that the options go together."""
         check_diameter(self.fov_diameter)
         for one, other in _EITHER:
             if self._given(one) and self._given(other):

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from .discs import circle_around
 
-_WIDTH = 32  # pixels, a multiple of 8: poolings meet the same pixels as without
+_WIDTH = 32  # pixels, a multiple of 8, so that poolings see the same pixels as without it
 
 
 def continued(
@@ -13,16 +13,16 @@ def continued(
 ) -> tuple[NDArray[np.uint8], tuple[slice, slice]]:
     """Continue an image by 32 pixels at the sides where its field of view meets the frame.
 
-    Networks that know only dark borders find short vessels along a cut. So the disc of the field of
-    view is completed, with the image mirrored; around the disc it is dark. What the frame touches
-    without cutting it gets a dark border.
+    Networks that know only dark borders find short vessels along a cut. So this completes the disc
+    of the field of view by mirroring the image; around the disc it is dark. If the frame touches
+    the disc without cutting it, there is only a dark border.
 
     Args:
         image: RGB values of shape (H, W, 3), 0 to 255.
         fov: Field of view, shape (H, W).
 
     Returns:
-        The larger image, and the rows and columns of it in which the image is.
+        The larger image, and its rows and columns that hold the image itself.
 
     Example:
         >>> import numpy as np

@@ -24,8 +24,8 @@ def list_chase_db1(root: str | Path) -> list[FundusFiles]:
     estimated from the images, unless there are files ``mask/Image_01L_mask.png`` and so on.
 
     Args:
-        root: The folder with ``Image_01L.jpg`` and all other files, or with folders of them, such
-            as ``images/`` and ``1st_label/``, or ``train/`` and ``test/``.
+        root: The folder with ``Image_01L.jpg`` and all other files, or with folders that hold them,
+            such as ``images/`` and ``1st_label/``, or ``train/`` and ``test/``.
 
     Returns:
         The files of each image, sorted by name (``"01L"``, ``"01R"``, ...).

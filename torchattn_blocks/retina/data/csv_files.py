@@ -13,20 +13,20 @@ def list_csv(path: str | Path) -> list[FundusFiles]:
     r"""List the images of a CSV file with the columns ``image``, ``label`` and ``mask``.
 
     Each row has the paths of one image, its vessel mask and its field of view, absolute or relative
-    to the folder of the CSV file. All columns but ``image`` are optional, and their cells may be
-    empty; a column ``second_label`` is for vessel masks of a second observer. A column ``dataset``
-    names the data set that an image is from, for trainings on several.
+    to the folder of the CSV file. All columns except ``image`` are optional, and their cells may be
+    empty. A column ``second_label`` is for vessel masks of a second observer. A column ``dataset``
+    names each image's data set, for trainings on several.
 
     Args:
         path: The CSV file, with a header.
 
     Returns:
         The files of each image, sorted by name. The name is the relative path of the image without
-        its ending and without ``..``, or the stem of an absolute one.
+        its ending and without ``..``, or the stem of an absolute path.
 
     Raises:
         FileNotFoundError: If the CSV file or a file named in it does not exist.
-        ValueError: If there is no column ``image``, a column has another name or is there twice,
+        ValueError: If there is no column ``image``, a column has another name or appears twice,
             there is no row, or two images have the same name.
 
     Example:
@@ -57,7 +57,7 @@ def list_csv(path: str | Path) -> list[FundusFiles]:
         if given["image"] is None:
             raise ValueError(f"{path}: row {number} has no image")
         relative = Path(row["image"])
-        # Without "..": files are written under the name, which must not lead out of a folder.
+        # Without "..": files are written under this name, so it must not lead out of a folder.
         parts = [part for part in relative.with_suffix("").parts if part != ".."]
         name = relative.stem if relative.is_absolute() else "/".join(parts)
         if name in files:

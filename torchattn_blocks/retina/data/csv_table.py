@@ -11,8 +11,8 @@ class Table(NamedTuple):
 
     Attributes:
         columns: Names of the columns, in small letters.
-        rows: For each row the number of its line in the file, and the text of its cells by the
-            names of the columns. A cell that is missing is empty.
+        rows: For each row the number of its line in the file, and the text of its cells by column
+            name. A missing cell is empty.
     """
 
     columns: list[str]
@@ -24,8 +24,8 @@ def read_table(path: Path) -> Table:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not in UTF-8 or not CSV, or has two columns of one name or a row with
-            more cells than there are columns.
+        ValueError: If it is not in UTF-8 or not CSV, or has two columns with the same name or a row
+            with more cells than there are columns.
 
     Example:
         >>> import tempfile

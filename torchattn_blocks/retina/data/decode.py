@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
 
-# Pillow's modes of grey TIFF files that it does not invert where 0 is white, and their white.
+# Pillow's modes of grey TIFF files that it does not invert if 0 is white, and their white.
 _INVERTED = {"I;16": np.uint16(65535), "F": np.float32(1)}
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
     """Read a colour image as the commands do, for `segment`.
 
-    PNG, JPEG, TIFF, GIF, BMP, PPM, WebP and JPEG 2000 are read, also packed (``.gz``). The image is
+    It reads PNG, JPEG, TIFF, GIF, BMP, PPM, WebP and JPEG 2000, also packed (``.gz``). The image is
     turned upright by the orientation in EXIF. 16 bits per channel are scaled to 8. Grey images get
     three equal channels. An alpha channel is left out.
 
@@ -62,7 +62,7 @@ def decode(path: Path, mode: Literal["RGB", "L"]) -> NDArray[np.uint8]:
 
 
 class RefusedError(ValueError):
-    """An image file is whole, but not of the kind that is wanted."""
+    """An image file is whole, but not of the wanted kind."""
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
     except IsADirectoryError:
         raise IsADirectoryError(f"{path}: this is a folder, not an image") from None
     except (PermissionError, MemoryError):
-        raise  # they name the cause themselves, and another copy of the file would not help
+        raise  # they already name the cause, and another copy of the file would not help
     except RefusedError as cause:
         raise ValueError(f"{path}: {cause}") from None
     except UnidentifiedImageError as cause:
@@ -109,10 +109,10 @@ def _depth(image: Image.Image) -> int:
 
 
 def corrected(path: Path, image: Image.Image) -> Image.Image:
-    """The image of a file, right where Pillow (13.0) misreads TIFF files without an error.
+    """The image of a file, correct even for TIFF files that Pillow (13.0) silently misreads.
 
-    In grey files of 16 and 32 bits it ignores that 0 is white. Files of 16 bits per channel that
-    hold one channel after the other, without compression, it reads as noise.
+    In grey files of 16 and 32 bits Pillow ignores that 0 is white. It reads files as noise if they
+    have 16 bits per channel, hold one channel after the other and are not compressed.
     """
     if _has_16_bits(image) and _tag(image, Base.PhotometricInterpretation) not in (0, 1, 2):
         raise RefusedError(
@@ -152,7 +152,7 @@ def _in_planes(image: Image.Image) -> bool:
 
 
 def _check_pages(image: Image.Image) -> None:
-    """Refuse a TIFF file whose first page is not its only one of that size or a larger one."""
+    """Refuse a TIFF file that has another page as large as the first or larger."""
     pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
     first = math.prod(image.size)
     for page in range(1, pages):
@@ -183,7 +183,7 @@ def _in_8_bits(image: Image.Image, depth: int) -> Image.Image:
     if values.dtype != np.uint8:  # of colour images Pillow itself keeps the upper 8 bits
         values = (values >> 8).astype(np.uint8)
     colours = values[..., :3] if image.mode == "RGBA" else values
-    if colours.max() < 128:  # 12 bits of a camera, say, in a file of 16
+    if colours.max() < 128:  # such as 12 bits of a camera in a file of 16
         raise RefusedError(
             "it has 16 bits per channel, but its brightest value is less than half of 65535. Save "
             "it with 8 bits per channel."
@@ -192,7 +192,7 @@ def _in_8_bits(image: Image.Image, depth: int) -> Image.Image:
 
 
 def read_mask(path: Path, image: Path, size: tuple[int, ...]) -> NDArray[np.bool_]:
-    """A binary mask of the image's height and width, True where it is bright (or 1, beside 0)."""
+    """A binary mask of the image's size, True where it is bright (or 1, if it has only 0 and 1)."""
     grey = decode(path, "L")
     if grey.shape != size:
         raise ValueError(
@@ -200,8 +200,8 @@ def read_mask(path: Path, image: Path, size: tuple[int, ...]) -> NDArray[np.bool
             f"{image} is {size[1]} wide and {size[0]} high. Replace one of the two."
         )
     # Not only 0 and 255: the second observer's masks of DRIVE hold grey 3 and 253. Two values in
-    # one half (0 and 1, or the shades of an image) would be merged without a warning.
-    # A mask of one value may be drawn in transparency.
+    # one half (0 and 1, or the shades of an image) would be merged without a warning. A mask of one
+    # value may be drawn in transparency.
     if _holds_classes(path, grey):
         return grey == 1
     dark, bright = np.split(np.bincount(grey.ravel(), minlength=256) > 0, [128])

@@ -1,4 +1,4 @@
-"""Discs in a picture: regions that differ from what surrounds them, bounded by a circle."""
+"""Discs in a picture: regions that differ from their surroundings, bounded by a circle."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,32 +20,33 @@ Floats = NDArray[np.float32]
 _ROUND, _NEAR, _ARC = 0.8, 0.03, 0.25
 # It covers at least this fraction of the picture. The retina in a telephone's holder covers 0.15.
 SMALLEST = 0.1
-# A disc of fewer pixels across has too few on its outline, about 20, to fit a circle to.
+# A disc of fewer pixels across has too few pixels on its outline, about 20, to fit a circle.
 _NARROWEST = 8
 # A blob that touches a disc is cut off if it is narrower than this fraction of the disc.
 _BLOB = 0.5
 # The colour is compared within rings around the rim: from, to, in radii. They are narrow, so that
-# of several circles around one disc the one on its rim has the highest score.
+# among several circles around one disc the circle on its rim has the highest score.
 _WITHIN, _BEYOND, _MIDDLE = (0.94, 0.99), (1.01, 1.06), (0.0, 0.8)
 # Across the rim the colour must change by so much: the root of the sum of squares of the change of
 # the three channels' logarithms. Noise reaches 0.1; a grey border that is as bright as the retina
-# differs by 0.6, one half as bright as the retina by 1.2.
+# differs by 0.6, a border half as bright as the retina by 1.2.
 _CHANGE = 0.35
-# That change is at least this fraction of it and the change between rim and middle together. For a
-# sharp rim it is above 0.6, for light that fades out evenly below 0.4.
+# That change is at least this fraction of its sum with the change between rim and middle. The
+# fraction is above 0.6 for a sharp rim, and below 0.4 for light that fades out evenly.
 _SHARP = 0.5
-# Surroundings that are brighter than this fraction of a disc, and redder than it is, are retina.
-# The disc is then a part of it, such as the optic disc. A dark border may have any hue. Redness
-# is the logarithm of red over green; around the optic disc it is higher by 0.3 in synthetic images.
+# Surroundings that are brighter than this fraction of a disc, and redder than the disc, are retina.
+# The disc is then a part of the retina, such as the optic disc. A dark border may have any hue.
+# Redness is the logarithm of red over green; around the optic disc it is higher by 0.3 in synthetic
+# images.
 _LIT, _REDDER = 0.5, 0.1
 
-# A reflex is at least so bright in red, green and blue; a retina is not in blue.
+# A reflex is at least so bright in red, green and blue; a retina is darker in blue.
 _OVEREXPOSED = 240
 
 
 @dataclass(frozen=True, eq=False)
 class Disc:
-    """A disc and how clearly it is one, from 0 to 1."""
+    """A disc, and how clear it is, from 0 to 1."""
 
     mask: Mask
     score: float
@@ -73,7 +74,7 @@ def is_reflex(colours: NDArray[np.uint8]) -> bool:
 
 
 def find_discs(image: NDArray[np.uint8]) -> list[Disc]:
-    """All discs in a small picture, the clearest first; the same one may be found repeatedly."""
+    """All discs in a small picture, the clearest first; the same disc may appear repeatedly."""
     colour = np.log1p(image, dtype=np.float32)
     found = []
     for separation in _separations(image, colour):
@@ -87,13 +88,13 @@ def find_discs(image: NDArray[np.uint8]) -> list[Disc]:
 
 
 def completed_disc(region: Mask) -> Mask | None:
-    """A region that is a disc, perhaps cropped by the frame, with notches filled; else None."""
+    """A region that is a disc, perhaps cropped by the frame, with its notches filled; or None."""
     circle = circle_around(region)
     return None if circle is None else _without_notches(region, circle)
 
 
 def filled(region: Mask) -> Mask:
-    """A region without its holes: what it encloses, such as vessels, the fovea or a lesion."""
+    """A region with its holes filled: enclosed vessels, the fovea or a lesion, for example."""
     return region | clear_border(~region)
 
 
@@ -131,7 +132,7 @@ def _corner_colour(colour: Floats) -> Floats:
 
 
 def _round_regions(separation: Mask) -> Iterator[Mask]:
-    """The large regions of a separation, without holes and without what sticks out of them."""
+    """The large regions of a separation, without holes and without parts that stick out."""
     for region in _large_components(separation):
         whole = filled(region)
         if not whole.all():
@@ -147,7 +148,7 @@ def _large_components(mask: Mask) -> Iterator[Mask]:
 
 
 def _opened(region: Mask) -> Mask:
-    """The parts of a region in which a circle fits that is half as large as the largest one."""
+    """The parts of a region that hold a circle half as large as the largest one."""
     depth = distance_transform_edt(region)  # the frame is no edge: a cropped disc stays one
     reach = _BLOB * depth.max()
     opened: Mask = distance_transform_edt(depth <= reach) < reach
@@ -163,7 +164,7 @@ def circle_around(region: Mask) -> Circle | None:
     outline[[0, -1]] = outline[:, [0, -1]] = False  # there the frame crops it
     points = np.argwhere(outline).astype(float)
     near = np.ones(len(points), dtype=np.bool_)
-    for _ in range(5):  # the circle of least squares, then that of the points near to it
+    for _ in range(5):  # the circle of least squares, then the same with only the points near it
         if near.sum() < 20:
             return None
         terms = np.c_[2 * points[near], np.ones(near.sum())]
@@ -176,7 +177,7 @@ def circle_around(region: Mask) -> Circle | None:
 
 
 def _convex_hull(region: Mask) -> Mask:
-    """What skimage's convex_hull_image gives, which takes seconds for large images."""
+    """The same as skimage's convex_hull_image, which takes seconds for large images."""
     padded = np.pad(region, 1)  # a region that fills the frame has boundaries, too
     points = np.argwhere(find_boundaries(padded, mode="inner")) - 1
     corners = points[ConvexHull(points).vertices]
@@ -187,7 +188,7 @@ def _convex_hull(region: Mask) -> Mask:
 
 def _without_notches(region: Mask, circle: Circle) -> Mask:
     notches = _convex_hull(region) & ~region & (circle.distance(region.shape) <= 1)
-    # Fewer are the steps of a sharp rim, which stays as it is.
+    # Fewer pixels are just the steps of a sharp rim, which is left unchanged.
     return region | notches if notches.sum() > 0.01 * region.sum() else region
 
 
@@ -206,7 +207,7 @@ def _score(circle: Circle, colour: Floats) -> float:
 
 
 def _is_retina(beyond: Floats, middle: Floats) -> bool:
-    """Whether the colour around a disc is that of a retina which goes on around it."""
+    """Whether the colour around a disc shows that the retina goes on around it."""
     redness = [colour[0] - colour[1] for colour in (beyond, middle)]
     lit = beyond.max() > middle.max() + np.log(_LIT)
     return bool(lit and redness[0] > max(redness[1], 0.0) + _REDDER)

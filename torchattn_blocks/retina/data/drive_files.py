@@ -22,9 +22,9 @@ _DRIVE_NAME = r"(\d\d)(?:_.+)?" + EXTENSION
 def list_drive(root: str | Path, split: Literal["training", "test"]) -> list[FundusFiles]:
     """List the images of DRIVE (Staal et al. 2004), 565 wide and 584 high.
 
-    The data set comes from https://drive.grand-challenge.org, where one must register. Its current
+    The data set comes from https://drive.grand-challenge.org, where you must register. Its current
     archive has no vessel masks of the test images: they have ``label=None`` and
-    ``second_label=None``. Older archives have both observers' vessel masks, which are then listed.
+    ``second_label=None``. Older archives have both observers' vessel masks; these are then listed.
     Without a folder ``mask/``, fields of view are estimated from the images. Folders may be named
     ``train/`` and ``testing/``, in capitals or not, and images may be converted to PNG.
 

@@ -45,7 +45,7 @@ class FundusFiles:
             FileNotFoundError: If a file does not exist.
             ValueError: If a file cannot be decoded, a mask has another height or width than the
                 image or more than two values, the field of view is not one large region, or more
-                than 40 % of it is vessel. Below 1 % there is a warning.
+                than 40 % of it is vessel. If less than 1 % is vessel, there is a warning.
 
         Example:
             >>> import tempfile

@@ -44,19 +44,18 @@ def list_folder(root: str | Path) -> list[FundusFiles]:
     """List the images of folders such as ``images/``, ``labels/`` and ``masks/``, at any depth.
 
     Vessel masks are in ``labels/`` and fields of view in ``masks/``, both beside ``images/``; each
-    of the two may be missing. Many other names are read too, such as ``1st_manual/`` for vessel
-    masks and ``2nd_manual/`` for those of a second observer: the page on data sets has a table. A
+    of the two may be missing. Many other names work too, such as ``1st_manual/`` for vessel masks
+    and ``2nd_manual/`` for a second observer's vessel masks: the page on data sets has a table. A
     folder ``mask/`` or ``masks/`` may hold vessel masks or fields of view. A few of its files are
     opened to find out, unless it is ``masks/`` beside ``labels/``.
 
-    A mask has the stem of its image (``07.png`` for ``07.jpg``), or this
-    stem and a suffix that starts with ``_``, ``-`` or a dot (``07_manual1.gif``), or else the same
-    number (``07_manual1.gif`` for ``07_training.tif``). Hidden files, hidden folders and files that
-    are no images are ignored. Links to folders are followed, but no
-    folder is listed twice.
+    A mask has the stem of its image (``07.png`` for ``07.jpg``), or this stem and a suffix that
+    starts with ``_``, ``-`` or a dot (``07_manual1.gif``), or only the same number
+    (``07_manual1.gif`` for ``07_training.tif``). Hidden files, hidden folders and files that are
+    not images are ignored. Links to folders are followed, but no folder is listed twice.
 
     Args:
-        root: The folder with ``images/``, or with folders in which they are.
+        root: The folder with ``images/``, or with folders that hold such folders.
 
     Returns:
         The files of each image, sorted by name. The name is the path from `root` to the folder with
@@ -88,7 +87,7 @@ def list_folder(root: str | Path) -> list[FundusFiles]:
     try:
         return _list_below(root)
     except FileNotFoundError as error:
-        # Only what lies directly in them: a search below them might take long.
+        # Search only directly in them: a search below them might take long.
         if above := first_listed(root.resolve().parents[:2], _list):
             raise FileNotFoundError(f"{error}\nDid you mean {above}?") from None
         raise
@@ -201,7 +200,7 @@ def by_image(masks: Mapping[str, File], images: Mapping[str, File]) -> dict[str,
     """Masks by the stem of their image; by their own stem if they have no image.
 
     Args:
-        masks: By their stems. As text, a value is what errors call it: a path, say.
+        masks: By their stems. Errors show a value as text, such as a path.
         images: The images by their stems.
 
     Raises:
@@ -241,7 +240,7 @@ def _number(stem: str) -> str | None:
 def _split_name(name: str) -> list[str]:
     """The folders and the stem that an image's name is made of."""
     parts = name.split("/")
-    # Nothing that leads out of the root, is hidden for `list_folder`, or is forbidden on some
+    # Allow nothing that leads out of the root, is hidden for `list_folder`, or is forbidden on some
     # system.
     if not name.isprintable() or not all(re.fullmatch(r"[^.\\:][^\\:]*", part) for part in parts):
         raise ValueError(
@@ -260,7 +259,7 @@ def _pictures(fundus: Fundus) -> Iterator[tuple[str, NDArray[np.uint8]]]:
 
 
 def find_masks(folder: Path, images: dict[str, Path]) -> dict[str, Path]:
-    """Fields of view in a folder by the stems of these images, which need not be all of a set.
+    """Fields of view in a folder by the stems of these images, which may be a part of a set.
 
     A mask has the stem of its image, or this stem and a suffix such as ``_mask`` or ``-fov``.
     """

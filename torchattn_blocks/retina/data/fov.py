@@ -19,13 +19,14 @@ _RIM_SHARE = 0.3
 # Discs are searched for in a copy of the image of at most this side. Half a pixel of it is about
 # 0.3 % of the radius of a disc.
 _SMALL_SIDE = 320
-# Two discs are the same one if their intersection over union is at least this.
+# Two discs are the same if their intersection over union is at least this.
 _SAME = 0.955
-# Remarks: a field of view is small below this fraction of the image, a second disc is of comparable
-# size above this fraction of the first, and another one if it shares less than this fraction.
+# Remarks: a field of view is small below this fraction of the image; a second disc has comparable
+# size above this fraction of the first, and is a different disc if it shares less than this
+# fraction.
 _SMALL_SHARE, _COMPARABLE, _SHARED = 0.2, 0.5, 0.1
-# Where a field of view fills more of the image than this, no such second disc fits beside it: discs
-# in a rectangle fill at most 0.79 of it.
+# If a field of view fills more of the image than this, no such second disc fits beside it: discs in
+# a rectangle fill at most 0.79 of it.
 _ALONE = 0.55
 # Pixels are of one colour if no channel varies by so much; JPEG makes a black bar vary by 2 or 3.
 _ONE_COLOUR = 8
@@ -37,19 +38,19 @@ def estimate_fov(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
     A fundus image shows a bright disc, perhaps cropped by the frame, on a darker border. Otsu's
     threshold on the logarithm of the brightness separates the two. (On the logarithmic scale a dim
     rim of the retina is closer to the retina than to the border.) The largest connected bright
-    component, which excludes text in the border, is taken with its holes filled. If it is a disc
+    component, with its holes filled, is taken; this excludes text in the border. If it is a disc
     and the border is dark, it is the field of view. If its rim is ragged, the rim is completed.
 
-    Otherwise discs are searched for in a small copy of the image without bars of one colour at its
+    Otherwise it searches for discs in a small copy of the image, without bars of one colour at its
     sides, in three quantities: brightness, red minus blue (grey has none), and difference from the
     colour of the image's corners. Each is separated by several thresholds. Each large region that
     is bounded by a circle is a candidate. Its score says how round it is and how sharply the colour
-    changes at its rim. The highest score wins. Overexposed discs do not count, which are reflexes,
-    nor do discs with retina around them, such as the optic disc. If the same disc stands out from
-    the corners in the image itself, its rim is taken from there.
+    changes at its rim. The highest score wins. Two kinds do not count: overexposed discs, which are
+    reflexes, and discs with retina around them, such as the optic disc. If the same disc stands out
+    from the corners in the image itself, its rim is taken from there.
 
-    If there is no disc, the field of view is the bright region if it is compact and the border
-    dark. Else it is the whole image. `fov_remark` says so.
+    If there is no disc, the field of view is the bright region if that is compact and the border
+    dark, and otherwise the whole image. `fov_remark` reports that.
 
     Args:
         image: RGB values of shape (H, W, 3), 0 to 255.
@@ -88,13 +89,13 @@ def estimate_fov(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def _bright(brightness: NDArray[np.uint8]) -> tuple[Mask, bool]:
-    """The largest bright region, perhaps empty, and whether what is not bright is dark."""
+    """The largest bright region, perhaps empty, and whether the rest is dark."""
     logarithm = np.log1p(brightness, dtype=np.float32)
     bright = logarithm > threshold_otsu(logarithm)
     if not bright.any():  # an image of one colour
         return bright, False
     is_dark = np.median(brightness[~bright]) <= _BORDER_SHARE * np.median(brightness[bright])
-    side = 2 * (max(brightness.shape) // 64) + 1  # odd: the window stands evenly around its pixel
+    side = 2 * (max(brightness.shape) // 64) + 1  # odd: the window is centred on its pixel
     window = footprint_rectangle((side, side), decomposition="separable")
     sharp = bright & (brightness > _RIM_SHARE * dilation(brightness, window))
     return _largest(sharp), bool(is_dark)
@@ -139,7 +140,7 @@ def _search(image: NDArray[np.uint8]) -> list[Disc]:
 
 
 def _between_bars(image: NDArray[np.uint8], axis: int) -> slice:
-    """The rows (axis 0) or columns (1) between the outermost that are not of one colour."""
+    """The rows (axis 0) or columns (1) from the first to the last that is not of one colour."""
     spread = np.ptp(image, axis=1 - axis).max(axis=1)
     varied = np.flatnonzero(spread >= _ONE_COLOUR)
     return slice(varied[0], varied[-1] + 1) if varied.size else slice(None)
@@ -154,11 +155,11 @@ def fov_remark(image: NDArray[np.uint8], fov: NDArray[np.bool_]) -> str:
 
     Returns:
         One line without a full stop, or an empty string if all is well. It names the first of these
-        that holds: the image has one colour, the field of view is the whole image, there is a
+        that is true: the image has one colour, the field of view is the whole image, there is a
         second disc of comparable size, the field of view fills less than a fifth of the image.
 
     Raises:
-        TypeError: If `image` is not an array of type uint8, or `fov` no array.
+        TypeError: If `image` is not an array of type uint8, or `fov` is not an array.
         ValueError: If `image` is not of shape (H, W, 3), or `fov` has another height or width.
 
     Example:
@@ -190,7 +191,7 @@ def _has_second_disc(image: NDArray[np.uint8], fov: Mask) -> bool:
 
 
 def fov_fault(fov: NDArray[np.bool_]) -> str:
-    """What shows that a mask is not a field of view: it is one region, and compact; or nothing."""
+    """Why a mask is not a field of view, which is one compact region; empty if it may be one."""
     if not fov.any():
         return "It has no bright pixel."
     components = label(fov, connectivity=2)

@@ -16,7 +16,8 @@ def list_hrf(root: str | Path) -> list[FundusFiles]:
     """List the 45 images of HRF (Budai et al. 2013), 3504 wide and 2336 high.
 
     The data set comes from https://www5.cs.fau.de/research/data/fundus-images: 15 images each of
-    patients with diabetic retinopathy (``dr``), with glaucoma (``g``) and of healthy ones (``h``).
+    patients with diabetic retinopathy (``dr``), with glaucoma (``g``) and of healthy people
+    (``h``).
 
     Args:
         root: The folder with ``images/``, ``manual1/`` and ``mask/``.

@@ -19,7 +19,7 @@ class _Image(NamedTuple):
 
 
 def stem_of(name: str) -> str:
-    """The name of an image without its ending, if it has that of an image file.
+    """The name of an image without its ending, if it ends like an image file.
 
     Example:
         >>> from torchattn_blocks.retina.data.pairs import stem_of
@@ -34,16 +34,16 @@ def pair_images(
 ) -> list[tuple[str, str]]:
     """Pair the images of two sets by their names, in any case and with any ending.
 
-    If any two stems are equal, equal stems alone make a pair. Otherwise images are paired as masks
-    with their images in folders: by a stem that another starts with, or by their numbers.
+    If any two stems are equal, only equal stems make a pair. Otherwise images are paired like masks
+    and images in folders: if one stem starts with the other, or by their numbers.
 
     Args:
         first: Names of the images of the first set.
-        second: Those of the second set.
-        sources: What errors call the two sets.
+        second: Names of the images of the second set.
+        sources: Names of the two sets in errors.
 
     Returns:
-        The pairs, in the order of `first`. An image without a partner is in none.
+        The pairs, in the order of `first`. Images without a partner are left out.
 
     Raises:
         ValueError: If two images of a set have the same stem, or no stems are equal and an image

@@ -18,17 +18,17 @@ from .search import EXTENSION
 # The value of a probability of 1, by Pillow's mode.
 _WHITE = {"1": 1, "L": 255, "I;16": 65535, "I;16B": 65535, "I": 65535, "F": 1}
 
-# What the command ``segment`` writes of an image, the last one only if asked for.
+# What the command ``segment`` writes for an image; the last one only if you ask for it.
 KINDS = ("probability", "vessels", "fov", "overlay", "uncertainty")
 
 
 def find_predictions(folder: Path, files: Iterable[FundusFiles]) -> dict[str, list[Path]]:
-    """Those files of a folder that may be the probability maps of these images, by image name.
+    """Files of a folder that may be the probability maps of these images, by image name.
 
     A map has the name or the file stem of its image, perhaps with a suffix. Each belongs to the
-    image with the longest name that fits, so that ``eye_2.png`` is not of image ``eye`` if there is
-    an image ``eye_2``. Of several maps of an image, an exact name comes first, and then a suffix
-    with ``prob``, as the command ``segment`` writes it.
+    image with the longest name that fits, so that ``eye_2.png`` does not go to image ``eye`` if
+    there is an image ``eye_2``. If an image has several maps, an exact name comes first, and then a
+    suffix with ``prob``, as from the command ``segment``.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: this folder does not exist")
@@ -59,7 +59,7 @@ def _fits(stem: str, owner: str) -> bool:
 
 
 def prediction_of(name: str, folder: Path, found: Mapping[str, list[Path]]) -> Path:
-    """The file of the probability map of an image, of those that `find_predictions` found."""
+    """The file of an image's probability map, among the files that `find_predictions` found."""
     paths = found.get(name, [])
     if len(paths) != 1:
         raise FileNotFoundError(
@@ -120,10 +120,10 @@ def _image(path: Path) -> NDArray[Any]:
 def save_prediction(
     path: Path, probability: NDArray[np.float32], meaning: str = "Probability of vessel"
 ) -> None:
-    """Write a probability map, or what else lies in [0, 1], as 16-bit grey values.
+    """Write a probability map, or other values in [0, 1], as 16-bit grey values.
 
-    The file says how to read it, because Pillow's ``convert("L")`` clips 16 bits instead of scaling
-    them (13.0).
+    The file notes how to read it, because Pillow's ``convert("L")`` clips 16 bits instead of
+    scaling them (13.0).
     """
     said = PngInfo()
     reading = 'np.asarray(Image.open(path)) / 65535, not convert("L"), which clips 16 bits'

@@ -1,4 +1,4 @@
-"""What the folders beside the images hold: vessel masks, fields of view, a second observer's."""
+"""The folders beside the images: vessel masks, fields of view, a second observer's vessel masks."""
 
 import re
 from collections import defaultdict
@@ -34,7 +34,7 @@ WHAT: dict[Role, str] = {
 }
 # The parts of a data set, and how the names of their folders end: imagesTs/ is nnU-Net's test set.
 _ENDINGS = {"": ("", "tr"), "test": ("ts",)}
-# Folders of other names that may be meant as vessel masks.
+# Other folder names that may be meant for vessel masks.
 _MASK_LIKE = re.compile("mask|label|manual|vessel|truth|annotation|segment|gt$", re.IGNORECASE)
 _REMEDY = "or list your files in a table and use --dataset csv."
 
@@ -50,7 +50,7 @@ class Folders(NamedTuple):
 
 
 def plain(name: str) -> str:
-    """A folder's name without what does not matter in it."""
+    """A folder's name without the characters that do not matter."""
     return re.sub("[ _-]", "", name).lower()
 
 
@@ -82,7 +82,7 @@ def find_roles(place: Path) -> list[Folders]:
     """The folders with images in `place` and the folders of their masks; none without images.
 
     Raises:
-        ValueError: If two folders could be the same thing, or it is not clear what one holds.
+        ValueError: If two folders could hold the same thing, or it is unclear what one holds.
     """
     inner = sibling_folders(place)
     parts: dict[str, dict[Kind, list[Path]]] = defaultdict(lambda: defaultdict(list))
@@ -98,7 +98,7 @@ def find_roles(place: Path) -> list[Folders]:
 
 
 def _assigned(part: str, kinds: dict[Kind, list[Path]]) -> Folders:
-    """Give each role to the one folder that fits it; empty folders fit none."""
+    """Give each role to the only folder that fits it; empty folders fit no role."""
     filled = {kind: [path for path in paths if image_files(path)] for kind, paths in kinds.items()}
     roles: dict[Role, list[Path]] = {role: filled.get(role, []) for role in WHAT}
     for path in filled.get("mask", []):
@@ -131,7 +131,7 @@ def _role_of_masks(folder: Path, labels: list[Path]) -> Literal["label", "fov"]:
 
 
 def _role_of_mask(path: Path) -> Literal["label", "fov"] | None:
-    """What one mask shows; None if it is black."""
+    """The role that one mask shows; None if it is black."""
     grey = decode(path, "L")
     if not grey.any():
         return None
@@ -139,7 +139,7 @@ def _role_of_mask(path: Path) -> Literal["label", "fov"] | None:
 
 
 def _refuse_unknown_masks(images: Path, inner: list[Path]) -> None:
-    """Raise an error if a folder beside unlabelled images may be meant as their vessel masks."""
+    """Raise an error if a folder beside unlabelled images may be meant for their vessel masks."""
     unknown = [
         f"{path.name}/"
         for path in inner

@@ -35,10 +35,10 @@ def find_files(
     depth: int = 0,
     wanted: Callable[[Path], bool] = lambda _: True,
 ) -> dict[str, Path]:
-    """Files of a folder by the identifier in their names; none if the folder does not exist.
+    """Files of a folder by the identifier in their names; empty if the folder does not exist.
 
     `identifier` turns the first group of the pattern into the identifier, by default into capitals.
-    Folders in the folder are searched down to `depth`. `wanted` gets a path from `folder` on.
+    Folders in the folder are searched down to `depth`. `wanted` gets a path relative to `folder`.
     """
     found: dict[str, Path] = {}
     for path in filter(lambda path: wanted(path.relative_to(folder)), _files(folder, depth)):
@@ -61,7 +61,7 @@ def _files(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def subfolder(folder: Path, *names: str) -> Path:
-    """The folder in `folder` with one of these names, in any case; else that of the first name."""
+    """The folder in `folder` with one of these names, in any case; by default the first name."""
     inner = [path for path in sorted(folder.iterdir()) if path.is_dir()] if folder.is_dir() else []
     for name in names:
         for path in inner:
@@ -79,7 +79,7 @@ def require_files(found: Sized, what: str, where: Path, layout: str) -> None:
 
 
 def listing(names: Sequence[str]) -> str:
-    """The names with commas between them: of more than ten, the first ten and how many more."""
+    """The names with commas between them; if more than ten, the first ten and how many more."""
     more = [f"and {len(names) - 10} more"] if len(names) > 10 else []
     return ", ".join([*names[:10], *more])
 
@@ -91,7 +91,7 @@ def match_files(
     seconds: dict[str, Path],
     remedies: Remedies = _UNPACK,
 ) -> list[FundusFiles]:
-    """Match each image with its masks. A kind of mask must exist for all images or for none."""
+    """Match each image with its masks. All images or no image must have a kind of mask."""
     kinds = {"vessel mask": labels, "field of view": fovs, "second observer's mask": seconds}
     for kind, masks in kinds.items():
         if strays := masks.keys() - images.keys():
@@ -111,7 +111,7 @@ def match_files(
 
 
 def suggests_folder(list_files: Lister) -> Lister:
-    """Let the error of a missing data set name a folder near by that holds it."""
+    """Make the error of a missing data set name a folder near by that holds it."""
 
     @wraps(list_files)
     def listed(root: str | Path, *args: Any, **options: Any) -> list[FundusFiles]:
@@ -130,7 +130,7 @@ def suggests_folder(list_files: Lister) -> Lister:
 def first_listed(
     folders: Iterable[Path], list_files: Callable[[Path], list[FundusFiles]]
 ) -> Path | None:
-    """The first folder of which a function lists images, or None."""
+    """The first folder in which a function finds images, or None."""
     return next((folder for folder in folders if _lists(folder, list_files)), None)
 
 

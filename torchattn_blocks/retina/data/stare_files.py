@@ -20,11 +20,11 @@ def list_stare(root: str | Path) -> list[FundusFiles]:
     The data set comes from https://cecas.clemson.edu/~ahoover/stare/probing, in one archive for the
     images and one for each observer. It has no fields of view: they are estimated from the images,
     unless a copy has files ``mask/im0001.png`` and so on, in a folder whose name starts with mask.
-    Images without vessel mask are not listed.
+    Images without a vessel mask are not listed.
 
     Args:
         root: The folder with the files ``im0001.ppm``, ``im0001.ah.ppm`` and so on, or with folders
-            of them. The files may be packed: ``im0001.ppm.gz``.
+            that hold them. The files may be packed: ``im0001.ppm.gz``.
 
     Returns:
         The files of each image, sorted by name (``"0001"``, ``"0002"``, ...). The first observer is

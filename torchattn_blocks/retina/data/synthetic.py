@@ -34,7 +34,7 @@ SPACING = 0.3, 0.03  # how far from every vessel a target has to lie: the first,
 ARCADES = (1.39, 0.70, 0.16), (2.4, 0.35, 0.35)  # angle, bend, apart: to the temple, to the nose
 VEIN, ARTERY, HILUM = 0, 1, 2
 
-# Calibres, in pixels of DRIVE; flow 1 is what reaches a twig's tip.
+# Calibres, in pixels of DRIVE; flow 1 reaches a twig's tip.
 LEAK = 0.012  # flow that a step of vessel gives to its capillaries
 BEYOND = 18.0  # flow to the retina outside the picture, by a vessel that leaves it
 WIDTH = np.array([1.35, 1.05, 0.0])  # at flow 1: veins are wider than arteries
@@ -76,7 +76,7 @@ class _View:
 
 @dataclass
 class _Tree:
-    """Vessels as nodes, parents before their children; node 0 is where all enter the eye."""
+    """Vessels as nodes, parents before their children; all enter the eye at node 0."""
 
     xy: Floats  # (N, 2)
     along: Floats  # (N, 2), unit tangent, downstream
@@ -155,7 +155,7 @@ def _grow(rng: Generator, fovea: Floats, hilum: Floats) -> _Tree:
         if distance.min() < spacing:
             continue
         kind = int(rng.integers(2))
-        detour = distance - 0.55 * (chord * tree.along).sum(1)  # the nearest, but rather onwards
+        detour = distance - 0.55 * (chord * tree.along).sum(1)  # the nearest, preferring onwards
         parent = int(np.where(tree.bud == kind, detour, np.inf).argmin())
         path = _twig(rng, tree.xy[parent], tree.along[parent], target)
         away = np.hypot(*(path - fovea).T)
@@ -187,7 +187,7 @@ def _calibres(rng: Generator, tree: _Tree) -> Floats:
 
 
 def _draw(view: _View, tree: _Tree, calibre: Floats) -> Floats:
-    """The largest r² - d² of any vessel disc over each pixel: >= 0 within, a half chord squared."""
+    """The largest r² - d² of all vessel discs at each pixel: >= 0 within, a half chord squared."""
     node = np.flatnonzero(calibre)
     steps = int(np.ceil(9 * view.scale))  # a disc every third of a pixel
     t = np.arange(steps)[:, None, None] / steps
@@ -266,7 +266,7 @@ def _inside(edge: Floats, blur: float) -> Floats:
 
 
 def _expose(rng: Generator, scene: Floats, fov: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """What the camera makes of the scene: a black surround, grain, slight blur."""
+    """The camera's picture of the scene: a black surround, grain, slight blur."""
     grain = rng.normal(0, 6.5, (*fov.shape, 1)) + rng.normal(0, 4.5, scene.shape)
     image = np.where(fov[..., None], scene + grain, SURROUND + grain / 3)
     for axis in (0, 1):  # binomial, standard deviation 0.7 px
@@ -277,11 +277,10 @@ def _expose(rng: Generator, scene: Floats, fov: NDArray[np.bool_]) -> NDArray[np
 def synthesize(seed: int, *, height: int = 584, width: int = 565) -> Fundus:
     """Draw a synthetic colour fundus image with its exact vessel mask.
 
-    The vessel mask marks exactly the drawn vessels. At the default size, which is DRIVE's, it
-    covers about 13 % of the field of view. All sizes scale with the shorter side of the image.
-    Vessels too thin for the pixels are neither drawn nor marked. The second observer's mask lacks
-    thin vessels and has the others slightly displaced. The same seed gives the same eye at every
-    size.
+    The vessel mask marks exactly the drawn vessels. At the default size (DRIVE's), it covers about
+    13 % of the field of view. All sizes scale with the shorter side of the image. Vessels too thin
+    for the pixels are neither drawn nor marked. The second observer's mask lacks thin vessels and
+    has the others slightly displaced. The same seed gives the same eye at every size.
 
     Args:
         seed: Seed of the image, at least 0. Equal arguments give equal arrays. No global random

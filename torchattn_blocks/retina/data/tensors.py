@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-# Images whose field of view differs by less than this from the size trained at are not resized,
-# because that blurs them: estimated diameters of images of one camera differ by as much.
+# Resizing blurs, so images are not resized if their field of view differs by less than this from
+# the trained size: estimated diameters of images of one camera differ by as much.
 ALIKE = 0.03
 
 
@@ -70,7 +70,7 @@ def image_tensor(image: NDArray[np.uint8], side: int | None = None) -> Tensor:
 
 
 def mask_tensor(mask: NDArray[np.bool_], side: int | None = None) -> Tensor:
-    """Convert a mask of shape (H, W) to a target of zeros and ones, (1, H, W), padded likewise."""
+    """Convert a mask of shape (H, W) to a target (1, H, W), 0 or 1, padded like images."""
     return pad_evenly(torch.from_numpy(np.ascontiguousarray(mask)).float()[None], side)
 
 

@@ -1,4 +1,4 @@
-"""An evaluation read as the dictionary that it was before it had attributes: deprecated."""
+"""Deprecated: read an evaluation as the dictionary that it was before it had attributes."""
 
 import warnings
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class ReadByKey(Mapping[str, Any]):
-    """Something that is read by the keys of `as_data`, with a warning."""
+    """A value that you can read by the keys of `as_data`, with a warning."""
 
     def as_data(self) -> dict[str, Any]:
         """The dictionary."""
@@ -33,7 +33,7 @@ class ReadByKey(Mapping[str, Any]):
         return len(self._before())
 
     def __bool__(self) -> bool:
-        """True, as of any object without a length."""
+        """True, as for any object without a length."""
         return True
 
     def __contains__(self, name: object) -> bool:

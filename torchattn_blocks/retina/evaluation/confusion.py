@@ -26,7 +26,7 @@ class Confusion(NamedTuple):
     def of(
         cls, vessels: NDArray[np.bool_], label: NDArray[np.bool_], pixels: int | None = None
     ) -> "Confusion":
-        """Compare two vessel masks of one shape, in so many pixels: by default in all.
+        """Compare two vessel masks of one shape, in so many pixels; by default in all.
 
         All vessels of both must lie in these pixels.
         """
@@ -60,5 +60,5 @@ class Confusion(NamedTuple):
 
 
 def ratio(part: float, whole: float) -> float:
-    """A fraction; NaN of nothing."""
+    """A fraction, or NaN if the denominator is 0."""
     return part / whole if whole else math.nan

@@ -9,7 +9,7 @@ from skimage.morphology import skeletonize
 
 
 def cl_dice(vessels: NDArray[np.bool_], label: NDArray[np.bool_]) -> float:
-    """Compare the centre lines of two vessel masks: gaps lower the score, widths hardly do.
+    """Compare the centre lines of two vessel masks: gaps lower the score, widths hardly matter.
 
     It is the harmonic mean of two fractions: how much of the skeleton of `vessels` lies in `label`,
     and how much of the skeleton of `label` lies in `vessels` (Shit et al., "clDice - a novel
@@ -47,7 +47,7 @@ def cl_dice(vessels: NDArray[np.bool_], label: NDArray[np.bool_]) -> float:
 
 
 class VesselMask:
-    """A vessel mask (H, W), whose skeleton is computed once and only if it is needed."""
+    """A vessel mask (H, W). Its skeleton is computed at most once, when it is needed."""
 
     def __init__(self, pixels: NDArray[np.bool_]) -> None:
         self.pixels = pixels
@@ -55,13 +55,13 @@ class VesselMask:
     @cached_property
     def skeleton(self) -> NDArray[np.bool_]:
         """The centre lines, shape (H, W)."""
-        # A new array made by NumPy: scikit-image 0.26 refuses read-only ones, and masks that other
-        # libraries made can crash it.
+        # A new array made by NumPy: scikit-image 0.26 refuses read-only arrays, and masks from
+        # other libraries can crash it.
         lines: NDArray[np.bool_] = skeletonize(self.pixels & True)
         return lines
 
     def inside(self, mask: NDArray[np.bool_]) -> "VesselMask":
-        """What lies in a mask: this very vessel mask, if all of it does."""
+        """The part inside a mask: this same object if all of it is inside."""
         cut = self.pixels & mask
         whole = np.count_nonzero(cut) == np.count_nonzero(self.pixels)
         return self if whole else VesselMask(cut)

@@ -1,4 +1,4 @@
-"""How many pixels of vessel and of background have each probability: what all curves come from."""
+"""How many pixels of vessel and of background have each probability. All curves come from this."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 THRESHOLDS = np.arange(1, 100) / 100  # among which a threshold is chosen
-_MOST = 2**23  # different values that are kept apart; a map of 16 bits has at most 2**16
+_MOST = 2**23  # how many different values are kept apart; a map of 16 bits has at most 2**16
 
 
 class Counts(NamedTuple):
@@ -52,8 +52,8 @@ class Counts(NamedTuple):
     def areas(self) -> tuple[float, float]:
         """The area under the ROC curve, and average precision; NaN if there is no curve.
 
-        They are scikit-learn's: the ROC curve is straight between two values, and precision is that
-        of the lower one.
+        They agree with scikit-learn: the ROC curve is straight between two values, and precision is
+        taken at the lower one.
         """
         if not self.has_curve:
             return math.nan, math.nan
@@ -70,10 +70,10 @@ class Counts(NamedTuple):
 class Pool:
     """The counts of many images together, in memory that does not grow with their number.
 
-    Up to eight million different values are kept apart, so that all curves are exact. Of more, the
-    million highest pixels are kept apart. Below them, neighbours are counted as one, never across a
-    hundredth: in groups of about a millionth of the pixels above them, so that precision changes by
-    about a millionth.
+    Up to eight million different values are kept apart, so that all curves are exact. If there are
+    more, only the million highest pixels are kept apart. Below them, neighbours are counted as one,
+    never across a hundredth. A group has about a millionth of the pixels above it, so precision
+    changes by about a millionth.
     """
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ def joined(parts: Sequence[Counts]) -> Counts:
 def above(counts: Counts, thresholds: NDArray[np.float64]) -> NDArray[np.intp]:
     """For each threshold, where the values above it begin.
 
-    They are compared in the precision of the values, as ``>`` does: float32's 0.3 is not above 0.3.
+    They are compared in the precision of the values, like ``>``: float32's 0.3 is not above 0.3.
     """
     kind = np.result_type(counts.values, np.float16)
     return np.searchsorted(counts.values, thresholds.astype(kind), side="right")

@@ -14,7 +14,7 @@ from .confusion import Confusion
 from .counts import Counts, above
 from .scores import Arrays, check_scored, pooled_counts, scored_pixels
 
-_POINTS = 2000  # of a drawn curve: more than the figure has pixels
+_POINTS = 2000  # points of a drawn curve: more than the figure has pixels
 _MARKED = 0.5  # the threshold of the point on each curve
 
 
@@ -28,7 +28,7 @@ def save_score_curves(
 ) -> None:
     """Save the ROC and precision-recall curves, all pixels of all images pooled.
 
-    The areas are those of `pooled_scores`. A point on each curve marks the threshold 0.5. The
+    The areas are the same as in `pooled_scores`. A point on each curve marks the threshold 0.5. The
     second observer's vessel masks give one point.
 
     Args:
@@ -107,7 +107,7 @@ def _rates(
 ) -> NDArray[np.float64]:
     """False positive rate, sensitivity and precision at each threshold, shape (3, thresholds).
 
-    Without any positive, precision is 1: there the curve begins.
+    Without any positive, precision is 1: the curve begins there.
     """
     found = true + false
     precision = np.where(found > 0, true / np.maximum(found, 1), 1)
@@ -117,7 +117,7 @@ def _rates(
 def _thinned(rates: NDArray[np.float64]) -> NDArray[np.float64]:
     """At most 2000 of the thresholds, evenly along the ROC curve.
 
-    At even thresholds, most points would lie in one corner.
+    With evenly spaced thresholds, most points would lie in one corner.
     """
     way = rates[0] + rates[1]
     return rates[:, np.unique(np.searchsorted(way, np.linspace(0, 2, _POINTS)))]

@@ -22,7 +22,7 @@ class ViewScores:
     """Scores of whole images, or within the field of view.
 
     Attributes:
-        pooled: Scores of all pixels of all images together, by name, as of `pooled_scores`.
+        pooled: Scores of all pixels of all images together, by name, as from `pooled_scores`.
         per_image: Mean and standard deviation over images of the same scores and of ``clDice``.
 
     Example:
@@ -102,12 +102,12 @@ class Evaluation(ReadByKey):
         chosen: The scores at a threshold chosen on other images, or None.
         second_observer: The scores of the second observer's vessel masks; None unless all images
             have one.
-        about: What else stands in the report file: data set, weights and so on.
+        about: Other entries of the report file: data set, weights and so on.
 
     Raises:
-        TypeError: If `about` is no mapping.
-        ValueError: If `about` has a key that the file has for the scores, or the systems have
-            scores of other names.
+        TypeError: If `about` is not a mapping.
+        ValueError: If `about` has a key that the file uses for scores, or the systems have scores
+            of different names.
 
     Example:
         >>> from torchattn_blocks.retina import Evaluation, evaluate, synthesize
@@ -153,7 +153,7 @@ class Evaluation(ReadByKey):
         return self.network.fov
 
     def systems(self) -> dict[str, SystemScores]:
-        """All that was scored, by the titles of the rows of the tables.
+        """Everything that was scored, by the row titles of the tables.
 
         Example:
             >>> from torchattn_blocks.retina import evaluate, synthesize
@@ -173,7 +173,7 @@ class Evaluation(ReadByKey):
 
         Returns:
             Four tables with headings: whole images and field of view, each pooled and per image.
-            The tables per image have a row of means and below it a row of sample standard
+            The tables per image have a row of means, and below it a row of sample standard
             deviations.
 
         Example:
@@ -229,8 +229,8 @@ class Evaluation(ReadByKey):
         """Write the scores to a JSON file, with six significant digits and ``null`` for NaN.
 
         Args:
-            path: The file. It appears when it is complete, so an interrupted call never leaves half
-                a file.
+            path: The file. It appears only when it is complete, so an interrupted call never leaves
+                half a file.
 
         Raises:
             OSError: If the file cannot be written.
@@ -259,8 +259,8 @@ class Evaluation(ReadByKey):
             path: The file.
 
         Raises:
-            OSError: If there is no such file, or it cannot be read.
-            ValueError: If it is no such file; the message names it.
+            OSError: If the file does not exist or cannot be read.
+            ValueError: If it is not a report; the message names the file.
         """
         content = Path(path).read_bytes()
         try:
@@ -272,9 +272,9 @@ class Evaluation(ReadByKey):
         """Everything as dictionaries and lists, as it stands in the report file.
 
         Returns:
-            What `about` holds, and then ``"images"``, ``"threshold"``, ``"whole"`` and ``"fov"``,
-            and perhaps ``"chosen"`` (with a ``"threshold"`` of its own) and ``"second_observer"``.
-            Undefined scores are NaN.
+            The entries of `about`, and then ``"images"``, ``"threshold"``, ``"whole"`` and
+            ``"fov"``, and perhaps ``"chosen"`` (with its own ``"threshold"``) and
+            ``"second_observer"``. Undefined scores are NaN.
         """
         data = {**self.about, "images": [*self.images], "threshold": self.threshold}
         data |= self.network.as_data()
@@ -317,7 +317,7 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """The value as strict JSON can hold it."""
+    """The value in a form that strict JSON can hold."""
     if isinstance(value, dict):
         return {name: _plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):

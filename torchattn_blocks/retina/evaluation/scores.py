@@ -61,13 +61,13 @@ def pooled_scores(
     Returns:
         Sensitivity ``SEN``, specificity ``SPE``, ``F1`` (Dice), accuracy ``ACC``, the area under
         the ROC curve ``AUC``, average precision ``AP``, and Matthews correlation coefficient
-        ``MCC``. The areas are exact, unless there are more than eight million different
-        probabilities: then to about 1e-6. An undefined score is NaN: sensitivity without any
-        vessel, for example, or an area if all probabilities are 0 or 1.
+        ``MCC``. The areas are exact, except to about 1e-6 if there are more than eight million
+        different probabilities. An undefined score is NaN: sensitivity without any vessel, for
+        example, or an area if all probabilities are 0 or 1.
 
     Raises:
-        TypeError: If an entry of `labels` or `masks` is not of type bool, or one of `probabilities`
-            no array of real numbers.
+        TypeError: If an entry of `labels` or `masks` is not of type bool, or an entry of
+            `probabilities` is not an array of real numbers.
         ValueError: If there are no images, shapes differ, or a probability lies outside [0, 1].
 
     Example:
@@ -79,7 +79,7 @@ def pooled_scores(
         {'SEN': 0.5, 'SPE': 0.5, 'F1': 0.5, 'ACC': 0.5, 'AUC': 0.75, 'AP': 0.833, 'MCC': 0.0}
     """
     check_scored("pooled_scores", probabilities, labels, masks)
-    threshold = plain(threshold)  # compared in the precision of the map, also if it is NumPy's
+    threshold = plain(threshold)  # compared in the precision of the map, even for a NumPy number
     pool, confusion = Pool(), Confusion(0, 0, 0, 0)
     for score, truth in scored_pixels(probabilities, labels, masks):
         pool.add(Counts.of(score, truth))
@@ -96,7 +96,7 @@ def image_scores(
     threshold: float = 0.5,
     masks: Sequence[NDArray[np.bool_]] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Score each image alone: mean and sample standard deviation over images.
+    """Score each image by itself: mean and sample standard deviation over images.
 
     Args:
         probabilities: A probability map for each image, see `pooled_scores`.
@@ -106,7 +106,7 @@ def image_scores(
 
     Returns:
         ``{score: {"mean": ..., "std": ...}}`` for the scores of `pooled_scores` and for `cl_dice`.
-        Images on which a score is undefined do not count for it.
+        If a score is undefined on an image, the image does not count for it.
 
     Raises:
         TypeError: If an entry of `labels` or `masks` is not of type bool.
@@ -206,7 +206,7 @@ def check_array(owner: str, name: str, array: object) -> None:
 
 
 def pooled_counts(probabilities: Arrays, labels: Arrays, masks: Arrays | None) -> Counts:
-    """The pixels of all images that are scored, by their probability."""
+    """The scored pixels of all images, by their probability."""
     pool = Pool()
     for score, truth in scored_pixels(probabilities, labels, masks):
         pool.add(Counts.of(score, truth))
@@ -216,7 +216,7 @@ def pooled_counts(probabilities: Arrays, labels: Arrays, masks: Arrays | None) -
 def scored_pixels(
     probabilities: Arrays, labels: Arrays, masks: Arrays | None
 ) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
-    """Of each image the values and labels of the pixels that are scored."""
+    """For each image, the values and labels of the pixels to score."""
     for i, (probability, label) in enumerate(zip(probabilities, labels, strict=True)):
         mask = ... if masks is None else masks[i]
         yield probability[mask].ravel(), label[mask].ravel()

@@ -17,7 +17,7 @@ from .report import VIEWS, Evaluation, SystemScores, ViewScores
 from .scores import check_values, spreads
 
 _THRESHOLD = 0.5  # as in most papers
-_MISSING: Any = object()  # where there are fewer images than maps, or fewer maps
+_MISSING: Any = object()  # fills up the shorter of images and maps
 _NO_AREAS = dict.fromkeys(VIEWS, (math.nan, math.nan))  # of a vessel mask
 
 
@@ -29,8 +29,8 @@ def evaluate(
 ) -> Evaluation:
     """Score probability maps on whole images and within the field of view, pooled and per image.
 
-    Images and maps are taken one after the other and not kept: pass generators for a data set that
-    is larger than the memory.
+    Images and maps are taken one after the other and not kept. If your data set is larger than your
+    memory, pass generators.
 
     Args:
         images: Images with labels.
@@ -43,8 +43,8 @@ def evaluate(
         observer's vessel masks.
 
     Raises:
-        TypeError: If an image is no `Fundus`, a map no NumPy array of real numbers, or
-            `chosen_threshold` no number.
+        TypeError: If an image is not a `Fundus`, a map not a NumPy array of real numbers, or
+            `chosen_threshold` not a number.
         ValueError: If there are no images, an image has no label or an empty field of view, a
             probability map is missing or has another shape than its image, or a probability or
             `chosen_threshold` lies outside [0, 1].
@@ -71,7 +71,7 @@ def evaluate(
 
 
 class Scoring:
-    """The scores of the images so far. Nothing of an image is kept but numbers of pixels.
+    """The scores of the images so far. Only numbers of pixels are kept.
 
     Args:
         chosen_threshold: See `evaluate`.
@@ -94,7 +94,7 @@ class Scoring:
             probability: Its probability map, shape (H, W), values between 0 and 1.
 
         Returns:
-            The scores of the whole image at 0.5: those of `pooled_scores`, and ``clDice``.
+            The scores of the whole image at 0.5: the scores of `pooled_scores`, and ``clDice``.
         """
         check_kind("evaluate", Fundus, images=fundus)
         label, fov = fundus.label, fundus.fov
@@ -137,7 +137,7 @@ class Scoring:
         return None if self._second is None else self._second.confusions["whole"]
 
     def evaluation(self, about: Mapping[str, Any] | None = None) -> Evaluation:
-        """All scores, with what else the report says about them."""
+        """All scores, with the report's other entries."""
         if not self._names:
             raise ValueError("evaluate: images must hold at least 1 image, got none")
         areas = {view: pool.total().areas() for view, pool in self._pools.items()}
@@ -151,7 +151,7 @@ class Scoring:
 
 
 class _System:
-    """What is known of the network at a threshold, or of the second observer."""
+    """The counts and scores of the network at a threshold, or of the second observer."""
 
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold

@@ -1,4 +1,4 @@
-"""Figures of one image: its vessels, its errors, and a sheet of all that is known of it."""
+"""Figures of one image: its vessels, its errors, and a sheet with all its panels."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,8 +43,8 @@ def save_sheet(
         threshold: A pixel above it counts as vessel.
 
     Raises:
-        ValueError: If `probability` has another height or width than the image, or with a label: if
-            a value lies outside [0, 1].
+        ValueError: If `probability` has another height or width than the image, or, with a label,
+            if a value lies outside [0, 1].
 
     Example:
         >>> import tempfile
@@ -76,7 +76,7 @@ def draw_sheet(
     *,
     threshold: float = 0.5,
 ) -> None:
-    """The same with scores that are known; None without a label."""
+    """The same with known scores; None without a label."""
     panels: dict[str, NDArray[Any]] = {
         f"image {fundus.name}": fundus.image,
         "probability of vessel": probability,
@@ -115,7 +115,7 @@ def draw_sheet(
 
 
 def _shrunk(panel: NDArray[Any], times: int) -> NDArray[np.uint8]:
-    """RGB values, 0 to 255, of a panel, means of squares of this many pixels."""
+    """RGB values of a panel, 0 to 255: means of squares of this many pixels."""
     values = panel if panel.dtype == np.uint8 else np.rint(panel * 255.0).astype(np.uint8)
     image = Image.fromarray(values).convert("RGB")
     return np.array(image.reduce(times) if times > 1 else image)

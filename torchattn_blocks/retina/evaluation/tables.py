@@ -32,7 +32,7 @@ def markdown_table(rows: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Format cells as a Markdown table: the first row is its head, the first column its titles."""
+    """Format cells as a Markdown table. The first row is its head, the first column its titles."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "| " + " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) + " |"

@@ -26,12 +26,12 @@ def save_bland_altman(
 ) -> None:
     """Save a figure with a panel for each measure: a point for each pair that has no NaN.
 
-    A point stands at the mean of its two numbers, and at their difference, first minus second.
-    Lines mark no difference, the mean difference and the limits of agreement.
+    A point shows the difference of its two numbers, first minus second, against their mean. Lines
+    mark no difference, the mean difference and the limits of agreement.
 
     Args:
         path: The file; its ending chooses the format, as in matplotlib.
-        pairs: For each title of a panel, the first and the second numbers.
+        pairs: For each panel title, the first and the second numbers.
         labels: Names of the two methods.
 
     Example:
@@ -48,7 +48,7 @@ def save_bland_altman(
     across = min(_ACROSS, len(pairs))
     down = math.ceil(len(pairs) / across)
     figure = Figure(figsize=(3.6 * across, 0.9 + 2.9 * down), layout="constrained", dpi=150)
-    # Names of files hold dollar signs at times: these are not mathematics.
+    # File names may hold dollar signs: these are not mathematics.
     figure.suptitle(textwrap.fill(" − ".join(labels), _LINE * across), parse_math=False)
     panels = list(figure.subplots(down, across, squeeze=False).flat)
     for axes, (title, (first, second)) in zip(panels, pairs.items(), strict=False):

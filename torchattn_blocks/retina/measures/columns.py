@@ -1,10 +1,10 @@
-"""The measures that two sets are compared by, and their columns in a table."""
+"""The measures for comparing two sets, and their columns in a table."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
 SIZE = "fov_diameter_px"
-# As they stand in the names of columns, and as a reader knows them.
+# Their forms in column names, and in titles for readers.
 _UNITS = {"px": "px", "fov": "FOV diameters", "um": "µm"}
 
 
@@ -15,7 +15,7 @@ class Measure:
     Attributes:
         name: Its name in `VesselMeasures`.
         title: Its name for a reader.
-        power: Of the unit of length: 1 for a length, -1 for a curvature, 0 for what has no unit.
+        power: Power of the unit of length: 1 for a length, -1 for a curvature, 0 without a unit.
     """
 
     name: str
@@ -44,7 +44,7 @@ COLUMNS = tuple(column for measure in MEASURES for column in measure.columns())
 
 
 def one_unit(columns: Collection[str], *, same_size: bool) -> dict[str, tuple[Measure, str]]:
-    """One column for each measure that has any: the measure, and its title with the unit.
+    """One column for each measure that has a column: the measure, and its title with the unit.
 
     Args:
         columns: The columns to choose from.

@@ -44,14 +44,14 @@ def smooth_curve(path: Points, deviation: float, *, is_ring: bool = False) -> Cu
     """A smooth curve along points that lie beside it.
 
     Args:
-        path: The points, shape (n, 2), 2 or more of them, no two in succession the same.
+        path: The points, shape (n, 2): 2 or more, no two in succession the same.
         deviation: How far they are from the curve, root mean square.
         is_ring: Whether the curve ends where it starts.
     """
     steps = np.hypot(*np.diff(path, axis=0).T)
     at = np.concatenate([[0.0], steps.cumsum()])
     with warnings.catch_warnings():
-        # Of a path of few pixels, no spline is exactly so far.
+        # For a path of few pixels, no spline has exactly this distance.
         warnings.filterwarnings("ignore", category=RuntimeWarning)
         # make_splprep takes minutes for large images.
         degree, smoothing = min(3, len(path) - 1), deviation**2 * len(path)

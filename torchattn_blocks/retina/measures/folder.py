@@ -16,7 +16,7 @@ from ..data.search import find_files, listing
 from .measure import measure_vessels
 from .values import VesselMeasures
 
-_MOST = 0.5  # of the field of view is vessel; a mask with more is inverted, or of something else
+_MOST = 0.5  # of the field of view is vessel; a mask with more is inverted, or not of vessels
 _WRITTEN = re.compile(f".+-({'|'.join(KINDS)})")
 
 
@@ -59,7 +59,7 @@ class MaskFiles:
 
 
 class MaskFolder(NamedTuple):
-    """The vessel masks of a folder, and its image files that no name marks as written with them."""
+    """The vessel masks of a folder, and its other images that ``segment`` did not write."""
 
     files: list[MaskFiles]
     others: list[Path]
@@ -70,9 +70,9 @@ def list_masks(masks: Path, fovs: Path | None = None) -> MaskFolder:
 
     In a folder that the command ``segment`` wrote, the vessel masks are the files
     ``NAME-vessels.png``, and the images are called NAME; or they are in its folder ``vessels``. In
-    any other, all image files are vessel masks. A field of view has the name of its vessel mask,
-    perhaps with a suffix, or else the same number. Without a folder of fields of view, those that
-    ``segment`` wrote are taken, if there are any.
+    any other folder, all image files are vessel masks. A field of view has the name of its vessel
+    mask, perhaps with a suffix, or only the same number. Without a folder of fields of view, the
+    ones that ``segment`` wrote are taken, if there are any.
 
     Args:
         masks: The folder of vessel masks.

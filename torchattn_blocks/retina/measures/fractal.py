@@ -19,13 +19,13 @@ class BoxCount(NamedTuple):
 
 
 def box_count(pixels: NDArray[np.bool_]) -> BoxCount:
-    """The slope of the logarithm of how many boxes hold a pixel, by that of the boxes' size.
+    """The slope of log(number of boxes that hold a pixel) against log(size of the boxes).
 
     Boxes have sides of an eighth of the longer side of the image, a sixteenth, and so on, down to 2
     pixels or a 256th, whichever is more: so images of any number of pixels are counted in the same
     boxes. Boxes start at the middle of the image, to count the same in mirrored and turned images.
     The line is fitted by least squares. Dimension and fit are NaN if there are fewer than two
-    sizes, or no pixel; the fit alone if one box holds all.
+    sizes, or no pixel; only the fit is NaN if one box holds all.
 
     Args:
         pixels: The set, shape (H, W).
@@ -34,7 +34,7 @@ def box_count(pixels: NDArray[np.bool_]) -> BoxCount:
     steps = max(int(np.log2(min(side / 2, _SMALLEST) / _LARGEST)), 0) + 1
     sizes = side / _LARGEST / 2.0 ** np.arange(steps)
     ends = (float(sizes[-1]), float(sizes[0]))
-    # The middles of pixels that lie between two boxes are in the inner one.
+    # If a pixel's middle lies between two boxes, it counts in the inner one.
     places = (np.argwhere(pixels) + 0.5 - np.array(pixels.shape) / 2) * (1 - _TINY)
     if steps < 2 or not len(places):
         return BoxCount(np.nan, np.nan, ends)

@@ -19,7 +19,7 @@ class Segment:
         zones: The width of the vessels at the branch points at its two ends, in pixels; 0 at a free
             end.
         radius: The largest distance from the centre line to the border of the vessel.
-        is_ring: Whether it meets nothing, and ends where it starts.
+        is_ring: Whether it meets no other segment, and ends where it starts.
         is_loop: Whether both ends are one.
     """
 
@@ -56,10 +56,10 @@ class VesselGraph:
 def vessel_graph(vessels: NDArray[np.bool_]) -> VesselGraph:
     """Find the centre lines of a vessel mask (H, W).
 
-    Three kinds of branches of a skeleton are no pieces of vessel, and are left out: branches with a
-    free end that are shorter than the vessel is wide where they leave it, unless they are all there
-    is; loops of this size, around missing pixels; and links between branch points that are closer
-    than their vessels are wide. So a crossing is one branch point.
+    Three kinds of branches of a skeleton are not pieces of vessel, and are left out: branches with
+    a free end that are shorter than the vessel is wide where they leave it, unless there are no
+    others; loops of this size, around missing pixels; and links between branch points that are
+    closer than their vessels are wide. So a crossing is one branch point.
     """
     pixels, branches, nodes = vessel_skeleton(vessels)
     branches = _simplified(branches, nodes)
@@ -73,7 +73,7 @@ def vessel_graph(vessels: NDArray[np.bool_]) -> VesselGraph:
 
 
 def _segment(branch: Branch, nodes: Mapping[int, Node], degrees: Mapping[int, int]) -> Segment:
-    """A branch, as far as the middles of the branch points where it ends."""
+    """A branch, up to the middles of the branch points where it ends."""
     first, last = (nodes[end] if degrees[end] > 2 else None for end in (branch.first, branch.last))
     path = branch.path.astype(np.float64)
     path = _from_middle(_from_middle(path, first)[::-1], last)[::-1]
@@ -91,7 +91,7 @@ def _segment(branch: Branch, nodes: Mapping[int, Node], degrees: Mapping[int, in
 
 
 def _from_middle(path: Points, node: Node | None) -> Points:
-    """The path from the middle of a branch point on, straight as far as that says."""
+    """The path from the middle of a branch point on, straight as far as its `cut` says."""
     if node is None:
         return path
     distance = np.linalg.norm(path - node.at, axis=1)
@@ -124,7 +124,7 @@ def _without_spurs(
 ) -> list[Branch]:
     """Take out branches with a free end that are shorter than the vessel they leave is wide.
 
-    Where nothing else is left of a vessel, its two longest ones stay.
+    If nothing else is left of a vessel, its two longest branches stay.
     """
     spurs = defaultdict(list)
     for branch in branches:
@@ -141,7 +141,7 @@ def _without_spurs(
 
 
 def _is_short_link(branch: Branch, nodes: Mapping[int, Node], degrees: Mapping[int, int]) -> bool:
-    """Whether it is a loop, or between two branch points of which none was two before."""
+    """Whether it is a short loop, or a short link between branch points that are not merged yet."""
     ends = (branch.first, branch.last)
     if min(degrees[end] for end in ends) < 3:
         return False
@@ -181,7 +181,7 @@ def _without_links(
 
 
 def _joined(branches: list[Branch]) -> list[Branch]:
-    """Make one of two branches where no other one meets them."""
+    """Join two branches where no other branch meets them."""
     at = defaultdict(list)
     for branch in branches:
         for end in (branch.first, branch.last):  # a loop is there twice

@@ -15,7 +15,7 @@ from .skeleton import check_installed
 from .values import VesselMeasures
 
 _SPECK = 100  # specks are smaller than a square with this part of the diameter as its side
-_LONG = 10  # mean widths of a segment whose tortuosity is measured
+_LONG = 10  # mean widths: tortuosity is measured only in longer segments
 _OPEN = 5  # distances of its ends; a longer segment is almost a loop
 
 
@@ -27,28 +27,28 @@ def measure_vessels(
 ) -> VesselMeasures:
     """Measure the vessels of an image, inside its field of view.
 
-    Centre lines are those of the skeleton, with a smoothing spline through the pixels of each
-    segment: a piece of vessel between two branch points or free ends. A segment reaches as far as
-    the vessel does, and the skeleton ends earlier. Widths are measured across the splines, away
-    from the branch points. The page on measures has the formula, the source and the error of each
-    measure, and tells what they are worth.
+    Centre lines come from the skeleton, with a smoothing spline through the pixels of each segment:
+    a piece of vessel between two branch points or free ends. A segment is extended to the end of
+    the vessel, because the skeleton ends earlier. Widths are measured across the splines, away from
+    the branch points. The page on measures has the formula, the source and the error of each
+    measure, and how well observers and networks agree.
 
     Args:
         vessels: The vessel mask, shape (H, W).
         fov: The field of view, shape (H, W); by default the whole image.
-        min_size: Connected vessels of fewer pixels are specks and left out of all measures; by
-            default a square whose side is a hundredth of the diameter of the field of view: 29
-            pixels on DRIVE. 0 keeps all.
+        min_size: Connected vessels of fewer pixels are specks and left out of all measures. The
+            default is (diameter of the field of view / 100) squared: 29 pixels on DRIVE. 0 keeps
+            all.
 
     Returns:
         The measures, lengths in pixels.
 
     Raises:
-        TypeError: If `vessels` is not an array of type bool, `fov` is no array or `min_size` is no
-            number.
+        TypeError: If `vessels` is not an array of type bool, `fov` is not an array or `min_size` is
+            not a number.
         ValueError: If `vessels` is not of shape (H, W), `fov` has another shape or no True pixel,
             or `min_size` is below 0.
-        ModuleNotFoundError: If skan is not installed, which the extra ``[measures]`` brings.
+        ModuleNotFoundError: If skan is not installed; the extra ``[measures]`` installs it.
 
     Example:
         >>> from torchattn_blocks.retina import measure_vessels, synthesize

@@ -14,18 +14,18 @@ _LIMITS = 1.96  # standard deviations: 95 % of a normal distribution lie between
 class Agreement:
     """What `agreement` returns. Differences are first minus second.
 
-    A number that the pairs do not give is NaN: a standard deviation takes two, for example.
+    If the pairs do not define a number, it is NaN: a standard deviation needs two, for example.
 
     Attributes:
         count: Number of pairs that were compared.
-        left_out: Number of pairs with a NaN, which were not.
+        left_out: Number of pairs with a NaN, which were not compared.
         mean_first: Mean of the first numbers.
         mean_second: Mean of the second numbers.
         mean_difference: Mean of the differences.
         sd_difference: Standard deviation of the differences, with n - 1 in the denominator.
         lower: Lower limit of agreement: mean difference minus 1.96 standard deviations.
         upper: Upper limit of agreement: mean difference plus 1.96 standard deviations.
-        icc: What `intraclass_correlation` makes of the pairs.
+        icc: The `intraclass_correlation` of the pairs.
 
     Example:
         >>> from torchattn_blocks.retina import Agreement, agreement
@@ -48,17 +48,17 @@ class Agreement:
 def agreement(first: Sequence[float], second: Sequence[float]) -> Agreement:
     """Compare two methods that measured the same subjects.
 
-    The limits of agreement are those of J. M. Bland and D. G. Altman, "Statistical methods for
-    assessing agreement between two methods of clinical measurement", The Lancet 327, 1986. About 95
-    of 100 differences lie between them if differences are normally distributed and do not depend on
-    the size of what is measured. A pair with a NaN is left out.
+    The limits of agreement follow J. M. Bland and D. G. Altman, "Statistical methods for assessing
+    agreement between two methods of clinical measurement", The Lancet 327, 1986. About 95 of 100
+    differences lie between them if differences are normally distributed and do not depend on the
+    size of the measured values. A pair with a NaN is left out.
 
     Args:
         first: A number for each subject, by the first method. It may be NaN.
         second: A number for each subject, in the same order, by the second method.
 
     Raises:
-        TypeError: If the two are not numbers.
+        TypeError: If `first` or `second` does not hold numbers.
         ValueError: If the two differ in length or have more than one axis, there are fewer than two
             pairs, or a number is infinite.
 
@@ -100,9 +100,9 @@ def agreement(first: Sequence[float], second: Sequence[float]) -> Agreement:
 def intraclass_correlation(ratings: ArrayLike) -> float:
     r"""The intraclass correlation of subjects that several raters measured: ICC(2,1).
 
-    This is the share of the variance that is due to the subjects. Subjects and raters are both
-    random, each number is of a single rater, and raters must agree absolutely: one that always
-    measures more lowers it. With the mean squares of the subjects :math:`B`, of the raters
+    This is the share of the variance that comes from the subjects. Subjects and raters are both
+    random, each number comes from a single rater, and raters must agree absolutely: a rater who
+    always measures more lowers it. With the mean squares of the subjects :math:`B`, of the raters
     :math:`J` and of the rest :math:`E`, for n subjects and k raters, it is
 
     .. math:: \frac{B - E}{B + (k - 1) E + k (J - E) / n}
@@ -142,14 +142,14 @@ def intraclass_correlation(ratings: ArrayLike) -> float:
     judges = subjects * float((of_rater**2).sum()) / (raters - 1)
     rest = table - of_subject - of_rater
     error = float((rest**2).sum()) / ((subjects - 1) * (raters - 1))
-    # The denominator with E written once: it is 0, and not almost 0, where terms cancel.
+    # The denominator with E written once: it is exactly 0, not almost 0, if terms cancel.
     share = raters / subjects
     whole = between + share * judges + (raters - 1 - share) * error
     return (between - error) / whole if whole > rounding**2 else math.nan
 
 
 def _numbers(owner: str, name: str, values: ArrayLike, *, axes: int) -> NDArray[np.float64]:
-    """The values as an array with so many axes, in which NaN is allowed."""
+    """The values as an array with so many axes; NaN is allowed."""
     try:
         array = np.asarray(values)
     except ValueError:

@@ -14,13 +14,13 @@ Rows = dict[str, dict[str, float]]
 def read_rows(path: Path) -> Rows:
     r"""The measures of each image in a CSV file with a column ``image``, by the names of columns.
 
-    Columns that are no measure are ignored. An empty cell, or one with NA, is NaN.
+    Columns that are not measures are ignored. An empty cell, or one with NA, is NaN.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not a CSV file in UTF-8, a column is there twice, there is no column
-            ``image``, no measure or no row, an image is missing or there twice, or a measure is not
-            a number or too large.
+        ValueError: If it is not a CSV file in UTF-8, a column appears twice, there is no column
+            ``image``, no measure or no row, an image is missing or appears twice, or a measure is
+            not a number or too large.
 
     Example:
         >>> import tempfile

@@ -24,7 +24,7 @@ class Node:
     Attributes:
         at: Row and column, the mean of its pixels.
         radius: Distance from there to the border of the vessel.
-        cut: How much of the branches around it is a straight line, in pixels.
+        cut: How far the branches around it are replaced by a straight line, in pixels.
     """
 
     at: Points
@@ -34,7 +34,7 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Branch:
-    """A line of pixels between two nodes, which are one and the same for a loop.
+    """A line of pixels between two nodes; for a loop both are the same node.
 
     Attributes:
         path: The pixels in order, shape (n, 2), from the first node to the last.
@@ -65,16 +65,16 @@ class Skeleton(NamedTuple):
 def skeleton_pixels(vessels: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The skeleton of a vessel mask (H, W).
 
-    It is that of Lee, Kashyap and Chu ("Building skeleton models via 3-D medial surface/axis
-    thinning algorithms", 1994): that of Zhang and Suen, scikit-image's default, keeps only half of
-    some diagonal vessels.
+    The method is Lee, Kashyap and Chu's ("Building skeleton models via 3-D medial surface/axis
+    thinning algorithms", 1994). Scikit-image's default, by Zhang and Suen, keeps only half of some
+    diagonal vessels.
     """
     pixels: NDArray[np.bool_] = skeletonize(vessels, method="lee") > 0
     return pixels
 
 
 def vessel_skeleton(vessels: NDArray[np.bool_]) -> Skeleton:
-    """The branches of the skeleton of a vessel mask (H, W), which skan follows.
+    """The branches of the skeleton of a vessel mask (H, W), as skan follows them.
 
     Touching pixels with more than two neighbours are one node.
     """

@@ -9,7 +9,7 @@ from .values import VesselMeasures
 def measures_csv(measures: Mapping[str, VesselMeasures], um_per_pixel: float | None = None) -> str:
     """A row for each image, sorted by name; its column ``image`` has the name.
 
-    What is NaN is an empty cell.
+    A NaN is an empty cell.
     """
     rows = {name: one.row(um_per_pixel) for name, one in sorted(measures.items())}
     head = next(iter(rows.values()), {})

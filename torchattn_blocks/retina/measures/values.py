@@ -10,28 +10,28 @@ Cell = float | int
 
 @dataclass(frozen=True)
 class VesselMeasures:
-    """What `measure_vessels` returns: the vessels of one image, inside the field of view.
+    """The result of `measure_vessels`: the vessels of one image, inside the field of view.
 
     Lengths and widths are in pixels of the image. A measure is NaN where nothing can be measured,
     such as the tortuosity of an image without a long segment.
 
     Attributes:
-        density: Area of the vessels divided by that of the field of view.
+        density: Area of the vessels divided by the area of the field of view.
         length: Length of the centre lines in pixels.
         mean_width: Area of the vessels divided by `length`, in pixels.
-        median_width: Median over the segments of the width of each, in pixels.
+        median_width: Median over the segments of each segment's width, in pixels.
         segments: Number of pieces of vessel between branch points and end points.
         branch_points: Number of places where vessels branch or cross.
         end_points: Number of free ends, including those where the field of view ends.
         tortuosity: Length along a segment divided by the distance of its ends, 1 or more: mean over
-            long segments that are no loops, weighted by their lengths.
+            long segments that are not loops, weighted by their lengths.
         curvature: Mean absolute curvature of the same segments, in radians per pixel.
         fractal_dimension: Box-counting dimension of the centre lines.
         fractal_r2: How well a line fits the logarithms of the counts, from 0 to 1.
         fractal_sizes: Smallest and largest side of the counted boxes in pixels.
         fov_diameter: Diameter of the field of view in pixels.
         fov_share: Part of the image that is field of view.
-        speck_share: Part of the vessel pixels that was left out, being specks.
+        speck_share: Part of the vessel pixels left out as specks.
 
     Example:
         >>> import numpy as np
@@ -62,9 +62,9 @@ class VesselMeasures:
     def row(self, um_per_pixel: float | None = None) -> dict[str, Cell]:
         """The measures as the row of a table, by the names of its columns.
 
-        Lengths stand in it in pixels (``_px``), in diameters of the field of view (``_fov``) and,
-        if a scale is given, in micrometres (``_um``). Curvatures are per pixel, per diameter and
-        per micrometre.
+        Lengths are in pixels (``_px``), in diameters of the field of view (``_fov``) and, if a
+        scale is given, in micrometres (``_um``). Curvatures are per pixel, per diameter and per
+        micrometre.
 
         Args:
             um_per_pixel: Micrometres of the retina that a pixel shows, above 0.

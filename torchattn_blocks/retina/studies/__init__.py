@@ -1,1 +1,1 @@
-"""Studies: grids of trainings and their evaluations, which can be stopped and continued."""
+"""Studies: grids of trainings and evaluations that you can stop and continue."""

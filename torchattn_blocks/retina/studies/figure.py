@@ -13,14 +13,14 @@ from .paper import PAPER
 from .results import Row
 
 _SHOWN = ("F1", "AUC")
-_ROW, _MARGIN = 0.42, 1.0  # height of a system and of what stands around a panel, in inches
+_ROW, _MARGIN = 0.42, 1.0  # height of a system, and of the space around a panel, in inches
 
 
 def save_study_figure(path: Path, title: str, rows: Sequence[Row]) -> None:
     """Save a figure of F1 and AUC on whole images, with the weights of the last epoch.
 
-    There is a row of panels for each data set; in them a line for each system, with a dot for each
-    seed and fold, their mean, and the paper's score if it is of this network, recipe and options.
+    Each data set has a row of panels, with a line for each system. A line has a dot for each seed
+    and fold, their mean, and the paper's score if it has one for this network, recipe and options.
 
     Args:
         path: The file.
@@ -51,7 +51,7 @@ def save_study_figure(path: Path, title: str, rows: Sequence[Row]) -> None:
 
 
 def _labels(group: Sequence[Row]) -> tuple[list[str], list[str]]:
-    """What all systems have in common, and for each what sets it apart."""
+    """What all systems have in common, and what distinguishes each."""
     columns = [*zip(*(row.system for row in group), strict=True)]
     common = [column[0] for column in columns if len(set(column)) == 1]
     return common, [

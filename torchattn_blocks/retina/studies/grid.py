@@ -16,14 +16,14 @@ from ..commands.train import Train
 from ..names import ModelName, RecipeName
 from .run import Run
 
-# Those that the command `study` takes folders of.
+# The data sets whose folders the command `study` takes.
 DATASETS = ("drive", "chase_db1", "stare", "hrf", "folder")
 _SHIPPED = {path.stem: path for path in sorted(Path(__file__).parent.glob("*.toml"))}
 _DEFAULTS = {"model": ["rsan"], "recipe": ["paper"], "options": [{}], "seed": [0]}
 _LISTED = [name for name in Run._fields if name != "trained_on"]
 _LEFT_OUT = "leave_one_out"
 _NAMES = {"dataset": DATASETS, "model": get_args(ModelName), "recipe": get_args(RecipeName)}
-# Options of `train` that a study sets itself.
+# Options of `train` that only a study may set.
 _OWN = {"data", "dataset", "model", "recipe", "seed", "out", "resume", "max-time", "config"}
 _OPTIONS = {field.name.replace("_", "-") for field in fields(Train)} - _OWN
 
@@ -49,10 +49,10 @@ def read_grid(name: str) -> Grid:
         name: Path of a TOML file, or name of a shipped grid.
 
     Returns:
-        The grid; each run is in it once.
+        The grid, with each run once.
 
     Raises:
-        FileNotFoundError: If there is no such file and no such shipped grid.
+        FileNotFoundError: If there is neither such a file nor such a shipped grid.
         ValueError: If the file does not have the form of a grid.
 
     Example:
@@ -116,7 +116,7 @@ def _runs(table: Mapping[str, Any]) -> Iterator[Run]:
 
 def _leaving_out(run: Run, datasets: Sequence[str]) -> Run:
     """The run that is trained on all other data sets."""
-    for name in ("fold", "pretrained"):  # the weights may have seen the set that is left out
+    for name in ("fold", "pretrained"):  # the weights may have seen the left-out set
         if name in dict(run.options):
             raise ValueError(f"options: {name} is not possible with {_LEFT_OUT}")
     others = [name for name in dict.fromkeys(datasets) if name != run.dataset]

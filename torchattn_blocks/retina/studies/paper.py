@@ -45,7 +45,7 @@ PAPER = {
     }
     for dataset, table in _TABLES.items()
 }
-# What the star says.
+# The meaning of the star.
 NOTES = {
     "drive": "Starred in the paper: taken from another paper; scored within the field of view.",
     "chase_db1": "Starred in the paper: taken from another paper.",

@@ -23,14 +23,14 @@ class Row(NamedTuple):
     """A row of a study's tables.
 
     Attributes:
-        dataset: Name of the data set; `OVERALL` for all that were left out of a training.
+        dataset: Name of the data set; `OVERALL` for all data sets that were left out of a training.
         images: As ``Run.images``.
         view: ``"whole"`` or ``"fov"``.
         kind: Scores of a system, its differences from the first system, or scores in the paper.
         system: The system.
-        evaluation: Which of its weights are scored, and how.
+        evaluation: Which of the system's weights are scored, and how.
         each: The scores for each seed and fold that has a report.
-        runs: All seeds and folds that the study has of it.
+        runs: All seeds and folds of the system in the study.
     """
 
     dataset: str
@@ -48,7 +48,7 @@ class Row(NamedTuple):
         return fmean(values) if values else math.nan
 
     def std(self, name: str) -> float:
-        """The sample standard deviation of a score; NaN of fewer than two, or if one is NaN."""
+        """The sample standard deviation of a score; NaN for fewer than two, or if one is NaN."""
         values = self._values(name)
         return math.nan if len(values) < 2 or math.isnan(sum(values)) else stdev(values)
 
@@ -70,9 +70,9 @@ class Row(NamedTuple):
 def study_rows(runs: Sequence[Run], out: Path) -> list[Row]:
     """The rows of all tables of a study.
 
-    For each data set and view: the paper's scores, those of each system by each evaluation, and the
-    differences from the first system on the data set, over the seeds and folds that both have. For
-    data sets that were left out of a training, also all of them together.
+    For each data set and view: the paper's scores, the scores of each system by each evaluation,
+    and the differences from the first system on the data set, over the seeds and folds that both
+    have. Data sets that were left out of a training also have rows for all of them together.
 
     Args:
         runs: The runs of the study.
@@ -120,7 +120,7 @@ def study_rows(runs: Sequence[Run], out: Path) -> list[Row]:
 
 
 def _pairs(runs: Sequence[Run], others: Sequence[Run]) -> dict[Run, Run]:
-    """Those of the others that have the data set, seed and fold of a run, by this run."""
+    """For each run, the one of the others with the same data set, seed and fold."""
     by_place = {(other.dataset, other.seed, other.fold): other for other in others}
     places = {run: (run.dataset, run.seed, run.fold) for run in runs}
     return {run: by_place[place] for run, place in places.items() if place in by_place}

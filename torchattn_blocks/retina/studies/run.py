@@ -14,11 +14,11 @@ EVALUATIONS = {
 }
 
 
-NEVER_SEEN = "all images, never seen"  # of a data set that was left out of a training
+NEVER_SEEN = "all images, never seen"  # for a data set that was left out of a training
 
 
 class System(NamedTuple):
-    """What the runs that differ only in seed, fold and data sets have in common.
+    """What runs have in common if they differ only in seed, fold and data sets.
 
     Attributes:
         model: Name of the network.
@@ -41,8 +41,8 @@ class Run(NamedTuple):
         options: Further options of the command `train` by name, in alphabetical order. A value is
             text, a number, a truth value or a tuple of numbers.
         seed: Seed of the training.
-        trained_on: Names of the data sets to train on, all of whose images `dataset` is scored
-            with. Empty: `dataset` itself is trained on.
+        trained_on: Names of the data sets to train on; then all images of `dataset` are scored.
+            Empty: training is on `dataset` itself.
 
     Example:
         >>> from pathlib import Path
@@ -63,12 +63,12 @@ class Run(NamedTuple):
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """The data sets of the training, and then that of the scores if it is another."""
+        """The data sets of the training, then the scored data set if it is another."""
         return (*self.trained_on, self.dataset)
 
     @property
     def fold(self) -> str | None:
-        """The fold of a cross-validation: ``"1/5"``, say."""
+        """The fold of a cross-validation, such as ``"1/5"``."""
         return dict(self.options).get("fold")
 
     @property

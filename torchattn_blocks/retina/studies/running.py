@@ -32,16 +32,16 @@ def run_study(
     workers: Workers | None = None,
     max_time: float | None = None,
 ) -> list[str]:
-    """Carry out runs, each in processes of its own: what of them is not done yet.
+    """Carry out the unfinished parts of runs, each in its own processes.
 
     Args:
-        runs: The runs. They go by seed and fold, so that an unfinished study has some of
+        runs: The runs. They are ordered by seed and fold, so that an unfinished study has some of
             everything.
         data: The folder of each data set.
         out: The folder of the study.
         jobs: How many runs at the same time on this machine; they share its cores.
-        workers: Who carries the runs out, if not threads of this process. They see `data` and `out`
-            under the same paths.
+        workers: The workers that carry the runs out; by default threads of this process. They must
+            see `data` and `out` under the same paths.
         max_time: Stop after this many seconds; a later call continues.
 
     Returns:
@@ -81,7 +81,7 @@ class _Study:
     data: Mapping[str, Path]
     out: Path
     jobs: int
-    end: float  # by the clock, which other machines have too
+    end: float  # by the clock, which other machines share
     is_over: Callable[[], bool]
 
     def advance(self, run: Run) -> None:

@@ -20,7 +20,7 @@ _HOW = (
 def markdown(grid: Grid, rows: Sequence[Row]) -> str:
     """Format the rows of a study as Markdown: two tables for each data set and view.
 
-    The first has the paper's scores and those of the systems, the second has differences.
+    The first has the scores of the paper and of the systems, the second has differences.
     """
     parts = [f"# {grid.title}", *filter(None, [grid.about]), _HOW]
     for place in dict.fromkeys(row[:3] for row in rows):

@@ -1,6 +1,6 @@
 """Changes of how a retina looks: reflexes of its vessels, light, optics, sensor and compression.
 
-Each takes an image (3, H, W) with values between 0 and 1, and none moves a vessel.
+Each takes an image (3, H, W) with values between 0 and 1. No change moves a vessel.
 """
 
 import io
@@ -11,14 +11,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-# Vessels have a reflex from this width in pixels on; wider than twice the reach no vessel is.
+# Vessels of at least this width in pixels have a reflex; no vessel is wider than twice the reach.
 _WIDE, _REACH = 3, 10
 
 
 def with_reflex(image: Tensor, target: Tensor, gain: float, rng: np.random.Generator) -> Tensor:
-    """Brighten the middle of about half of the wider vessels by up to 1 + `gain`, as arteries have.
+    """Brighten the middle of about half of the wider vessels by up to 1 + `gain`, as in arteries.
 
-    Where they do is smooth over the image: a vessel has a reflex on its way, or none.
+    The choice is smooth over the image: a vessel has a reflex along its way, or none.
     """
     from scipy import ndimage  # here, so that a recipe need not load it
 
@@ -49,7 +49,7 @@ def blurred(image: Tensor, sigma: float) -> Tensor:
     """Blur by a Gaussian of this standard deviation in pixels."""
     from scipy import ndimage
 
-    # SciPy's continues the image beyond its border. MONAI's takes zeros there, and darkens it.
+    # SciPy's blur continues the image beyond its border. MONAI's takes zeros there, and darkens it.
     smooth = ndimage.gaussian_filter(image.numpy(), sigma, mode="nearest", axes=(1, 2))
     return torch.from_numpy(smooth)
 

@@ -28,7 +28,7 @@ class Augmentation:
         rotate: Rotate by 0, 90, 180 or 270 degrees with equal probability.
         brightness: Multiply the image by a factor drawn uniformly from [1 - brightness, 1 +
             brightness].
-        gamma: Gamma correction with an exponent drawn uniformly from [1 - gamma, 1 + gamma]. Before
+        gamma: Gamma correction with an exponent drawn uniformly from [1 - gamma, 1 + gamma]. For
             it, the image is scaled from its own minimum and maximum to [0, 1], and back afterwards.
 
     Raises:
@@ -55,7 +55,7 @@ class Augmentation:
         check_numbers("Augmentation", 0, 1, ends="[)", brightness=self.brightness, gamma=self.gamma)
 
     def __call__(self, fundus: Fundus, seed: int) -> Fundus:
-        """Change an image, to look at what a training sees: it changes tensors by the same rules.
+        """Change an image as a training changes its tensors, to see what a training sees.
 
         Args:
             fundus: The image.

@@ -21,9 +21,9 @@ _KEPT = 2  # checkpoints: if the last is damaged, there is another
 class LogEntry(NamedTuple):
     """A validation: losses, and scores within the field of view of the validation images.
 
-    The scores are those of the weights that are then written: with ``Recipe.calibrate``, F1 and
-    clDice are at a threshold chosen on the same images, and so a little too high. (Where images are
-    resized, `segment` with these weights differs by about 0.001.)
+    The scores belong to the weights written at this step. With ``Recipe.calibrate``, the threshold
+    for F1 and clDice is chosen on the same images, so both are a little too high. (If images are
+    resized, scores of `segment` with these weights differ by about 0.001.)
 
     Attributes:
         step: Number of completed steps.
@@ -31,8 +31,8 @@ class LogEntry(NamedTuple):
         validation_loss: Mean over the validation images after these steps.
         f1: F1 of all pixels.
         auc: Area under the ROC curve of all pixels.
-        cl_dice: Mean clDice of the images or, if there are more than eight, of up to eight that
-            are spread evenly over them.
+        cl_dice: Mean clDice of the images. If there are more than eight, of up to eight, evenly
+            spread.
 
     Example:
         >>> from torchattn_blocks.retina import LogEntry
@@ -48,7 +48,7 @@ class LogEntry(NamedTuple):
 
 
 def open_folder(folder: Path, record: Mapping[str, Any], resume: bool) -> Path | None:
-    """Check the folder for a training with this record; the checkpoint to resume from, if any."""
+    """Check the folder for this record's training; return the checkpoint to resume from, if any."""
     found = checkpoints(folder)
     if not resume:
         if _holds_work(folder):
@@ -78,7 +78,7 @@ def start_folder(folder: Path, record: Mapping[str, Any]) -> None:
 
 
 def lengthen(folder: Path, record: Mapping[str, Any]) -> None:
-    """If a training was given more steps, write so in its record."""
+    """If a training was given more steps, add that to its record."""
     was = _read_record(folder)
     if _is_longer(record, was):
         ends = [*was[NOTES].get(_ENDS, []), was["recipe"]["steps"]]
@@ -144,7 +144,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _holds_work(folder: Path) -> bool:
-    """Whether a folder has more of a training than its start."""
+    """Whether a folder has more from a training than its start."""
     weights = folder.glob("*.safetensors")
     return any(map(_step, checkpoints(folder))) or bool(_last_row(folder)) or any(weights)
 

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from ..._check import check_ints, check_numbers, make_plain
 from .appearance import blurred, compressed, with_contrast, with_light, with_noise, with_reflex
 
-_REDUCED = 0.75  # below, points between those of bilinear interpolation count
-_LEAST_AREA = 0.2  # of a pixel of a reduced crop, for it to be vessel
-_BEST_JPEG = 95  # above it, Pillow says, files grow and images do not get better
+_REDUCED = 0.75  # below this scale, points between the points of bilinear interpolation count
+_LEAST_AREA = 0.2  # the share of vessel that makes a pixel of a reduced crop vessel
+_BEST_JPEG = 95  # above it, according to Pillow, files grow and images do not get better
 _AMOUNTS = (
     "stretch",
     "gain",
@@ -36,30 +36,30 @@ class Crops:
     The centre of a crop is drawn uniformly from the field of view. A crop is either turned by a
     multiple of 90 degrees and flipped, without interpolation, or transformed freely: rotated by any
     angle, scaled and stretched, with bilinear interpolation. Vessel mask and field of view move
-    with the image. Crops reduced to less than 3/4 are averages over the area of each pixel; of
-    their vessel masks, pixels are vessel of which at least a fifth is. (At half the size,
-    96 % of the centre lines of an image of DRIVE then lie in vessels of a few pieces, whose area is
-    1.4 times what it should be. With half of the pixel as the bound, 75 % do, in hundreds of
-    pieces.)
+    with the image. Crops reduced to less than 3/4 are averages over the area of each pixel. In
+    their vessel masks, a pixel is vessel if at least a fifth of it is. (At half the size, 96 % of
+    the centre lines of an image of DRIVE then lie in the mask's vessels, which are in a few pieces
+    and have 1.4 times the right area. If half of the pixel had to be vessel, it would be 75 %, in
+    hundreds of pieces.)
 
     Then the image is changed, in this order: reflex, vignette, light; channel gains, gamma
     correction, an offset; contrast, blur, noise, JPEG. Values are clipped to [0, 1]. Outside the
-    field of view, black stays black but for blur and JPEG. All after `offset` is off by default;
-    `CAMERAS_RECIPE` has it on.
+    field of view, black stays black except for blur and JPEG. All attributes after `offset` are off
+    by default; `CAMERAS_RECIPE` turns them on.
 
     Attributes:
         side: Height and width of a crop in pixels, at least 1.
         free: Share of the crops that are transformed freely, 0 to 1.
         zoom: Free crops are magnified by a factor of 1 / `zoom` to `zoom`, at least 1, uniform in
-            its logarithm. A pair is the lowest and the highest factor, above 0: (0.5, 2), say.
+            its logarithm. A pair is the lowest and the highest factor, above 0, such as (0.5, 2).
         stretch: The ratio of width to height of free crops changes by a factor of e^-stretch to
             e^stretch, uniform in its logarithm; at least 0.
         gain: Standard deviation of the logarithm of a factor that all channels share.
         channel_gain: Standard deviation of the logarithm of a factor of each channel.
         gamma: Standard deviation of the logarithm of the exponent.
         offset: Standard deviation of an offset within the field of view.
-        contrast: Standard deviation of the logarithm of a factor, by which values differ from the
-            mean of their channel in the field of view.
+        contrast: Standard deviation of the logarithm of a factor. It multiplies the difference of
+            values from the mean of their channel in the field of view.
         light: Uneven light: the highest coefficient, at least 0, of the polynomial that is the
             logarithm of its brightness (``RandBiasField`` of MONAI).
         vignette: How much darker the border of the field of view may be than its centre, 0 to 1.
@@ -121,13 +121,13 @@ class Crops:
         Args:
             image: Values between 0 and 1, shape (3, H, W).
             target: Vessel mask, values between 0 and 1, shape (1, H, W). Or (K, H, W): with further
-                maps that move along, such as probabilities. Of reduced crops they are averages.
+                maps that move along, such as probabilities. In reduced crops these are averages.
             fov: Field of view, zeros and ones, shape (1, H, W), with at least one 1.
             rng: Source of random numbers.
 
         Returns:
-            The crops of image and target, of shape (3, side, side) and (K, side, side). What lies
-            outside the image is 0.
+            The crops of image and target, of shape (3, side, side) and (K, side, side). Outside the
+            image, values are 0.
         """
         inside = fov[0].flatten().nonzero()[:, 0]
         row, column = divmod(int(inside[rng.integers(len(inside))]), fov.shape[-1])
@@ -168,7 +168,7 @@ class Crops:
         size = np.array([x.shape[-1], x.shape[-2]])
         centre = 2 * np.array([column + 0.5, row + 0.5]) / size - 1
         theta = np.column_stack([matrix * self.side / size[:, None], centre])
-        # Of reduced crops several points of each pixel are looked up, and averaged.
+        # In reduced crops several points of each pixel are looked up and averaged.
         points = math.ceil(1 / scale) if scale < _REDUCED else 1
         size_of_grid = [1, 1, points * self.side, points * self.side]
         grid = F.affine_grid(
@@ -210,7 +210,7 @@ class Crops:
 
 
 def _check_pair(zoom: tuple[Any, ...]) -> None:
-    """Raise unless it is a lowest and a highest magnification."""
+    """Raise unless `zoom` is a lowest and a highest magnification."""
     if len(zoom) != 2:
         raise ValueError(f"Crops: zoom must be a number or a pair, got {zoom}")
     check_numbers("Crops", 0, ends="(]", **{"zoom[0]": zoom[0], "zoom[1]": zoom[1]})

@@ -65,7 +65,7 @@ def _draw_losses(axes: Axes, log: Sequence[LogEntry]) -> None:
         label=f"lowest: {best.validation_loss:.4g}, step {best.step}",
     )
     axes.set(ylabel="loss", yscale="log")
-    # Losses rarely span a power of ten: ticks between them, without exponents.
+    # Losses rarely span a power of ten, so put ticks between powers, without exponents.
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())

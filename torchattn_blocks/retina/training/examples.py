@@ -1,4 +1,4 @@
-"""What the training loop is fed with."""
+"""The input of the training loop."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ class Examples(Dataset[tuple[Tensor, Tensor]]):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape (3, H, W) of images that a network is given, of the first if they differ."""
+        """The shape (3, H, W) of the images that a network gets; the first one's if they differ."""
         side = self.recipe.side if self.recipe.crops is None else self.recipe.crops.side
         return tuple(self.images[0]["image"].shape) if side is None else (3, side, side)
 
@@ -68,7 +68,7 @@ class Examples(Dataset[tuple[Tensor, Tensor]]):
         return pad_evenly(sample["image"], recipe.side), pad_evenly(sample["label"], recipe.side)
 
     def _mixed(self, targets: Tensor) -> Tensor:
-        """Vessel mask (1, H, W) and perhaps an auxiliary target, in their shares."""
+        """The vessel mask (1, H, W), mixed with an auxiliary target by their shares, if any."""
         mask, hint = targets[:1], targets[1:]
         return torch.lerp(mask, hint, self.recipe.auxiliary) if len(hint) else mask
 
@@ -99,7 +99,7 @@ def prepared_label(fundus: Fundus, recipe: Recipe) -> Tensor:
 
 
 def check_images(part: str, images: Sequence[Fundus], recipe: Recipe) -> None:
-    """Raise unless the images of a part can be trained on, or validated, by a recipe."""
+    """Raise unless a recipe can train, or validate, on the images of a part."""
     for fundus in images:
         if not isinstance(fundus, Fundus):
             raise TypeError(

@@ -67,18 +67,17 @@ def train(
     """Train `model`, on the device and in as many processes as `accelerate` finds.
 
     Shows a progress bar. At least every minute, and when time is over, the state of the training is
-    written to ``folder/checkpoint-STEP.pt``, so that a stopped training can be resumed. On a CPU it
-    then ends with the same weights, bit for bit, as without the stop (with the same number of
-    threads, on the same kind of CPU). Torch's random numbers
-    outside of the training do not change.
+    written to ``folder/checkpoint-STEP.pt``, so that a stopped training can be resumed. On a CPU
+    you get the same weights, bit for bit, as without the stop (with the same number of threads, on
+    the same kind of CPU). Torch's random numbers outside of the training do not change.
 
     Args:
         model: A network from images (N, 3, H, W) to logits (N, 1, H, W), which may be
-            `memory_efficient`. Its weights are changed
-            in place: at the end it has the weights kept. It stays on the device of the training.
-            If it is in training mode, modules of it in evaluation mode stay so (frozen batch
-            normalisation, say); otherwise all of it is trained. Then it gets back its modes.
-        training: Images with labels; for batches of whole images all of one size, unless the
+            `memory_efficient`. Its weights are changed in place: at the end it has the weights that
+            are kept. It stays on the device of the training. If it is in training mode, its modules
+            in evaluation mode stay so (such as frozen batch normalisation); otherwise all of it is
+            trained. At the end all modules get their modes back.
+        training: Images with labels. For batches of whole images, all must have one size unless the
             recipe pads them.
         validation: Images with labels, to compute the loss on. They decide which weights are kept
             as ``best.safetensors`` and, with ``recipe.calibrate``, the shift of the output bias.
@@ -86,20 +85,20 @@ def train(
         recipe: How to train.
         folder: The folder to write checkpoints, ``run.json`` and ``log.csv`` to. ``run.json``
             records images, model, recipe, machine and versions.
-        network: Name and options of `model`. With it, `folder` also gets two weights files for
-            `load_weights`: ``last.safetensors``, and ``best.safetensors`` of the validation with
+        network: Name and options of `model`. If given, `folder` also gets two weights files for
+            `load_weights`: ``last.safetensors``, and ``best.safetensors`` from the validation with
             the lowest loss.
         dataset: Name of the data set, to be recorded; several are joined by ``+``.
-        auxiliary: A probability map (H, W) by the name of each training image, for
+        auxiliary: A probability map (H, W) for the name of each training image, for
             ``recipe.auxiliary``.
         pretrained: If `model` was trained before, where its weights are from, as plain data. It is
             recorded in ``run.json`` and in the weights files.
-        resume: Continue the training in `folder`. Otherwise `folder` must not hold one. A finished
-            training may be given more steps; learning rate and drop rate then go on as they are at
-            this step of a training of that length.
+        resume: Continue the training in `folder`. Otherwise `folder` must not hold one. You may
+            give a finished training more steps; learning rate and drop rate then take the values
+            they have at this step of a training of that length.
         max_time: Return before so many seconds are over. Call `train` again with ``resume=True`` to
-            continue. Works of training and validation are started only if they are expected to end
-            in time; the first ones may take longer.
+            continue. A step or validation starts only if it should finish in time; the first of
+            each may overrun.
         workers: Processes that crop and augment images. They do not change the result.
         log_with: Also log losses and scores with these trackers of `accelerate`: ``"tensorboard"``
             writes to ``folder/torchattn_blocks``; ``"wandb"``, ``"mlflow"`` and others work if they
@@ -109,7 +108,7 @@ def train(
         A log entry for each validation, earlier calls included.
 
     Raises:
-        TypeError: If an image is not a :class:`Fundus`, or another argument of another type than
+        TypeError: If an image is not a :class:`Fundus`, or another argument has a type not listed
             above.
         ValueError: If `training` or `validation` is empty, two images of one have the same name, or
             an image has no label or an empty field of view. With ``recipe.side``: if an image is
@@ -168,9 +167,9 @@ def train(
     }
     images = {"training": training, "validation": validation}
     record = record_of(model, network, recipe, dataset, images, auxiliary, machine, pretrained)
-    accelerator.wait_for_everyone()  # the first has written what it had to, in an earlier call
+    accelerator.wait_for_everyone()  # the first process has written its files, in an earlier call
     checkpoint = open_folder(folder, record, resume)
-    accelerator.wait_for_everyone()  # every process has looked before one writes
+    accelerator.wait_for_everyone()  # every process has looked before any writes
     settings = None
     if network is not None:
         seen = median(fov_diameter(fundus.fov) for fundus in training) * recipe.input_scale
@@ -215,7 +214,7 @@ def train(
 
 @dataclass
 class _Run:
-    """One call of `train`: from the last checkpoint on, as far as time allows."""
+    """One call of `train`: from the last checkpoint, as far as time allows."""
 
     accelerator: Accelerator
     objective: nn.Module
@@ -307,7 +306,7 @@ class _Run:
         self.accelerator.log({"training/loss": mean, "training/learning_rate": rate}, state.step)
 
     def _validate(self) -> None:
-        """Validate the weights kept and, if asked to, write them."""
+        """Validate the weights that are kept and, if asked to, write them."""
         state, found = self.state, [*Validated(0.0)]
         if self.accelerator.is_main_process:
             with self.limit.timed("validation"):
@@ -338,7 +337,7 @@ def _accelerator(recipe: Recipe, log_with: Sequence[str], folder: Path) -> Accel
     """The processes, the device and the trackers of the training."""
     check_trackers(log_with)
     accelerator = Accelerator(
-        # On a machine without GPU, accelerate sees torchrun's processes only if told so.
+        # On a machine without GPU, accelerate must be told about torchrun's processes.
         cpu=not torch.accelerator.is_available(),
         log_with=list(log_with) or None,
         project_dir=folder,

@@ -68,10 +68,10 @@ def check_model(model: nn.Module, shape: Sequence[int], device: torch.device) ->
 
 
 def cl_dice_iterations(training: Sequence[Fundus], recipe: Recipe) -> int | None:
-    """The iterations of the soft skeleton in a training on these images; None without clDice.
+    """The iterations of the soft skeleton for training on these images; None without clDice.
 
     Raises:
-        ValueError: If those of the recipe are too few for the vessels.
+        ValueError: If the recipe has too few for the vessels.
     """
     if not recipe.cl_dice:
         return None

@@ -15,11 +15,11 @@ Place = tuple[int, int, int]  # of an example: step, position in its batch, numb
 
 
 class Batches(Sampler[list[Place]]):
-    """The examples of each step from `start` on that one process trains on.
+    """The examples that one process trains on, for each step from `start` on.
 
     Images are shuffled anew for each pass over them. A pass over whole images ends with an
     incomplete batch if they do not divide evenly; crops go on with the next pass. With
-    ``recipe.shares`` each data set has passes of its own, and their crops alternate.
+    ``recipe.shares`` each data set has its own passes, and their crops alternate.
 
     Args:
         images: How many images there are.
@@ -27,8 +27,8 @@ class Batches(Sampler[list[Place]]):
         start: The first step.
         steps: Number of steps of the training.
         process: Number of this process.
-        processes: How many processes share each batch. An incomplete batch that they cannot share
-            evenly is filled up with images of the same pass.
+        processes: How many processes share each batch. If they cannot share an incomplete batch
+            evenly, it is filled up with images of the same pass.
         datasets: The data set of each image, for ``recipe.shares``.
     """
 

@@ -23,19 +23,19 @@ class Recipe:
 
     Attributes:
         epochs: Number of passes over the training images, at least 1.
-        steps: Number of steps, at least 1, in place of `epochs`.
+        steps: Number of steps, at least 1, instead of `epochs`.
         batch_size: Images or crops per step, at least 1, in all processes together.
         crops: Train on random crops. None: on whole images.
         side: Pad images with zeros around them to squares of `side` x `side` pixels. None: no
             padding; then all images must have the same size. Not with `crops`.
         input_scale: Resize images, vessel masks and fields of view by this factor before anything
-            else, above 0; 1 or at least 3 % off. `segment` does the same with images given to the
-            trained network.
+            else, above 0; 1 or at least 3 % off. `segment` resizes images for the trained network
+            in the same way.
         fov_diameter: Resize each image until its field of view has this diameter in pixels, above
-            0, as `segment` then does too; so images of several cameras go together. Not with
-            `input_scale`. None: no.
-        shares: Relative number of crops of each data set, above 0, by the name that its images have
-            as ``Fundus.dataset``. None: each image gives as many crops. Only with `crops`.
+            0, as `segment` then does too. This puts images of several cameras on one scale. Not
+            with `input_scale`. None: no resizing.
+        shares: Relative number of crops of each data set, above 0, by the ``Fundus.dataset`` of its
+            images. None: each image gives the same number of crops. Only with `crops`.
         augmentation: Random changes of whole training images.
         learning_rate: The highest learning rate, above 0.
         schedule: ``"step"``: the learning rate falls to a tenth after `first_part` of the steps.
@@ -48,17 +48,18 @@ class Recipe:
         cl_dice: Weight of the soft clDice loss beside cross entropy, at least 0.
         cl_dice_iterations: Iterations of its soft skeleton, at least 0. With k iterations the loss
             does not see vessels of more than 2 k + 2 pixels in width. None: as many as the training
-            masks need; fewer are refused. (10 for CHASE_DB1, 5 for DRIVE, at their own sizes.)
+            masks need. If you set fewer, there is an error. (10 for CHASE_DB1, 5 for DRIVE, at
+            their own sizes.)
         auxiliary: Share, 0 to 1, of auxiliary targets in the target; the rest is the vessel mask.
             (Cross entropy is linear in its target, so this is a weighted sum of two losses.)
         ramp: Fraction of the steps, 0 to 1, over which the probability of every DropBlock rises
             linearly from 0 to its own.
         average: Decay of the exponential moving average of weights and statistics, in [0, 1). The
-            averages are validated and kept. 0: no average. The average is corrected for its start,
-            as Adam's moments are.
-        calibrate: Shift the bias of the last layer of the weights kept, so that 0.5 is the
+            averaged weights are validated and kept. 0: no average. The average is corrected for its
+            start, as Adam's moments are.
+        calibrate: Shift the last layer's bias in the weights that are kept, so that 0.5 is the
             threshold with the best F1 within the field of view of the validation images. The shift
-            changes no AUC. The model must have ``head.bias``, as a `UNet` has.
+            does not change AUC. The model must have ``head.bias``, as a `UNet` has.
         validate_every: Steps between validations, at least 1. None: a pass over the images.
         seed: Seed of the order of images, of crops and augmentation and of DropBlock, in [0,
             2**32).
@@ -66,8 +67,8 @@ class Recipe:
             precision if the machine has instructions for bfloat16.
 
     Raises:
-        TypeError: If a count is not an int, a number not an int or float, or another attribute of
-            another type than above.
+        TypeError: If a count is not an int, a number not an int or float, or another attribute has
+            a type not listed above.
         ValueError: If an attribute is outside the bounds above, `crops` is given together with
             `side` or `augmentation`, `fov_diameter` with `input_scale`, or `shares` without
             `crops`.
@@ -167,7 +168,7 @@ class Recipe:
         return self.learning_rate / 10 if falls else self.learning_rate
 
     def as_data(self) -> dict[str, Any]:
-        """All options that count, for files: without `epochs` if there are `steps`, say."""
+        """All options that count, for files; for example without `epochs` if there are `steps`."""
         counted = asdict(self)
         if self.steps is not None:
             del counted["epochs"]
@@ -177,10 +178,10 @@ class Recipe:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> "Recipe":
-        """The recipe of what `as_data` gave, also after a way through JSON.
+        """The recipe from the result of `as_data`, also after it went through JSON.
 
         Args:
-            data: The options; those that are not in it have their defaults.
+            data: The options; missing ones have their defaults.
 
         Raises:
             TypeError: If there is an unknown option, or one of a wrong type.
@@ -245,6 +246,6 @@ CAMERAS_RECIPE = replace(
     ),
 )
 """The same with crops as other cameras may see them: vessels of half to twice the width, and every
-change of light, optics and compression that `Crops` has. For images of cameras that no training
-image is from; the command `train` has it as ``--recipe cameras``.
+change of light, optics and compression that `Crops` has. For images of cameras that took no
+training image; the command `train` has it as ``--recipe cameras``.
 """

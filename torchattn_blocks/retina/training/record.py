@@ -1,4 +1,4 @@
-"""What made a training: images, model, recipe, machine and versions, as plain data."""
+"""The record of a training: images, model, recipe, machine and versions, as plain data."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ def record_of(
     machine: Mapping[str, Any],
     pretrained: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """The record of a training. `images` are those of each part, `recipe` is a resolved one."""
+    """The record of a training. `images` has the images of each part, `recipe` is resolved."""
     record = {
         "versions": {name: version(name) for name in ("torch", "numpy", "monai")}
         | {"torchattn_blocks": __version__},
@@ -60,7 +60,7 @@ def record_of(
             "memory_efficient": getattr(model, "memory_efficient", False),
         },
     }
-    return json.loads(json.dumps(record))  # as it is read again: no tuples
+    return json.loads(json.dumps(record))  # as JSON gives it back: no tuples
 
 
 def _frozen(model: nn.Module) -> list[str]:
@@ -79,7 +79,7 @@ def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def _compared(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a record must stay: of weights it names the contents count, not the file's place."""
+    """What must stay the same in a record: the contents of weights count, not the file's place."""
     parts = {name: part for name, part in record.items() if name != NOTES}
     if "pretrained" in parts:
         before = parts["pretrained"].items()
@@ -99,7 +99,7 @@ def _differences(was: Mapping[str, Any], now: Mapping[str, Any], above: str = ""
 
 
 def _fingerprint(fundus: Fundus, auxiliary: Mapping[str, NDArray[np.floating]] | None) -> str:
-    """A hash of everything of an image that a training sees."""
+    """A hash of everything that a training sees of an image."""
     maps: list[Any] = [fundus.image, fundus.label, fundus.fov]
     if auxiliary is not None and fundus.name in auxiliary:
         maps.append(auxiliary[fundus.name])

@@ -1,7 +1,7 @@
-"""Random numbers that depend on the seed of a training and on a place in it, and on nothing else.
+"""Random numbers that depend only on the seed of a training and on a place in it.
 
-So a training that is stopped and resumed, or that several workers or processes share, draws the
-same numbers as one without.
+So a training draws the same numbers if it is stopped and resumed, or shared by workers or
+processes.
 """
 
 from enum import IntEnum
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Use(IntEnum):
-    """What random numbers are for. Numbers for different uses are independent."""
+    """The uses of random numbers. Numbers for different uses are independent."""
 
     ORDER = 1
     EXAMPLE = 2
@@ -18,7 +18,7 @@ class Use(IntEnum):
 
 
 def generator(seed: int, use: Use, *place: int) -> np.random.Generator:
-    """A generator for a place in the training: a step and the position in its batch, say."""
+    """A generator for a place in the training, such as a step and the position in its batch."""
     return np.random.default_rng([seed, use, *place])
 
 

@@ -1,4 +1,4 @@
-"""What changes during a training, and what is kept of it."""
+"""The state of a training, and the weights that are kept."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,14 +29,14 @@ class State:
         self.log: list[LogEntry] = []
         self.bias_shift = 0.0
         self.optimizer = _optimizer(model, recipe)
-        self.optimizer.zero_grad()  # gradients of before, of an interrupted step say
+        self.optimizer.zero_grad()  # earlier gradients, such as from an interrupted step
         self.average = _average(model, recipe.average) if recipe.average else None
         has_blocks = any(isinstance(module, DropBlock) for module in model.modules())
         ramp = round(recipe.ramp * steps) if has_blocks else 0
         self.ramp = DropSchedule(model, 0.0, None, ramp) if ramp else None
 
     def update(self) -> None:
-        """One step of the optimiser and of all that follows it."""
+        """One step of the optimiser and of everything that follows it."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate_at(self.step, self.steps)
         self.optimizer.step()
@@ -54,7 +54,7 @@ class State:
 
     @contextmanager
     def calibrated(self) -> Iterator[nn.Module]:
-        """The network kept, with the shift of its output bias during the block."""
+        """The network that is kept, with its output bias shifted during the block."""
         if not self.bias_shift:
             yield self.kept
             return
@@ -73,7 +73,7 @@ class State:
         return parts | counts | {"log": [tuple(entry) for entry in self.log]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Go on from a saved state."""
         for name, part in self._parts().items():
             if name == "ramp" and name not in state:  # of a training too short for one
                 part.load_state_dict({**part.state_dict(), "step": state["step"]})

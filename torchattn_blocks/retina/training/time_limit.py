@@ -9,7 +9,7 @@ from ..._check import check_numbers
 
 
 class TimeLimit:
-    """Foresees whether work ends before a deadline, from how long it took before."""
+    """Predicts whether work will end before a deadline, from how long it took before."""
 
     def __init__(self, seconds: float | None) -> None:
         if seconds is not None:
@@ -18,7 +18,7 @@ class TimeLimit:
         self.longest: dict[str, float] = {}
 
     def allows(self, *works: str) -> bool:
-        """Whether works of these kinds, one after the other, end before the deadline."""
+        """Whether work of these kinds, one after the other, should end before the deadline."""
         # Work of a new kind may take as long as any other. A fifth more, because times vary.
         unknown = max(self.longest.values(), default=0.0)
         return monotonic() + 1.2 * sum(self.longest.get(w, unknown) for w in works) <= self.end

@@ -40,7 +40,7 @@ def tracked(accelerator: Accelerator, record: Mapping[str, Any]) -> Iterator[Non
 
 
 def _flat(record: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """The entries of nested mappings under joined names. Trackers take numbers and text alone."""
+    """The entries of nested mappings under joined names. Trackers only take numbers and text."""
     flat: dict[str, Any] = {}
     for name, value in record.items():
         if isinstance(value, Mapping):

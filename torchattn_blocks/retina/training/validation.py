@@ -22,18 +22,18 @@ from .examples import prepared
 from .losses import Objective
 from .recipe import Recipe
 
-_SKELETONS = 8  # images whose clDice is computed, at most: a bound for its cost
+_SKELETONS = 8  # at most so many images get a clDice, to limit its cost
 
 
 class Validated(NamedTuple):
-    """What a validation finds.
+    """The result of a validation.
 
     Attributes:
         loss: The mean loss.
         bias_shift: The shift of the output bias that makes 0.5 the threshold with the best F1; 0
             without ``recipe.calibrate``.
         f1: F1 of the weights with this shift, within the field of view, all pixels pooled.
-        auc: Area under the ROC curve, likewise.
+        auc: Area under the ROC curve, over the same pixels.
         cl_dice: Mean clDice of up to eight images, with this shift, within the field of view.
     """
 

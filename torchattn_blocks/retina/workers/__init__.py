@@ -1,1 +1,1 @@
-"""Who carries tasks out: threads and processes of this machine, or the workers of a cluster."""
+"""Workers that carry tasks out: threads and processes of this machine, or workers of a cluster."""

@@ -15,7 +15,7 @@ _WINDOW = 1000  # tasks handed over at a time: enough for an adaptive cluster to
 
 
 class SchedulerLostError(OSError):
-    """The scheduler of a cluster cannot be reached any more."""
+    """The scheduler of a cluster can no longer be reached."""
 
 
 class Cluster:
@@ -44,7 +44,7 @@ class Cluster:
         self.address = address
 
     def __enter__(self) -> Self:
-        """Be closed at the end of a block."""
+        """Close it at the end of a block."""
         return self
 
     def __exit__(
@@ -53,11 +53,11 @@ class Cluster:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave the cluster to others. What it still does for this client, it drops."""
+        """Leave the cluster to others. It drops this client's unfinished tasks."""
         self.client.close(timeout=2)
 
     def at_once(self) -> int:
-        """How many tasks the workers of this moment carry out at the same time."""
+        """How many tasks the current workers carry out at the same time."""
         return sum(self.client.nthreads().values())
 
     @property
@@ -83,7 +83,8 @@ class Cluster:
                     suspects.append(done.task)
                 else:
                     yield done
-            # Dask also blames tasks that wait for the same worker. One by one, it cannot.
+            # Dask also blames tasks that wait for the same worker. If tasks go one by one, it
+            # cannot.
             for done in handed_to(pool, do, suspects, 1, every, self.at_once):
                 if isinstance(done, Done) and (deaths := _deaths(done)):
                     error = WorkerDiedError(
@@ -93,7 +94,7 @@ class Cluster:
                 else:
                     yield done
         except (CancelledError, ClosedClientError):
-            # The client tells at length that it cannot connect again.
+            # The client logs at length that it cannot connect again.
             logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
             raise SchedulerLostError(
                 f"--scheduler {self.address}: the scheduler is gone. What was done is kept: start "
@@ -105,7 +106,7 @@ class Cluster:
 
 
 def _deaths(done: Done[Task, Result]) -> int:
-    """How many workers have died so that Dask has given a task up; 0 if it has not."""
+    """How many workers had died when Dask gave a task up; 0 if it has not."""
     from distributed.scheduler import KilledWorker
 
     error = done.future.exception()
@@ -113,7 +114,7 @@ def _deaths(done: Done[Task, Result]) -> int:
 
 
 def task_is_dropped() -> bool:
-    """Whether nobody wants the task of a Dask worker that asks: no client, or it has no scheduler.
+    """Whether nobody wants the asking Dask worker's task: it has no client, or no scheduler.
 
     A worker that has lost its scheduler closes, while its task goes on.
     """

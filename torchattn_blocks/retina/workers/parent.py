@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them, also if that is killed."""
+"""Processes that end with the process that started them, even if that is killed."""
 
 import os
 import time
@@ -10,7 +10,7 @@ _POLL = 0.2  # seconds
 
 
 def end_with(parent: int) -> None:
-    """Have this process end as soon as its parent, of this number, does."""
+    """Make this process end as soon as its parent, with this process number, ends."""
     Thread(target=_watch, args=(parent,), daemon=True).start()
 
 

@@ -17,8 +17,8 @@ _TRIES = 3
 class Processes:
     """Carries tasks out in processes, which end with this one.
 
-    If a process dies, the tasks that had begun are carried out again one by one. One that three
-    processes die of gets a `WorkerDiedError`.
+    If a process dies, the tasks that had begun are carried out again one by one. If three processes
+    in a row die on a task, it gets a `WorkerDiedError`.
 
     Args:
         count: How many tasks at the same time.
@@ -34,7 +34,7 @@ class Processes:
 
     @property
     def is_over(self) -> Callable[[], bool]:
-        """See `Workers`. It need not be asked: processes whose results nobody wants are ended."""
+        """See `Workers`. Tasks need not call it: processes whose results nobody wants are ended."""
         return _never
 
     def carry_out(
@@ -63,7 +63,7 @@ class Processes:
 def _one_by_one(
     do: Callable[[Task], Result], tasks: Iterable[Task], every: float | None
 ) -> Iterator[Done[Task, Result] | Waiting[Task]]:
-    """Carry out tasks so that it shows which of them a process dies of."""
+    """Carry out tasks one by one, to see which of them kills a process."""
     waiting, deaths = deque(tasks), 0
     while waiting:
         with _pool(1) as pool:
@@ -97,7 +97,7 @@ def _has_lost(done: Done[Task, Result]) -> bool:
 
 @contextmanager
 def _pool(count: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes for a block of code. If an error ends the block, they end in their work."""
+    """Processes for a block of code. If an error ends the block, they end at once."""
     before = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _start, (os.getpid(),))
     try:
@@ -111,7 +111,7 @@ def _pool(count: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _start(parent: int) -> None:
-    """Begin a process: it ends with its parent, which alone hears Ctrl-C."""
+    """Begin a process: it ends with its parent, and only the parent reacts to Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with(parent)
 

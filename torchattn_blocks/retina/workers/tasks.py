@@ -36,13 +36,13 @@ class Waiting(NamedTuple, Generic[Task]):
 
 
 class Workers(Protocol):
-    """Who carries tasks out."""
+    """The interface of all workers."""
 
     @property
     def is_over(self) -> Callable[[], bool]:
-        """Says within a task whether nobody waits for its result any more.
+        """A function for tasks: it tells whether nobody waits for the result any more.
 
-        Tasks that take long ask it now and then, and end. It can be pickled if tasks must be.
+        Long tasks call it now and then, and end if it is true. It can be pickled if tasks must be.
         """
 
     def carry_out(
@@ -51,13 +51,13 @@ class Workers(Protocol):
         """Carry tasks out, several at the same time.
 
         Args:
-            do: Carries one out. It is called again if a worker dies of it.
+            do: Carries one out. It is called again if a worker dies on the task.
             tasks: The tasks. They are taken as workers become free.
-            every: Give `Waiting` whenever no task has ended for so many seconds.
+            every: Yield `Waiting` whenever no task has ended for so many seconds.
 
         Returns:
-            Each task once it is over, in the order in which they end. If the caller takes no more
-            of them, tasks that have not begun are dropped.
+            Each task once it is over, in the order in which they end. If the caller stops taking
+            them, tasks that have not begun are dropped.
         """
 
 
@@ -69,10 +69,10 @@ def handed_to(
     every: float | None = None,
     at_once: Callable[[], int] | None = None,
 ) -> Iterator[Done[Task, Result] | Waiting[Task]]:
-    """Carry tasks out by an executor that has `window` of them at most; see `Workers`.
+    """Carry tasks out by an executor that gets at most `window` at a time; see `Workers`.
 
-    An executor that is broken gets no more tasks. `at_once` says how many tasks have begun, if the
-    futures of the executor do not.
+    A broken executor gets no more tasks. `at_once` says how many tasks have begun, if the futures
+    of the executor do not.
     """
     left = iter(tasks)
     pending: dict[Future[Result], Task] = {}

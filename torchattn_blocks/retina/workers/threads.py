@@ -31,7 +31,7 @@ class Threads:
     def carry_out(
         self, do: Callable[[Task], Result], tasks: Iterable[Task], every: float | None = None
     ) -> Generator[Done[Task, Result] | Waiting[Task], None, None]:
-        """See `Workers`. If it is left early, tasks that have begun are waited for."""
+        """See `Workers`. If you leave it early, it waits for the tasks that have begun."""
         if self.count == 1 and every is None:
             for task in tasks:
                 yield Done(task, _called(do, task))
@@ -45,7 +45,7 @@ class Threads:
 
 
 def _called(do: Callable[[Task], Result], task: Task) -> Future[Result]:
-    """What a function gives for a task, or the error that it raises."""
+    """The result of a function for a task, or the error that it raises."""
     future: Future[Result] = Future()
     try:
         future.set_result(do(task))
