@@ -11,6 +11,7 @@ from torchattn_blocks.retina import Evaluation, Spread, SystemScores, ViewScores
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
     ROOT / "README.md",
+    ROOT / "docs" / "index.md",
     ROOT / "docs" / "results.md",
     ROOT / "docs" / "weights.md",
     *sorted((ROOT / "weights" / "torchattn_retina_weights").glob("*.md")),

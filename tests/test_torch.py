@@ -91,6 +91,23 @@ def test_private_names_of_torch_stand_in_one_file() -> None:
     )
 
 
+def test_isinstance_is_given_tuples() -> None:
+    """In compiled code torch 2.8 does not know unions, ``int | float``."""
+
+    def unions(source: str) -> list[int]:
+        return [
+            node.lineno
+            for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.Call)
+            and ast.unparse(node.func) in ("isinstance", "issubclass")
+            and isinstance(node.args[1], ast.BinOp)
+        ]
+
+    package = Path(torchattn_blocks.__file__).parent
+    assert {p.name: u for p in package.rglob("*.py") if (u := unions(p.read_text()))} == {}
+    assert unions("isinstance(1, int | float)") == [1]
+
+
 def test_each_name_says_what_to_use_without_it() -> None:
     source = Path(_torch.__file__).read_text()
     for node in ast.walk(ast.parse(source)):

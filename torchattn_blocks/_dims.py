@@ -18,7 +18,7 @@ Size = int | Sequence[int]
 
 def several(value: Any) -> bool:
     """Whether it holds several numbers in an order."""
-    return isinstance(value, tuple | list | range | np.ndarray)
+    return isinstance(value, (tuple, list, range, np.ndarray))
 
 
 def per_axis(owner: str, name: str, size: Any, axes: int) -> tuple[int, ...]:

@@ -53,7 +53,7 @@ def _check_axes(owner: str, name: str, module: nn.Module, spatial_dims: int) -> 
     """
     parts = [module]
     if isinstance(module, nn.Sequential):
-        parts += [m for m in _within(module) if isinstance(m, Dropout | BatchOrInstanceNorm)]
+        parts += [m for m in _within(module) if isinstance(m, (Dropout, BatchOrInstanceNorm))]
     for part in parts:
         for kind in type(part).__mro__:
             numbered = re.search("([123])d$", kind.__name__)

@@ -233,7 +233,7 @@ def _nothing(
     names = [name for member in among for name in member.names if name]
     got, near = [], []
     for one in asked:
-        if isinstance(one, str | type):
+        if isinstance(one, (str, type)):
             text, known = (one, names) if isinstance(one, str) else (one.__name__, types)
             got.append(repr(one) if isinstance(one, str) else _name_of(one, types))
             near += difflib.get_close_matches(text, list(dict.fromkeys(known)), n=3, cutoff=0)

@@ -36,7 +36,7 @@ _TENSOR = _Tensor()
 
 def _tensors(argument: Any) -> list[Tensor]:
     """All tensors in an argument, in order."""
-    if isinstance(argument, list | tuple):
+    if isinstance(argument, (list, tuple)):
         return [x for one in argument for x in _tensors(one)]
     return [argument] if isinstance(argument, Tensor) else []
 
@@ -45,7 +45,7 @@ def _without_tensors(argument: Any) -> Any:
     """The argument with marks in the places of tensors."""
     if isinstance(argument, Tensor):
         return _TENSOR
-    if isinstance(argument, list | tuple):
+    if isinstance(argument, (list, tuple)):
         return [*map(_without_tensors, argument)]
     if isinstance(argument, dict):
         return {name: _without_tensors(one) for name, one in argument.items()}

@@ -101,7 +101,7 @@ def _described(module: nn.Module) -> tuple[type, str]:
 def _encoded(value: Any) -> Any:
     """An argument as plain data. Raise `TypeError` if plain data cannot hold it."""
     value = plain(value)
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, (bool, int, float, str)):
         return value
     for name, layer in _PUBLIC.items():
         if value is layer:

@@ -148,10 +148,10 @@ def _shapes(encoder: nn.Module, shape: Shape) -> list[Shape]:
         raise ValueError(
             f"UNet: encoder must run on {shape}, but {failure}{hint}"
         ) from failure.__cause__
-    maps = feature_maps(returned) if isinstance(returned, Mapping | list | tuple) else []
+    maps = feature_maps(returned) if isinstance(returned, (Mapping, list, tuple)) else []
     if not maps or not all(isinstance(one, Tensor) and one.dim() == len(shape) for one in maps):
         wanted = f"a list, tuple or dictionary of tensors with {len(shape)} dimensions"
-        empty = "an empty " if isinstance(returned, Mapping | list | tuple) else ""
+        empty = "an empty " if isinstance(returned, (Mapping, list, tuple)) else ""
         got = [type(one).__name__ for one in maps] or f"{empty}{type(returned).__name__}"
         how = "timm has features_only=True for this, torchvision create_feature_extractor"
         raise ValueError(f"UNet: encoder must return {wanted} ({how}), got {got}")

@@ -17,7 +17,7 @@ MemoryEfficient = bool | Literal["activations", "stages"]
 def check_memory_efficient(owner: str, memory_efficient: MemoryEfficient) -> None:
     """Raise unless it is a setting of `UNet`."""
     settings = (False, True, "activations", "stages")
-    if not isinstance(memory_efficient, bool | str) or memory_efficient not in settings:
+    if not isinstance(memory_efficient, (bool, str)) or memory_efficient not in settings:
         raise ValueError(
             f"{owner}: memory_efficient must be one of {settings}, got {memory_efficient!r}"
         )

@@ -40,6 +40,8 @@ def padding(size: Sequence[int], strides: tuple[tuple[int, ...], ...]) -> list[i
 def _two_or_more(n: Any) -> Any:
     if isinstance(n, Tensor):  # while torch.jit.trace records, sizes are tensors
         return n.clamp(min=2)
+    if torch.compiler.is_dynamo_compiling():  # which did not know sym_max before torch 2.9
+        return max(2, n)
     return torch.sym_max(2, n)  # type: ignore[no-untyped-call]
 
 

@@ -82,7 +82,7 @@ def checked_mask(owner: str, mask: object, shape: tuple[int, ...]) -> NDArray[np
 
 def _remedy(image: object) -> str:
     """How to convert something else to RGB values, if known."""
-    if isinstance(image, str | PurePath):
+    if isinstance(image, (str, PurePath)):
         return ". Pass read_image(path)"
     kind = type(image).__module__.partition(".")[0]
     if kind == "PIL":

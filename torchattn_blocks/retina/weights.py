@@ -78,7 +78,7 @@ def check_trained(owner: str, trained: object) -> None:
     remedy = ""
     if isinstance(trained, nn.Module):
         remedy = ". Pass all that load_pretrained or load_weights returned, not its model alone"
-    elif isinstance(trained, str | Path):
+    elif isinstance(trained, (str, Path)):
         loads = "load_pretrained" if str(trained) in shipped() else "load_weights"
         remedy = f". Pass {loads}({str(trained)!r})"
     raise TypeError(f"{owner}: trained must be Trained, got {type(trained).__name__}{remedy}")

@@ -27,7 +27,7 @@ def host(owner: str, targets: dict[int, Member], target: Member, side: Side) -> 
     found = targets[id(module)]
     elsewhere = sorted(set(found.names) - set(names))
     kind, name = type(module).__name__, names[0] or "the model itself"
-    if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict):
+    if isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict)):
         rest = "pick modules in it" if children(module) else "it is empty"
         problem = f"a layer cannot join the call of {name}, which is a {kind}: {rest}"
     elif elsewhere:
@@ -65,7 +65,7 @@ def check_not_wrapped(
     """
     for parent in found.parents:
         layers = children(parent).get(CHILD[side]) if isinstance(parent, Insertion) else None
-        if not isinstance(layers, Inserted | None):
+        if not isinstance(layers, (Inserted, type(None))):
             raise ValueError(
                 f"{owner}: where picks {_shown(target)}, but the layers at it are wrapped by "
                 f"{type(layers).__name__}: call {owner} first"

@@ -29,7 +29,7 @@ def _swapped(value: Any, by: Mapping[int, nn.Module], seen: set[int]) -> Any:
         parts = [_swapped(part, by, seen) for part in value]
         same = all(part is before for part, before in zip(parts, value, strict=True))
         return value if same else tuple(parts)
-    if isinstance(value, list | dict) and id(value) not in seen:
+    if isinstance(value, (list, dict)) and id(value) not in seen:
         seen.add(id(value))
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for key, part in list(items):

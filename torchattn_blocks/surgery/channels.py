@@ -86,7 +86,7 @@ def _pairs(module: nn.Module) -> Iterator[tuple[int, int]]:
         yield module.num_features, module.num_features
     elif isinstance(module, nn.GroupNorm):
         yield module.num_channels, module.num_channels
-    elif isinstance(module, nn.LayerNorm | nn.RMSNorm) and len(module.normalized_shape) == 1:
+    elif isinstance(module, (nn.LayerNorm, nn.RMSNorm)) and len(module.normalized_shape) == 1:
         yield module.normalized_shape[0], module.normalized_shape[0]
     for child in module.children():
         if not (isinstance(child, Inserted) or is_attention(child)):

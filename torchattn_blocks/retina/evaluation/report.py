@@ -320,7 +320,7 @@ def _plain(value: Any) -> Any:
     """The value in a form that strict JSON can hold."""
     if isinstance(value, dict):
         return {name: _plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return [_plain(part) for part in value]
     if isinstance(value, float):
         return None if math.isnan(value) else float(f"{value:.6g}")

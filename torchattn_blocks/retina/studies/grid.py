@@ -150,7 +150,7 @@ def _options(entry: Any) -> tuple[tuple[str, Any], ...]:
 def _value(name: str, value: Any) -> Any:
     """Check the value of an option as the command line of `train` does."""
     parts = tuple(value) if isinstance(value, list) else (value,)
-    plain = all(isinstance(part, str | int | float) for part in parts)
+    plain = all(isinstance(part, (str, int, float)) for part in parts)
     if not plain or (name == "fold" and not re.fullmatch(r"\d+/\d+", str(value))):
         raise ValueError(f"options: train cannot take {name} = {value!r}")
     value = parts if isinstance(value, list) else value

@@ -46,5 +46,5 @@ def _flat(record: Mapping[str, Any], above: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{above}{name}/")
         else:
-            flat[above + name] = value if isinstance(value, int | float) else str(value)
+            flat[above + name] = value if isinstance(value, (int, float)) else str(value)
     return flat
