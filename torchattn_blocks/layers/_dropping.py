@@ -87,7 +87,6 @@ class Dropping(Dropout):  # by that base, tools that look for dropout find it
                 return cast(Tensor, tracer.create_proxy("call_module", path, (x,), {}))
         if not self.training:
             return x
-        p: float | Tensor = self._p
-        if self._p_tensor is not None and torch.compiler.is_compiling():
-            p = self._p_tensor[0]
-        return self.drop(x, p)
+        if torch.compiler.is_compiling() and self._p_tensor is not None:
+            return self.drop(x, self._p_tensor[0])
+        return self.drop(x, self._p)  # compiled code that reads the float depends on its value
