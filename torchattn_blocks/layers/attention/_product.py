@@ -1,6 +1,6 @@
-"""Products with maps as large as the feature maps that follow from smaller ones.
+"""Products of feature maps with maps of the same size that follow from smaller maps.
 
-Torch would keep the large map for the backward pass. Here only `x` and the small maps are kept.
+Torch would keep the large map for the backward pass. This code keeps only `x` and the small maps.
 """
 
 import math
@@ -30,7 +30,7 @@ def times_product(x: Tensor, *maps: Tensor) -> Tensor:
 
 
 def plus_times_sigmoid(x: Tensor, first: Tensor, second: Tensor, *, add: bool) -> Tensor:
-    """``x * (1 + sigmoid(first + second))``, or with the product of the two maps."""
+    """Return ``x * (1 + sigmoid(first + second))``, or with the product of the two maps."""
     if keeps(x, first, second):
         out: Tensor = _PlusTimesSigmoid.apply(x, first, second, add)  # type: ignore[no-untyped-call]
         return out
@@ -87,7 +87,7 @@ def _multiplied(x: Tensor, maps: Sequence[Tensor]) -> Tensor:
 
 
 def _contracted(x: Tensor, maps: Sequence[Tensor], kept: int) -> Tensor:
-    """The sum of `x` times all maps but one, over the axes of these maps."""
+    """The sum of `x` times all maps except one, over the axes of these maps."""
     for i in reversed(range(len(maps))):
         if i != kept:
             axis = 2 + i
