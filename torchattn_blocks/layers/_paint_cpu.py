@@ -68,8 +68,8 @@ class SparseBlocks:
     """A list of blocks.
 
     A Poisson number of hits falls uniformly on the cells, with repetition. Each cell is then hit a
-    Poisson number of times, independently of the others: with probability ``1 - exp(-intensity) =
-    gamma``, exactly, at least once.
+    Poisson number of times, independently of the others. The probability of at least one hit is
+    ``1 - exp(-intensity)``, which is exactly gamma.
     """
 
     def __init__(self, mask: BlockMask) -> None:

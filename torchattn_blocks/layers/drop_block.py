@@ -196,7 +196,9 @@ def _drop_block(
 class DropBlock(Dropping):
     """The base of `DropBlock1d`, `DropBlock2d` and `DropBlock3d`, for ``isinstance``.
 
-    Takes the arguments of `DropBlock2d`. Raises:
+    Takes the arguments of `DropBlock2d`.
+
+    Raises:
         TypeError: If you call this class itself: it does not know the number of dimensions.
 
     Example:
@@ -259,8 +261,8 @@ class DropBlock2d(DropBlock):
 
     Args:
         p: Probability that an element is dropped, see `torchattn_blocks.functional.drop_block2d`.
-            You can change it with ``layer.p = 0.2``. Code is not recompiled, unless it contains
-            this assignment itself.
+            You can change it with ``layer.p = 0.2``. Compiled code is not recompiled, unless it
+            contains this assignment itself.
         block_size: Height and width of a block.
         gamma: ``"exact"`` or ``"paper"``, see `drop_block2d`.
         scale: ``"constant"``, ``"batch"``, ``"position"`` or ``"none"``, see `drop_block2d`.
@@ -301,7 +303,9 @@ class DropBlock2d(DropBlock):
 class DropBlock1d(DropBlock):
     """Zero random segments of sequences of features in training and scale up what is kept.
 
-    Takes the arguments of `DropBlock2d`, with one length as `block_size`. Shape:
+    Takes the arguments of `DropBlock2d`, with one length as `block_size`.
+
+    Shape:
         (N, C, L) or (C, L) in, the same out; dtype is kept.
 
     Example:

@@ -36,8 +36,8 @@ def stochastic_depth(
 
     Args:
         x: Tensor of any shape (N, ...) with one dimension or more, in any floating dtype.
-        p: Probability that a sample is dropped, 0 to 1. The paper's survival probability is ``1 -
-            p``. If you pass a 0-d tensor, `torch.compile` does not recompile when the value
+        p: Probability that a sample is dropped, 0 to 1. The paper's survival probability is
+            ``1 - p``. If you pass a 0-d tensor, `torch.compile` does not recompile when the value
             changes, and compiled code does not check it.
         mode: ``"row"``: each sample is kept or dropped on its own. ``"batch"``: the whole tensor is
             kept or dropped, so all samples have the same depth, as in the paper.
@@ -108,8 +108,8 @@ class StochasticDepth(Dropping):
     subclass of torch's base class of dropout layers, so tools that find dropout layers find it too.
 
     Args:
-        p: Probability that a sample is dropped. You can change it with ``layer.p = 0.2``. Code is
-            not recompiled, unless it contains this assignment itself.
+        p: Probability that a sample is dropped. You can change it with ``layer.p = 0.2``. Compiled
+            code is not recompiled, unless it contains this assignment itself.
         mode: ``"row"``: each sample is kept or dropped on its own. ``"batch"``: all samples of a
             batch together, as in the paper.
         inplace: Whether to write into the input.

@@ -16,7 +16,7 @@ from ._base import Device
 
 
 def resized(x: Tensor, like: Tensor) -> Tensor:
-    """Return `x`, interpolated linearly if its size differs from that of `like`."""
+    """Return `x`, interpolated linearly if its size differs from the size of `like`."""
     if has_torch_function_unary(x):  # an FX proxy, whose sizes are not known, records the call
         return handle_torch_function(resized, (x,), x, like)
     size = like.shape[2:]
