@@ -300,7 +300,7 @@ class UNet(nn.Module):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "UNet":
-        """Build a network from what `config` returned, with new weights.
+        """Build a network from the result of `config`, with new weights.
 
         Args:
             config: The name of a preset, as ``"preset"``, and its arguments, at least the ones that
