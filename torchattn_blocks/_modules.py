@@ -33,7 +33,7 @@ class Member(NamedTuple):
         module: The module.
         names: Its names without any layer inserted, before any module was compiled: several if it
             has several places.
-        paths: Its names in ``model.named_modules()``, in all places where it is used.
+        paths: Its paths, as in ``model.named_modules()``, in all places where it is used.
         parents: The modules that it is a child of.
     """
 

@@ -1,4 +1,4 @@
-"""Restore what a block of code has changed after the block."""
+"""Restore state that a block of code may change, after the block."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager

@@ -1,4 +1,4 @@
-"""Save networks of presets to the Hugging Face Hub or a folder: ``pip install '.[hub]'``.
+"""Networks of presets on the Hugging Face Hub or in a folder: ``pip install '.[hub]'``.
 
 `torchattn_blocks` itself does not import this module.
 """

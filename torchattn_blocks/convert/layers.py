@@ -37,7 +37,7 @@ def from_timm_cbam(state: Mapping[str, Tensor], *, prefix: str = "") -> CBAM:
 
     Args:
         state: State dict of the layer, or of a model that has it.
-        prefix: What the layer's keys start with, such as ``"layer1.0.se."``.
+        prefix: Prefix of the layer's keys, such as ``"layer1.0.se."``.
 
     Returns:
         A layer with `torch.nn.BatchNorm2d` as `norm`. Its linear layers have biases if theirs do.
@@ -79,7 +79,7 @@ def from_cbam_authors(state: Mapping[str, Tensor], *, prefix: str = "") -> CBAM:
 
     Args:
         state: State dict of the authors' ``CBAM``, or of a model that has it.
-        prefix: What the layer's keys start with, such as ``"layer1.0.cbam."``.
+        prefix: Prefix of the layer's keys, such as ``"layer1.0.cbam."``.
 
     Returns:
         A layer with biases in its linear layers and `torch.nn.BatchNorm2d` as `norm`. Its momentum
@@ -131,7 +131,7 @@ def from_spatial_attention(
         mean_first: Whether the first channel of the kernel is for the mean, the second for the
             maximum. The weights do not show it. timm and the RSAN authors' code have the mean
             first, the CBAM authors' code the maximum (their paper writes the mean first).
-        prefix: What the layer's keys start with, such as ``"encoder.0.attention."``.
+        prefix: Prefix of the layer's keys, such as ``"encoder.0.attention."``.
 
     Returns:
         A layer with the same `bias` and `norm` as theirs. Batch normalisation has torch's default
@@ -195,7 +195,7 @@ def from_timm_se(
         gate: Function without arguments that returns the module after the linear layers. It is
             `torch.nn.Hardsigmoid` in timm's MobileNetV3, for example: look at `gate` of their
             layer.
-        prefix: What the layer's keys start with, such as ``"layer1.0.se."``.
+        prefix: Prefix of the layer's keys, such as ``"layer1.0.se."``.
 
     Returns:
         A layer with biases if theirs has some.
@@ -240,7 +240,7 @@ def from_timm_eca(
     Args:
         state: State dict of the layer, or of a model that has it.
         channels: Channels of the input. The weights do not depend on them.
-        prefix: What the layer's keys start with, such as ``"layer1.0.se."``.
+        prefix: Prefix of the layer's keys, such as ``"layer1.0.se."``.
 
     Returns:
         A layer with the same kernel size as theirs.
@@ -284,7 +284,7 @@ def from_timm_global_context(
         activation: Function without arguments that returns the module between the linear layers.
         gate: Function without arguments that returns the module after them in a layer that
             multiplies.
-        prefix: What the layer's keys start with, such as ``"stages.0.0.attn."``.
+        prefix: Prefix of the layer's keys, such as ``"stages.0.0.attn."``.
 
     Returns:
         A layer whose normalisation has timm's eps of 1e-6.
@@ -350,7 +350,7 @@ def from_torchvision_se(
             models.
         gate: Function without arguments that returns the module after the linear layers. It is
             `torch.nn.Hardsigmoid` in torchvision's MobileNetV3.
-        prefix: What the layer's keys start with, such as ``"features.1.0.block.1."``.
+        prefix: Prefix of the layer's keys, such as ``"features.1.0.block.1."``.
 
     Returns:
         A layer with biases.
@@ -382,8 +382,7 @@ def from_smp_scse(state: Mapping[str, Tensor], *, prefix: str = "") -> Concurren
 
     Args:
         state: State dict of the layer, or of a model that has it.
-        prefix: What the layer's keys start with, such as
-            ``"decoder.blocks.0.attention1.attention."``.
+        prefix: Prefix of the layer's keys, such as ``"decoder.blocks.0.attention1.attention."``.
 
     Returns:
         A layer with biases.
@@ -444,7 +443,7 @@ def from_monai_se(
             ``ChannelSELayer`` with ``add_residual``; for the latter you must pass activation and
             gate. The weights do not show it. Our layer then adds one to its gate.
         spatial_dims: Dimensions after the channels: 1, 2 or 3.
-        prefix: What the layer's keys start with, such as ``"layer1.0.se_layer."``.
+        prefix: Prefix of the layer's keys, such as ``"layer1.0.se_layer."``.
 
     Returns:
         A layer with biases if theirs has some, as all of MONAI's do.
@@ -480,7 +479,7 @@ def from_monai_se(
 
 
 class _OnePlus(nn.Module):
-    """A gate plus one: it adds the input to the product."""
+    """A gate plus one: the layer then adds its input to the product."""
 
     def __init__(self, gate: Make) -> None:
         super().__init__()
@@ -506,7 +505,7 @@ def from_timm_coord_attn(
         state: State dict of the layer, or of a model that has it.
         activation: Function without arguments that returns the module after the first convolution.
         gate: Function without arguments that returns the module after the last convolutions.
-        prefix: What the layer's keys start with, such as ``"layer1.0.se."``.
+        prefix: Prefix of the layer's keys, such as ``"layer1.0.se."``.
 
     Returns:
         A layer with batch normalisation as `norm`, and with biases if theirs has some.
@@ -556,7 +555,7 @@ def from_triplet_authors(state: Mapping[str, Tensor], *, prefix: str = "") -> Tr
 
     Args:
         state: State dict of the layer, or of a model that has it.
-        prefix: What the layer's keys start with, such as ``"layer1.0.triplet_attention."``.
+        prefix: Prefix of the layer's keys, such as ``"layer1.0.triplet_attention."``.
 
     Returns:
         A layer whose batch normalisation has the authors' momentum of 0.01.
@@ -597,7 +596,7 @@ def from_bam_authors(state: Mapping[str, Tensor], *, dilation: int = 4, prefix: 
     Args:
         state: State dict of the layer, or of a model that has it.
         dilation: Dilation of the 3 x 3 convolutions. The weights do not depend on it.
-        prefix: What the layer's keys start with, such as ``"bam1."``.
+        prefix: Prefix of the layer's keys, such as ``"bam1."``.
 
     Returns:
         A layer with ``fusion="multiply"`` and batch normalisation.

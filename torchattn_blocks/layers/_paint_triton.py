@@ -156,7 +156,7 @@ def _drop(
     TILE_W: tl.constexpr,
     HITS: tl.constexpr,
 ):
-    """Write a tile of `x`, scaled and zeroed, into `out`; or subtract the dropped from `kept`."""
+    """Write a tile of `x`, scaled and zeroed, into `out`; or subtract dropped ones from `kept`."""
     tiles_h, tiles_w = tl.cdiv(size_h, TILE_H), tl.cdiv(size_w, TILE_W)
     tiles = tl.cdiv(size_d, TILE_D) * tiles_h * tiles_w
     program = tl.program_id(0)

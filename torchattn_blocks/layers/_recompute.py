@@ -53,7 +53,7 @@ class View(NamedTuple):
 
 
 class Kept:
-    """What a node of the graph saved: a tensor, or a recipe for its storage."""
+    """The tensor that a node of the graph saved, or a recipe for its storage."""
 
     __slots__ = ("__weakref__", "recipe", "tensor", "version", "view")
 

@@ -36,7 +36,7 @@ def drop_block2d(
     inplace: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Zero random blocks of a feature map and scale up what is kept.
+    """Zero random blocks of a feature map and scale up the rest.
 
     From Ghiasi, Lin & Le, "DropBlock: A regularization method for convolutional networks", NeurIPS
     2018 ("the paper" below). At every position where a whole block fits, a block starts with
@@ -115,10 +115,10 @@ def drop_block1d(
     inplace: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Zero random segments of a sequence of features and scale up what is kept.
+    """Zero random segments of a sequence of features and scale up the rest.
 
-    Takes the arguments of `drop_block2d`, with one length as `block_size`. Shapes are (N, C, L) or
-    (C, L).
+    The arguments are those of `drop_block2d`, with one length as `block_size`. Shapes are (N, C, L)
+    or (C, L).
 
     Example:
         >>> import torch
@@ -144,10 +144,10 @@ def drop_block3d(
     inplace: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Zero random cuboids of a feature volume and scale up what is kept.
+    """Zero random cuboids of a feature volume and scale up the rest.
 
-    Takes the arguments of `drop_block2d`; `block_size` is depth, height and width, or one number
-    for all three. Shapes are (N, C, D, H, W) or (C, D, H, W).
+    The arguments are those of `drop_block2d`; `block_size` is depth, height and width, or one
+    number for all three. Shapes are (N, C, D, H, W) or (C, D, H, W).
 
     Example:
         >>> import torch
@@ -196,7 +196,7 @@ def _drop_block(
 class DropBlock(Dropping):
     """The base of `DropBlock1d`, `DropBlock2d` and `DropBlock3d`, for ``isinstance``.
 
-    Takes the arguments of `DropBlock2d`.
+    The arguments are those of `DropBlock2d`.
 
     Raises:
         TypeError: If you call this class itself: it does not know the number of dimensions.
@@ -252,7 +252,7 @@ class DropBlock(Dropping):
 
 
 class DropBlock2d(DropBlock):
-    """Zero random blocks of a feature map in training and scale up what is kept.
+    """Zero random blocks of a feature map in training and scale up the rest.
 
     From Ghiasi, Lin & Le, "DropBlock: A regularization method for convolutional networks", NeurIPS
     2018. In evaluation it returns its input. It has no parameters and adds no key to a state dict.
@@ -301,9 +301,9 @@ class DropBlock2d(DropBlock):
 
 
 class DropBlock1d(DropBlock):
-    """Zero random segments of sequences of features in training and scale up what is kept.
+    """Zero random segments of sequences of features in training and scale up the rest.
 
-    Takes the arguments of `DropBlock2d`, with one length as `block_size`.
+    The arguments are those of `DropBlock2d`, with one length as `block_size`.
 
     Shape:
         (N, C, L) or (C, L) in, the same out; dtype is kept.
@@ -320,9 +320,9 @@ class DropBlock1d(DropBlock):
 
 
 class DropBlock3d(DropBlock):
-    """Zero random cuboids of feature volumes in training and scale up what is kept.
+    """Zero random cuboids of feature volumes in training and scale up the rest.
 
-    Takes the arguments of `DropBlock2d`, with depth, height and width as `block_size`.
+    The arguments are those of `DropBlock2d`, with depth, height and width as `block_size`.
 
     Shape:
         (N, C, D, H, W) or (C, D, H, W) in, the same out; dtype and memory format are kept.

@@ -89,7 +89,7 @@ class LayerUse:
         layer: The name of its class.
         kind: ``"dropout"``, ``"attention"``, or ``"other"`` for other layers that were put in.
         p: The probability of dropping that you asked for: the mean over its measured calls, or the
-            current one. None except for dropout.
+            current one. None if the layer is not dropout.
         kept: The fraction of elements that it kept, over its measured calls. None if the layer is
             not dropout or no call was measured.
         calls: How often it was called.

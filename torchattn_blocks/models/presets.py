@@ -32,8 +32,8 @@ def unet(
 ) -> Options:
     """A plain U-Net with the widths of `rsan`.
 
-    Takes the arguments of `rsan`, except the ones for DropBlock and attention. Each stage is two
-    times (convolution 3 x 3, batch normalisation, ReLU). The U-Net in the paper's tables is a
+    The arguments are those of `rsan`, except the ones for DropBlock and attention. Each stage is
+    two times (convolution 3 x 3, batch normalisation, ReLU). The U-Net in the paper's tables is a
     different one, from other work.
 
     Example:
@@ -59,7 +59,7 @@ def backbone(
 ) -> Options:
     """RSAN without attention and DropBlock: the paper's "Backbone", 996,583 parameters.
 
-    Takes the arguments of `rsan`, except the ones for DropBlock and attention.
+    The arguments are those of `rsan`, except the ones for DropBlock and attention.
 
     Example:
         >>> from torchattn_blocks import backbone
@@ -87,7 +87,7 @@ def backbone_dropblock(
 ) -> Options:
     """RSAN without attention: the paper's "Backbone+DropBlock", 996,583 parameters.
 
-    Takes the arguments of `rsan`, except `attention`.
+    The arguments are those of `rsan`, except `attention`.
 
     Example:
         >>> import torch

@@ -28,7 +28,7 @@ class Merge(nn.Module):
 
 
 class Concatenate(Merge):
-    """The upsampled channels, then those of the skip connection."""
+    """The upsampled channels, then the skip connection's channels."""
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """Concatenate (N, C, H, W) and (N, D, H, W) to (N, C + D, H, W)."""
@@ -44,7 +44,7 @@ class Add(Merge):
 
 
 def concatenate(gate: Callable[..., nn.Module] | None = None) -> Skip:
-    """The upsampled channels, then those of the skip connection, as in the first U-Net.
+    """The upsampled channels, then the skip connection's channels, as in the first U-Net.
 
     Args:
         gate: Function from the numbers of channels of the upsampled feature maps and of the skip

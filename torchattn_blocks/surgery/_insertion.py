@@ -60,7 +60,7 @@ class Insertion(StandsForHost):
         for name in vars(host).keys() & set(dir(nn.Module)):
             if not callable(value := vars(host)[name]):  # such as a text called `type`
                 self.__dict__[name] = value
-        self._insertion_argument = ""  # the host's first, once layers stand before it
+        self._insertion_argument = ""  # the host's first, once layers come before it
         self._insertion_hands_on = set(attributes(host) - attributes(self) - _NEVER)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

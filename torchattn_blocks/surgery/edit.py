@@ -61,11 +61,11 @@ def insert_after(
         ``"conv1.inserted_after.0.weight"``, which `changes` lists. `where` still takes the name
         ``"conv1"``, and ``net.conv1.weight`` is unchanged.
 
-        **State dicts.** A state dict without any key of a layer, such as that of the original
-        network, loads with ``strict=True``, and the layer keeps its weights. One that has the
-        weights of some layers and not of others loads with a UserWarning that names the layers that
-        kept theirs. A layer on the meta device has no weights to keep: torch then reports its keys
-        as missing. The state dict of ``undo(model)`` has the keys of the original.
+        **State dicts.** A state dict without any key of a layer, such as the original network's,
+        loads with ``strict=True``, and the layer keeps its weights. One that has the weights of
+        some layers and not of others loads with a UserWarning that names the layers that kept
+        theirs. A layer on the meta device has no weights to keep: torch then reports its keys as
+        missing. The state dict of ``undo(model)`` has the keys of the original.
 
         **Calls.** A layer runs when its module is called. It does not run where code only reads the
         module's parameters: `report` shows which layers ran. Forward hooks of the module see its
@@ -95,8 +95,8 @@ def insert_before(
 ) -> nn.Module:
     """Insert a layer before each module that `where` picks, so that it computes its first argument.
 
-    Arguments, notes and errors are the same as for `insert_after`. In addition, calling the module
-    without any argument raises a TypeError.
+    The arguments are those of `insert_after`, with the same notes and errors. In addition, calling
+    the module without any argument raises a TypeError.
 
     Example:
         >>> import torch
@@ -115,8 +115,8 @@ def replace(
 ) -> nn.Module:
     """Replace each module that `where` picks.
 
-    Arguments and errors are the same as for `insert_after`. In addition, picking the model itself,
-    or a module with inserted layers in it, raises a ValueError.
+    The arguments are those of `insert_after`, with the same errors. In addition, picking the model
+    itself, or a module with inserted layers in it, raises a ValueError.
 
     The new layer takes the module's name, wherever the module is used. Its keys replace the
     module's. The module is kept for `undo`, also in pickles, but does not move between devices with

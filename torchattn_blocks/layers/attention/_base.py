@@ -1,4 +1,4 @@
-"""What the attention layers share."""
+"""The base class of the attention layers."""
 
 from typing import Any
 

@@ -64,7 +64,7 @@ class BAM(Attention):
             normalisation as `channel_norm`, if it has one sample.
 
     Note:
-        In the paper's equations batch normalisation comes last in both parts; here it stands where
+        In the paper's equations batch normalisation comes last in both parts; here it comes where
         the authors' code has it. The authors' code multiplies :math:`m_c` and :math:`m_p`; the
         paper adds them.
 
