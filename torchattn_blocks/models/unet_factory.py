@@ -68,16 +68,16 @@ class UNet(nn.Module):
             It may return any number of channels, and one row or column too many, which is cut off
             at the bottom or right.
         skip: Function from the numbers of channels of the upsampled feature maps and of the skip
-            connection to a module that is called with both and returns what the decoder stage
-            takes; by default `torchattn_blocks.models.concatenate`. The class `AttentionGate`
-            stands for ``concatenate(AttentionGate)``.
+            connection to a module that takes both and returns the input of the decoder stage; by
+            default `torchattn_blocks.models.concatenate`. The class `AttentionGate` stands for
+            ``concatenate(AttentionGate)``.
         strides: Divisor of the size from each level to the next: one number for all levels, or for
             each level one number or one per axis. With `encoder` and one number, there are as many
             levels as the encoder's smallest feature maps need.
         spatial_dims: Dimensions after the channels: 1, 2 or 3.
-        image_size: Size of the images, one number or one for each axis. Needed only if a stage
-            works only at one size or at multiples of a number: the modules are then tried on their
-            real sizes, which costs as much as a pass over one image.
+        image_size: Size of the images, one number or one for each axis. Needed if a stage works
+            only at one size or at multiples of a number: the modules are then tried on their real
+            sizes, which costs as much as a pass over one image.
         deep_supervision: Whether training also gives logits of smaller sizes, see below. A number
             says how many sizes have logits, starting with the image's. True: each decoder stage.
             Later, ``model.deep_supervision = False`` turns it off, and a number turns it on again.

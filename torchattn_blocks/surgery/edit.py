@@ -23,7 +23,7 @@ Factory = Callable[[Any], nn.Module]
 def insert_after(
     model: nn.Module, where: Where, factory: Factory, *, inplace: bool = False
 ) -> nn.Module:
-    """Insert a layer after each module that `where` picks, so that it computes the module's output.
+    """Insert a layer after each module that `where` picks; it processes the module's output.
 
     Args:
         model: Any network, also a pretrained one. Call `torch.compile` after this function.
@@ -93,7 +93,7 @@ def insert_after(
 def insert_before(
     model: nn.Module, where: Where, factory: Factory, *, inplace: bool = False
 ) -> nn.Module:
-    """Insert a layer before each module that `where` picks, so that it computes its first argument.
+    """Insert a layer before each module that `where` picks; it processes the first argument.
 
     The arguments are those of `insert_after`, with the same notes and errors. In addition, calling
     the module without any argument raises a TypeError.
@@ -155,7 +155,7 @@ def replace(
 
 
 def undo(model: nn.Module, *, inplace: bool = False) -> nn.Module:
-    """Take all layers that `changes` lists out of a network.
+    """Remove all layers that `changes` lists from a network.
 
     Replaced modules come back with their old weights, dtype and device, and in the mode of the
     layer that replaced them.

@@ -14,7 +14,7 @@ from .._eager import has_memory
 
 
 def times_sum(x: Tensor, *maps: Tensor) -> Tensor:
-    """``x`` times the sum of maps, each broadcastable to its shape, such as (N, C, 1, ...)."""
+    """Return ``x`` times the sum of maps, each broadcastable to it, such as (N, C, 1, ...)."""
     if keeps(x, *maps):
         product: Tensor = _TimesSum.apply(x, *maps)  # type: ignore[no-untyped-call]
         return product
@@ -22,7 +22,7 @@ def times_sum(x: Tensor, *maps: Tensor) -> Tensor:
 
 
 def times_product(x: Tensor, *maps: Tensor) -> Tensor:
-    """``x`` times maps (N, C, L, 1, ...), (N, C, 1, L, ...) and so on, one for each axis."""
+    """Return ``x`` times maps (N, C, L, 1, ...), (N, C, 1, L, ...) and so on, one per axis."""
     if keeps(x, *maps):
         product: Tensor = _TimesProduct.apply(x, *maps)  # type: ignore[no-untyped-call]
         return product

@@ -38,7 +38,7 @@ class BAM(Attention):
     Args:
         channels: Channels C of the input.
         fusion: ``"add"``, as in the paper, or ``"multiply"``, as in the authors' code.
-        reduction: Ratio of C to the channels in between; these are at least 1.
+        reduction: Ratio of C to the channels in between, which are at least 1.
         hidden_channels: Channels in between, instead of `reduction`.
         dilation: Dilation of the 3 x 3 convolutions.
         norm: Function from a number of channels to the normalisation after each convolution except

@@ -30,7 +30,7 @@ class ChannelAttention(Excitation):
 
     Args:
         channels: Channels C of the input.
-        reduction: Ratio of C to the channels between the two linear layers; these are at least 1.
+        reduction: Ratio of C to the channels between the two linear layers, which are at least 1.
         hidden_channels: Channels between the two linear layers, instead of `reduction`.
         bias: Whether the linear layers have biases. The paper's formula has none.
         activation: Function without arguments that returns δ.

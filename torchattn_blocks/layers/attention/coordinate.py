@@ -30,7 +30,7 @@ class CoordinateAttention(Attention):
 
     Args:
         channels: Channels C of the input.
-        reduction: Ratio of C to the channels between the convolutions; these are at least 8.
+        reduction: Ratio of C to the channels between the convolutions, which are at least 8.
         hidden_channels: Channels between the convolutions, instead of `reduction`.
         bias: Whether the convolutions have biases.
         norm: Function from a number of channels to the normalisation after the first convolution,

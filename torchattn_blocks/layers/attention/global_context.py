@@ -34,7 +34,7 @@ class GlobalContext(Attention):
     Args:
         channels: Channels C of the input.
         fusion: ``"add"``, as in the paper's block, or ``"scale"``, as in timm by default.
-        reduction: Ratio of C to the channels between the two linear layers; these are at least 8.
+        reduction: Ratio of C to the channels between the two linear layers, which are at least 8.
         hidden_channels: Channels between the two linear layers, instead of `reduction`.
         norm: Function from a number of channels to the normalisation after the first linear layer.
             None: no normalisation.

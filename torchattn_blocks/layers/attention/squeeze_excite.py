@@ -29,7 +29,7 @@ class SqueezeExcite(Excitation):
 
     Args:
         channels: Channels C of the input.
-        reduction: Ratio of C to the channels between the two linear layers; these are at least 1.
+        reduction: Ratio of C to the channels between the two linear layers, which are at least 1.
         hidden_channels: Channels between the two linear layers, instead of `reduction`.
         bias: Whether the linear layers have biases.
         activation: Function without arguments that returns δ.
@@ -84,7 +84,7 @@ class ConcurrentSqueezeExcite(SqueezeExcite):
 
     Args:
         channels: Channels C of the input.
-        reduction: Ratio of C to the channels between the two linear layers; these are at least 1.
+        reduction: Ratio of C to the channels between the two linear layers, which are at least 1.
         hidden_channels: Channels between the two linear layers, instead of `reduction`.
         bias: Whether the linear layers and the convolution have biases.
         activation: Function without arguments that returns δ.
