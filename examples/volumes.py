@@ -1,8 +1,8 @@
 """A U-Net for volumes: find drawn vessels in three dimensions.
 
-It draws volumes, trains a small network on sixteen of them, scores it on six others beside
-thresholds, and draws one. It takes about a minute on one core, and needs
-pip install ".[retina]" for scores, progress and the picture.
+It draws volumes, trains a small network on sixteen of them, compares its scores on six others with
+thresholds, and draws one. It takes about a minute on one core, and needs pip install ".[retina]"
+for scores, progress and the picture.
 
 OMP_NUM_THREADS=1 python examples/volumes.py
 """
@@ -36,7 +36,7 @@ def network() -> nn.Module:
 
 
 def draw(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A volume of values from 0 to 1, and where its vessels are."""
+    """A volume of values from 0 to 1, and a mask of its vessels."""
     rng = np.random.default_rng(seed)
     # On cubic voxels first: a thick slice is the mean of several thin ones.
     fine = (SIZE[0] * APART, *SIZE[1:])
@@ -120,25 +120,25 @@ def train(
 
 
 def smooth(volume: np.ndarray) -> np.ndarray:
-    """Less noise, and no slow changes of brightness."""
+    """Remove noise and slow changes of brightness."""
     fine, slow = (gaussian_filter(volume, (s / APART, s, s)) for s in (1, 10))
     return (0.5 + fine - slow).clip(0, 1)
 
 
 def slices(volumes: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """All slices of all volumes, as the scores take them."""
+    """All slices of all volumes, in the form that the scores take."""
     return list(np.concatenate(volumes))
 
 
 def save_picture(
     path: Path, volume: np.ndarray, label: np.ndarray, probability: np.ndarray
 ) -> None:
-    """Projections along two axes and one slice, with what was missed and what was false."""
+    """Save projections along two axes and one slice, with missed and false voxels."""
     from matplotlib.figure import Figure
     from PIL import Image
 
     fullest = int(label.sum((1, 2)).argmax())
-    views = {  # how a volume is seen, and the height of one of its rows
+    views = {  # the view of a volume, and the height of one of its rows
         "brightest of all slices": (lambda x: x.max(0), 1),
         "brightest, from the side": (lambda x: x.max(1), APART),
         f"slice {fullest + 1} of {SIZE[0]}": (lambda x: x[fullest], 1),

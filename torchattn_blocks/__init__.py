@@ -39,7 +39,7 @@ else:
     from . import layers
     from ._lazy import lazy
 
-    # The same names again: a test holds the two equal.
+    # The same names again: a test checks that the two lists are equal.
     __getattr__, __dir__, __all__ = lazy(
         __name__,
         dict.fromkeys(layers.__all__, ".layers")

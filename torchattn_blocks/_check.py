@@ -17,9 +17,9 @@ Init = TypeVar("Init", bound=Callable[..., None])
 
 
 def options_by_name(init: Init) -> Init:
-    """Let a constructor that gets wrong arguments name the class that was called and the options.
+    """Let a constructor that gets wrong arguments name the called class and its options.
 
-    Python itself would name the class that the constructor is inherited from.
+    Python itself would name the class that defines the constructor.
     """
     signature = inspect.signature(init)
     parameters = list(signature.parameters.values())[1:]  # without self
@@ -75,7 +75,7 @@ def _size(axes: int) -> str:
 
 
 def check_floating(owner: str, x: object, name: str = "x") -> Tensor:
-    """The tensor; raise unless it is a floating-point one."""
+    """Return the tensor; raise unless it is a floating-point one."""
     if not isinstance(x, Tensor) or not x.is_floating_point():
         kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise TypeError(f"{owner}: {name} must be a floating-point tensor, got {kind}")
@@ -136,7 +136,7 @@ def check_choice(owner: str, choices: Iterable[str], **values: str) -> None:
 
 
 def check_kind(owner: str, *kinds: Any, **values: object) -> None:
-    """Raise unless each value is an instance of one of `kinds`. None stands for itself."""
+    """Raise unless each value is an instance of one of `kinds`. The kind None accepts None."""
     types = tuple(type(None) if kind is None else kind for kind in kinds)
     for name, value in values.items():
         if not isinstance(value, types):
@@ -151,20 +151,20 @@ def _a(kind: Any) -> str:
 
 
 def is_number(value: object) -> bool:
-    """Whether it is an int or a float, of Python or of NumPy."""
+    """Whether `value` is an int or a float, of Python or NumPy."""
     return isinstance(value, (float, np.floating)) or _is_int(value)
 
 
 def _is_int(value: object) -> bool:
-    # A bool is an int for Python, and a span of time for NumPy.
-    if type(value) is int:  # at once: checks run at every call of a layer
+    # A bool is an int in Python, and a time span is an int in NumPy.
+    if type(value) is int:  # fast path: checks run at every call of a layer
         return True
     known = isinstance(value, (int, np.integer))
     return known and not isinstance(value, (bool, np.timedelta64))
 
 
 def plain(number: Any) -> Any:
-    """A number or bool of NumPy as Python's, for graphs and files. All else stays as it is."""
+    """A NumPy number or bool as Python's, for graphs and files. Other values stay as they are."""
     if type(number) is int:
         return number
     if isinstance(number, np.floating):
@@ -174,14 +174,14 @@ def plain(number: Any) -> Any:
 
 
 def make_plain(record: Any) -> None:
-    """Make the numbers of NumPy in a new frozen dataclass plain. A list becomes a tuple."""
+    """Make NumPy numbers in a new frozen dataclass plain. A list becomes a tuple."""
     for name, value in vars(record).items():
         made = _plain_within(value)
         object.__setattr__(record, name, tuple(made) if isinstance(made, list) else made)
 
 
 def _plain_within(value: Any) -> Any:
-    """The same for all in a list, a tuple, a dictionary or an array of numbers."""
+    """The same for all values in a list, a tuple, a dictionary or an array of numbers."""
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, dict):

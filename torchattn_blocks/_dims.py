@@ -1,4 +1,4 @@
-"""torch's modules by the number of spatial dimensions, and sizes that have a number for each."""
+"""torch's modules by the number of spatial dimensions, and sizes with a number for each."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,12 +17,12 @@ Size = int | Sequence[int]
 
 
 def several(value: Any) -> bool:
-    """Whether it holds several numbers in an order."""
+    """Whether `value` is an ordered sequence of numbers."""
     return isinstance(value, (tuple, list, range, np.ndarray))
 
 
 def per_axis(owner: str, name: str, size: Any, axes: int) -> tuple[int, ...]:
-    """A size as a tuple with an int for each axis. Raise unless it has one number, or as many."""
+    """A size as a tuple with an int per axis. Raise unless it has one number or one per axis."""
     if not several(size):
         check_ints(owner, 1, **{name: size})
         return (plain(size),) * axes
@@ -34,7 +34,7 @@ def per_axis(owner: str, name: str, size: Any, axes: int) -> tuple[int, ...]:
 
 
 def check_size(owner: str, name: str, size: Any, *, odd: bool = False) -> None:
-    """Raise unless it is one int or some, of 1 or more, and odd if so asked."""
+    """Raise unless it is one or several ints of 1 or more, and odd with `odd`."""
     for number in size if several(size) else (size,):
         check_ints(owner, 1, **{name: number})
         if odd:
@@ -42,5 +42,5 @@ def check_size(owner: str, name: str, size: Any, *, odd: bool = False) -> None:
 
 
 def shortest(numbers: tuple[int, ...]) -> int | tuple[int, ...]:
-    """One number if all are equal: how torch's modules are usually written."""
+    """One number if all are equal, as usual for torch's modules."""
     return numbers[0] if len(set(numbers)) == 1 else numbers

@@ -1,4 +1,4 @@
-"""What users' functions make for a slot, and whether a function can be called so."""
+"""Call users' functions for a slot, and check whether a function accepts arguments."""
 
 import functools
 import inspect
@@ -13,10 +13,10 @@ from ._torch import BatchOrInstanceNorm, Dropout
 
 
 def made_by(owner: str, name: str, factory: Any, *args: Any, **offers: Any) -> nn.Module:
-    """What a factory returns for the arguments; raise unless that is a module.
+    """The module that a factory returns for the arguments; raise unless it is a module.
 
-    Of the `offers` a factory is given those that it has a parameter for. In a slot for
-    `spatial_dims`, the class of a layer may do without the arguments.
+    A factory gets only the `offers` that it has parameters for. In a slot with `spatial_dims`, the
+    class of a layer may omit the arguments.
     """
     what = {0: "no argument", 1: "a number of channels", 2: "two numbers of channels"}[len(args)]
     if args and isinstance(args[0], nn.Module):
@@ -49,7 +49,7 @@ def made_by(owner: str, name: str, factory: Any, *args: Any, **offers: Any) -> n
 def _check_axes(owner: str, name: str, module: nn.Module, spatial_dims: int) -> None:
     """Raise if a module is for other dimensions, such as `torch.nn.Dropout3d` for 2.
 
-    Dropout and normalisation would take the feature maps all the same, and images for channels.
+    Dropout and normalisation would accept the feature maps anyway and mistake images for channels.
     """
     parts = [module]
     if isinstance(module, nn.Sequential):
@@ -64,7 +64,7 @@ def _check_axes(owner: str, name: str, module: nn.Module, spatial_dims: int) -> 
 
 
 def _within(module: nn.Module) -> Iterator[nn.Module]:
-    """The modules in a module, without those in attention layers, which look along axes, too."""
+    """The modules in a module, except in attention layers, which also look along axes."""
     for child in module.children():
         yield child
         if not is_attention(child):
@@ -72,7 +72,7 @@ def _within(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _open_parameters(factory: Callable[..., object]) -> set[str]:
-    """Names of the parameters that can be given by name. None are known of some built-ins."""
+    """Names of the parameters that can be passed by name. Some built-ins have no known ones."""
     try:
         parameters = inspect.signature(factory, follow_wrapped=False).parameters.values()
     except (TypeError, ValueError):
@@ -83,7 +83,7 @@ def _open_parameters(factory: Callable[..., object]) -> set[str]:
 
 
 def takes(factory: Callable[..., object], *args: Any, **kwargs: Any) -> bool:
-    """Whether it can be called so, as far as its signature is known."""
+    """Whether `factory` accepts these arguments, as far as its signature is known."""
     try:
         inspect.signature(factory, follow_wrapped=False).bind(*args, **kwargs)
     except TypeError:

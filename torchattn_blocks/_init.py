@@ -1,8 +1,8 @@
-"""Initial weights that a module finds again.
+"""Initial weights that a module can restore.
 
-`start_with` gives the plain torch module a `reset_parameters` of its own, so that whoever resets a
-model module by module (after `to_empty`, say) restarts it as it was built. A subclass of the
-convolution would do the same, and lose what tools do for torch's own class.
+`start_with` gives a plain torch module its own `reset_parameters`. If you then reset a model module
+by module (for example after `to_empty`), it starts as it was built. A subclass of the convolution
+could do the same, but would lose the support of tools for torch's own class.
 """
 
 import math
@@ -19,9 +19,9 @@ Weighted = TypeVar("Weighted", Convolution, nn.Linear)
 
 
 def start_with(rule: Callable[[Tensor], object], layer: Weighted) -> Weighted:
-    """Initialise a layer, now and at each reset: the weight by the rule, the bias by zero."""
-    # Bound to the table of its parameters, not to the module: a module that refers to itself would
-    # hold its memory, when deleted, until garbage is collected. Copies and pickles keep the two
+    """Initialise a layer, now and at each reset: the weight by the rule, the bias with zero."""
+    # Bound to the table of its parameters, not to the module: a deleted module that refers to
+    # itself would hold its memory until garbage collection. Copies and pickles keep the two
     # together.
     layer.reset_parameters = partial(_restart, rule, parameters(layer))  # type: ignore[method-assign]
     layer.reset_parameters()
@@ -29,7 +29,7 @@ def start_with(rule: Callable[[Tensor], object], layer: Weighted) -> Weighted:
 
 
 def _restart(rule: Callable[[Tensor], object], own: Mapping[str, Tensor | None]) -> None:
-    if (weight := own.get("weight")) is not None:  # pruning, say, takes it out
+    if (weight := own.get("weight")) is not None:  # pruning, for example, removes it
         rule(weight)
     if (bias := own.get("bias")) is not None:
         nn.init.zeros_(bias)
@@ -39,9 +39,9 @@ glorot_uniform_ = nn.init.xavier_uniform_  # Keras' default
 
 
 def he_normal_(weight: Tensor) -> None:
-    """Keras' ``he_normal``: variance 2 / fan-in, cut at two deviations."""
-    # Cutting a normal at two deviations leaves .8796 of its standard deviation. Drawn through the
-    # inverse of its distribution function: torch's trunc_normal_ needs tensors that hold data.
+    """Keras' ``he_normal``: variance 2 / fan-in, cut at two standard deviations."""
+    # Cutting a normal at two deviations leaves .8796 of its standard deviation. It is drawn with
+    # its inverse distribution function: torch's trunc_normal_ needs tensors that hold data.
     std = math.sqrt(2 / weight[0].numel()) / 0.87962566103423978
     within = math.erf(math.sqrt(2))  # probability of a normal within two deviations
     with torch.no_grad():

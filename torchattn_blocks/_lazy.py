@@ -1,6 +1,6 @@
 """Public names that are imported on first use (PEP 562).
 
-Importing the package then takes no time, and a command's ``--help`` need not load torch.
+Importing the package then takes no time, and a command's ``--help`` does not load torch.
 """
 
 import sys
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def missing(owner: str, module: str | None, extra: str) -> ModuleNotFoundError:
-    """The error of what needs a package that an extra brings."""
+    """The error if a package from an extra is missing."""
     return ModuleNotFoundError(
         f"{owner} needs {module}, of the extra [{extra}]. In a clone of the repository: "
         f"pip install '.[{extra}]'",
@@ -23,8 +23,8 @@ def lazy(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """The ``__getattr__``, ``__dir__`` and ``__all__`` of a package.
 
-    `modules` has the module of each public name, relative to the package. If the name is the last
-    part of that path, such as ``"functional"``, it is the module itself. `extra` is the extra to
+    `modules` gives the module of each public name, relative to the package. If the name is the last
+    part of this path, such as ``"functional"``, it is the module itself. `extra` is the extra to
     install if a package is missing.
     """
 
@@ -39,7 +39,7 @@ def lazy(
                 raise
             raise missing(package, error.name, extra) from error
         value = module if path.endswith(f".{name}") else getattr(module, name)
-        setattr(sys.modules[package], name, value)  # found without this function from now on
+        setattr(sys.modules[package], name, value)  # no longer needs this function
         return value
 
     def __dir__() -> list[str]:  # noqa: N807

@@ -1,6 +1,6 @@
-"""The modules of a network: their names, and which of them are meant.
+"""The modules of a network: their names, and which ones `where` picks.
 
-Everything that takes a model asks here, so that one question has one answer.
+All code that takes a model asks here, so that the same question always gets the same answer.
 """
 
 import difflib
@@ -14,14 +14,14 @@ from torch import nn
 from ._factory import takes
 from ._torch import COMPILED, children
 
-# Of the module's type nothing is said: a function may want one with a certain attribute.
+# The module's type is left open: a function may expect a certain attribute.
 Where = type | str | Callable[[str, Any], object] | Sequence["Where | None"]
 
-HOST = "host"  # a part of the keys of state dicts
+HOST = "host"  # part of state dict keys
 
 
 class StandsForHost(nn.Module):
-    """A module that stands in the place of another, its child `host`, and bears that one's name."""
+    """A module that replaces another, keeps it as its child `host`, and has its name."""
 
     host: nn.Module
 
@@ -32,8 +32,8 @@ class Member(NamedTuple):
     Attributes:
         module: The module.
         names: Its names without any layer inserted, before any module was compiled: several if it
-            is used in several places.
-        paths: Its names in ``model.named_modules()``, and in all places where it is used.
+            has several places.
+        paths: Its paths, as in ``model.named_modules()``, in all places where it is used.
         parents: The modules that it is a child of.
     """
 
@@ -44,9 +44,10 @@ class Member(NamedTuple):
 
 
 def members(model: nn.Module, *, inserted: bool) -> dict[int, Member]:
-    """All modules of a network, each once, by `id`, the network first.
+    """All modules of a network by `id`, each once, the network first.
 
-    What stands for another is none of them. Layers inserted at a host are, if so asked.
+    Modules that stand for another are left out. Layers inserted at a host are included if
+    `inserted`.
     """
     found: dict[int, Member] = {}
     for module, name, path, parent in _walk(model, "", "", None, inserted):
@@ -66,8 +67,8 @@ def _walk(
     inserted: bool,
     above: tuple[nn.Module, ...] = (),
 ) -> Iterator[tuple[nn.Module, str, str, nn.Module | None]]:
-    """Each place of a module: the module, its name and path, and its parent."""
-    if any(module is one for one in above):  # it contains itself: it has its names already
+    """Yield each place of a module: the module, its name and path, and its parent."""
+    if any(module is one for one in above):  # it contains itself, so it already has its names
         return
     other = _stands_for(module)
     if not other:
@@ -80,7 +81,7 @@ def _walk(
 
 
 def _stands_for(module: nn.Module) -> str:
-    """The child whose name a module bears: a host, or what is in torch.compile's wrapper."""
+    """The child that a module stands for: a host, or the module in torch.compile's wrapper."""
     if isinstance(module, StandsForHost):
         return HOST
     return COMPILED if COMPILED in children(module) else ""
@@ -91,12 +92,12 @@ def _joined(name: str, child: str) -> str:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The network in the wrappers of `torch.compile` and of several processes or devices.
+    """The network inside the wrappers of `torch.compile` and of several processes or devices.
 
-    The names of its modules are those that the network had before.
+    Its modules have the names that they had before wrapping.
     """
     while True:
-        # Of these types alone: a subclass may have layers of its own.
+        # Only these exact types: a subclass may have its own layers.
         if type(model) in (nn.DataParallel, nn.parallel.DistributedDataParallel):
             model = model.module  # type: ignore[assignment]
         elif isinstance(compiled := getattr(model, COMPILED, None), nn.Module):
@@ -116,12 +117,12 @@ def picked(
     """The modules that `where` picks; raise unless it, and each pattern in it, picks one.
 
     Args:
-        owner: Who asks, for errors.
+        owner: The name of the calling function, for errors.
         model: The network, for errors.
-        among: The modules to pick among, which are all that `owner` can work on.
+        among: The modules to pick from: all that `owner` can work on.
         where: See `insert_after`.
-        usual: What None in a sequence stands for: the rule of `owner`. None: it has none.
-        kind: What `among` holds, for errors.
+        usual: The meaning of None in a sequence: the rule of `owner`. None: it has no rule.
+        kind: The kind of modules in `among`, for errors.
 
     Raises:
         TypeError: If `where` is of another kind.
@@ -143,7 +144,7 @@ def picked(
 
 
 def _flat(where: Any) -> Iterator[Any]:
-    """The parts of a sequence, also of one in another. An empty one is a part itself."""
+    """The parts of a sequence and of sequences inside it. An empty one is a part itself."""
     if isinstance(where, Sequence) and not isinstance(where, str) and len(where):
         for one in where:
             yield from _flat(one)
@@ -152,7 +153,7 @@ def _flat(where: Any) -> Iterator[Any]:
 
 
 def _names(member: Member, where: object) -> list[str]:
-    """The names of a module that count: a pattern may say `host`, as ``named_modules`` does."""
+    """The names of a module to match: a pattern may contain `host`, as ``named_modules`` does."""
     by_path = isinstance(where, str) and not {HOST, COMPILED}.isdisjoint(_parts(where))
     return member.names + member.paths if by_path else member.names
 
@@ -181,7 +182,7 @@ def _picker(
 
 
 def _has_instances(kind: type) -> bool:
-    """Whether objects can be asked if they are of a type: not of some in `typing`."""
+    """Whether `isinstance` works with a type: with some in `typing` it does not."""
     try:
         isinstance(None, kind)
     except TypeError:
@@ -190,7 +191,7 @@ def _has_instances(kind: type) -> bool:
 
 
 def _is_function(one: Any) -> bool:
-    """Whether it is a function of name and module whose result is true or false."""
+    """Whether `one` is a function of name and module that returns true or false."""
     of_typing = isinstance(one, type) or type(one).__module__ in ("types", "typing")
     late = inspect.iscoroutinefunction(one) or inspect.isgeneratorfunction(one)
     if isinstance(one, nn.Module) or of_typing or late or not callable(one):
@@ -211,7 +212,7 @@ def _parts(name: str) -> list[str]:
 
 
 def _matches(name: list[str], pattern: list[str]) -> bool:
-    """Whether the parts of a name match those of a pattern, in which ``**`` is any number."""
+    """Whether the parts of a name match a pattern's parts; ``**`` is any number of parts."""
     if not pattern:
         return not name
     head, *rest = pattern
@@ -228,7 +229,7 @@ def _name_of(kind: type, known: list[str]) -> str:
 def _nothing(
     owner: str, model: nn.Module, among: Sequence[Member], asked: list[Any], kind: str
 ) -> ValueError:
-    """The error about what picks nothing, with the nearest names that are there."""
+    """The error for a `where` that picks nothing, with the nearest existing names."""
     types = [type(member.module).__name__ for member in among]
     names = [name for member in among for name in member.names if name]
     got, near = [], []

@@ -1,4 +1,4 @@
-"""What a block of code may change, and finds as it was before once the block is left."""
+"""Restore state that a block of code may change, after the block."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -27,9 +27,9 @@ def modes_restored(model: nn.Module) -> Iterator[list[nn.Module]]:
 
 @contextmanager
 def in_evaluation(model: nn.Module) -> Iterator[list[nn.Module]]:
-    """Have all modules in evaluation mode in the block, which gets them.
+    """Put all modules into evaluation mode in the block; the block gets the modules.
 
-    `train` and `eval` are not called: what overrides them may merge weights, say.
+    `train` and `eval` are not called: modules that override them may, for example, merge weights.
     """
     with modes_restored(model) as modules:
         for module in modules:
@@ -38,16 +38,16 @@ def in_evaluation(model: nn.Module) -> Iterator[list[nn.Module]]:
 
 
 def own_random_numbers(device: torch.device) -> AbstractContextManager[None]:
-    """Restore torch's random numbers after the block, on the CPU and on this device."""
+    """Restore torch's random number state after the block, on the CPU and on this device."""
     if device.type in ("cpu", "meta"):
         return torch.random.fork_rng([])
     return torch.random.fork_rng([device.index or 0], device_type=device.type)
 
 
 class BuffersOfNow:
-    """Has modules work on the buffers, such as running statistics, that they had when it was made.
+    """Lets modules work on the buffers (running statistics, ...) they had when it was made.
 
-    What they do to them is forgotten. It can be entered again once it has been left.
+    Changes to these buffers are discarded. You can enter it again after leaving it.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -72,8 +72,9 @@ def _copied(table: Mapping[str, Tensor | None]) -> dict[str, Tensor | None]:
 class Uncompiled:
     """Lets compiled code of the whole process run uncompiled until all who entered have left.
 
-    Torch's own context manager acts on the whole process too, but restores what it found: if two of
-    them overlap and the first leaves first, as in two threads, nothing is ever compiled again.
+    Torch's own context manager also acts on the whole process, but restores the state that it
+    found: if two of them overlap and the first leaves first, as in two threads, nothing is ever
+    compiled again.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Networks of presets on the Hugging Face Hub, or in a folder: ``pip install '.[hub]'``.
+"""Networks of presets on the Hugging Face Hub or in a folder: ``pip install '.[hub]'``.
 
 `torchattn_blocks` itself does not import this module.
 """
@@ -31,27 +31,27 @@ class HubUNet(
     pipeline_tag="image-segmentation",
     tags=["pytorch", "unet"],
 ):
-    """A network of a preset that `huggingface_hub` saves, publishes and loads.
+    """A network of a preset that `huggingface_hub` can save, publish and load.
 
     It has `save_pretrained`, `push_to_hub` and `from_pretrained` of
     ``huggingface_hub.PyTorchModelHubMixin``. The file ``config.json`` holds what `UNet.config`
     returns, ``model.safetensors`` the state dict, with the keys of any `UNet`. Nothing in the files
-    is executed. What `from_pretrained` returns is in evaluation mode.
+    is executed. `from_pretrained` returns a network in evaluation mode.
 
-    The mixin by itself records the default of an argument that JSON cannot hold, and takes weights
-    of which some are missing or left over: both times another network is loaded without a word.
-    Here such an argument is refused when the network is saved or published, and such weights when
-    they are loaded, unless you pass ``strict=False`` to `from_pretrained`.
+    The mixin itself records the default of an argument that JSON cannot hold, and accepts missing
+    or left-over weights. In both cases it silently loads another network. Here, saving or
+    publishing with such an argument raises an error, and so does loading such weights, unless you
+    pass ``strict=False`` to `from_pretrained`.
 
     Args:
-        config: What `UNet.config` returned, or the name of a preset as ``"preset"`` and those of
-            its arguments that differ from the defaults.
+        config: The result of `UNet.config`, or the name of a preset as ``"preset"`` and its
+            arguments that differ from the defaults.
 
     Raises:
         TypeError: If `config` is not a mapping.
-        ValueError: If the preset is unknown or does not take an argument; and, when the network is
-            saved or published, as `UNet.config`.
-        RuntimeError: If weights are loaded that do not fit the file ``config.json``.
+        ValueError: If the preset is unknown or does not take an argument; and, when you save or
+            publish the network, as in `UNet.config`.
+        RuntimeError: If you load weights that do not fit the file ``config.json``.
 
     Example:
         >>> import tempfile
@@ -74,16 +74,16 @@ class HubUNet(
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "HubUNet":
-        """Build a network from what `config` returned, with new weights."""
+        """Build a network from the result of `config`, with new weights."""
         return cls(config)
 
     @classmethod
     def from_network(cls, network: UNet) -> "HubUNet":
-        """A copy of a network of a preset, with its weights, dtype, device and mode.
+        """Copy a network of a preset, with its weights, dtype, device and mode.
 
         Raises:
             TypeError: If `network` is not a `UNet`.
-            ValueError: As `UNet.config`.
+            ValueError: As in `UNet.config`.
         """
         check_kind("from_network", UNet, network=network)
         model = cls(network.config())
@@ -95,34 +95,34 @@ class HubUNet(
         """Write ``config.json``, ``model.safetensors`` and a card to a folder.
 
         Args:
-            save_directory: The folder; it is made if need be.
+            save_directory: The folder; it is created if needed.
             **options: See ``huggingface_hub.PyTorchModelHubMixin``.
         """
-        self.config()  # before a folder is made
+        self.config()  # before creating a folder
         return super().save_pretrained(save_directory, **options)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Publish the same files on the Hub, or hand them to people that you choose.
+        """Publish the same files on the Hub, or share them with people that you choose.
 
         Args:
             repo_id: Name of the repository, such as ``"me/vessels"``.
             **options: See ``huggingface_hub.PyTorchModelHubMixin``.
         """
-        self.config()  # before a repository is made
+        self.config()  # before creating a repository
         return super().push_to_hub(repo_id, **options)
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, strict: bool = True, **options: Any) -> "HubUNet":
-        """Load the network. Before its version 1 the mixin left it in training mode."""
+        """Load the network. The mixin before version 1 left it in training mode."""
         if "config" not in options:
             raise ValueError(f"HubUNet: {model_id} must have a file config.json, got none")
         model: HubUNet = super()._from_pretrained(model_id=model_id, strict=strict, **options)
         return model.eval()
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        """Write the weights and what the network is now, which is not always what it was built as.
+        """Write the weights and the current config, which may differ from the original one.
 
-        The mixin calls this, and writes a config of its own where it finds none.
+        The mixin calls this, and writes its own config if it finds none.
         """
         config = json.dumps(self.config(), indent=2)
         super()._save_pretrained(save_directory)

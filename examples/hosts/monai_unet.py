@@ -21,7 +21,7 @@ def network() -> nn.Module:
 
 
 def changed(network: nn.Module) -> nn.Module:
-    # MONAI's dropout layers are there also where their rate is 0.
+    # MONAI has dropout layers even if their rate is 0.
     return replace(network, nn.Dropout, lambda dropout: DropBlock2d(0.1, block_size=7))
 
 

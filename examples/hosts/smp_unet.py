@@ -13,7 +13,7 @@ from torchattn_blocks import IdentityStart, SpatialAttention, attention_maps, in
 
 # The network, and the network with attention.
 def network() -> nn.Module:
-    # encoder_weights="imagenet" takes trained weights for the encoder.
+    # encoder_weights="imagenet" loads trained weights for the encoder.
     return smp.Unet("resnet18", encoder_weights=None)
 
 

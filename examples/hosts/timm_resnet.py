@@ -21,7 +21,7 @@ from torchattn_blocks import (
 
 # The network, and the network with DropBlock and CBAM.
 def network() -> nn.Module:
-    # pretrained=True takes timm's weights of ImageNet.
+    # pretrained=True loads timm's ImageNet weights.
     return timm.create_model("resnet18", pretrained=False, features_only=True)
 
 

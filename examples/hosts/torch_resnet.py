@@ -11,7 +11,7 @@ from torchattn_blocks import DropBlock2d, DropSchedule, insert_after, replace
 
 
 class Block(nn.Module):
-    """A residual block, as one finds them: a shortcut, and a ReLU that is called twice."""
+    """A typical residual block: a shortcut, and a ReLU that is called twice."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__()

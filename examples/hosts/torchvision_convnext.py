@@ -14,7 +14,7 @@ from torchattn_blocks import IdentityStart, SqueezeExcite, changes, insert_after
 
 # The network, and the network with attention.
 def network() -> nn.Module:
-    return convnext_tiny(weights=None)  # weights="DEFAULT" takes those of ImageNet
+    return convnext_tiny(weights=None)  # weights="DEFAULT" loads ImageNet weights
 
 
 def changed(network: nn.Module) -> nn.Module:
@@ -31,7 +31,7 @@ def levels(network: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
     for stage in network.features:
         x = stage(x)
         maps.append(x)
-    return maps[1::2]  # between them are those behind the downsampling alone
+    return maps[1::2]  # the others come right after the downsampling
 
 
 def main() -> None:

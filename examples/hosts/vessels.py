@@ -1,4 +1,4 @@
-"""What the examples of this folder share: synthetic eyes, a head, a training loop, a picture."""
+"""Shared code of the examples here: synthetic eyes, a head, a training loop, a picture."""
 
 import argparse
 import io
@@ -33,13 +33,13 @@ def eyes(seeds: range, side: int) -> tuple[Tensor, Tensor]:
 
 
 def contrast(images: Tensor) -> Tensor:
-    """What a network gets: images without their slow changes of brightness."""
+    """The network's input: images without slow changes of brightness."""
     blurred = F.avg_pool2d(images, 31, 1, 15, count_include_pad=False)
     return (images - blurred) / 0.05
 
 
 class Segmenter(nn.Module):
-    """A network for segmentation from one for classification.
+    """A network for segmentation, made from a network for classification.
 
     A 1 x 1 convolution turns each position of a level into the logits of 4 x 4 pixels (fewer at
     smaller strides). They are resized to the image and added.
@@ -56,7 +56,7 @@ class Segmenter(nn.Module):
             self.heads.append(head)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of the shape of one channel of x."""
+        """Logits with the shape of one channel of x."""
         levels = self.levels(self.network, x)
         logits = [head(level) for head, level in zip(self.heads, levels, strict=True)]
         resized = [F.interpolate(one, x.shape[2:], mode="bilinear") for one in logits]
@@ -70,11 +70,11 @@ def train(
     schedule: DropSchedule | None = None,
     learning_rate: float = 3e-3,
 ) -> None:
-    """Train on crops of eight eyes, and print which layers ran in the last five steps."""
+    """Train on crops of eight eyes and print which layers ran in the last five steps."""
     images, vessels = eyes(range(8), side)
     pairs = torch.cat([contrast(images), vessels], 1)
     crop = side // 2
-    scales = [p for p in model.parameters() if p.dim() < 2]  # best kept free of weight decay
+    scales = [p for p in model.parameters() if p.dim() < 2]  # use no weight decay for these
     weights = [p for p in model.parameters() if p.dim() >= 2]
     groups = [{"params": weights}, {"params": scales, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=learning_rate, weight_decay=0.01)
@@ -114,7 +114,7 @@ def loss(logits: Tensor, vessels: Tensor) -> Tensor:
 
 
 def panels(model: nn.Module, side: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """The input for an eye that was not trained on, and what every picture shows of it."""
+    """The input for an eye outside the training set, and the panels that every picture shows."""
     image, vessels = eyes(range(8, 9), side)
     x = contrast(image)
     with torch.no_grad():
@@ -128,7 +128,7 @@ def panels(model: nn.Module, side: int) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 def spread(model: nn.Module, x: Tensor, passes: int = 20) -> Tensor:
-    """Where passes with DropBlock differ: the standard deviation of their probabilities."""
+    """The standard deviation of the probabilities over passes with DropBlock."""
     with monte_carlo(model):
         return mean_and_std(lambda: model(x).sigmoid(), passes)[1][0, 0]
 
@@ -143,7 +143,7 @@ def save_picture(path: Path, shown: Mapping[str, Tensor], columns: int = 4) -> N
     axes = iter(figure.subplots(rows, columns, squeeze=False).flat)
     for (title, values), axis in zip(shown.items(), axes, strict=False):
         low, high = 0.0, 1.0
-        if values.dim() == 2:  # from its lowest to its highest value, but for few of them
+        if values.dim() == 2:  # from its lowest to its highest value, without outliers
             low, high = values.quantile(torch.tensor([0.02, 0.98])).tolist()
             title += f"\n{round(low, 4):.2g} to {round(high, 4):.2g}"
         axis.set_title(title, fontsize=9)

@@ -1,15 +1,14 @@
-"""Weights of other libraries in layers and networks of this one, with equal outputs.
+"""Load other libraries' weights into layers and networks of this one, with equal outputs.
 
-Each function for a layer takes the state dict of the other library's layer, or that of a whole
-model and the prefix of the layer's keys in it, and returns a new layer with copies of the weights.
-A layer's options are not in its weights: what differs from the defaults must be said, and is said
-where a function has an argument for it. The new layer keeps dtype and device of the weights. It is
-in training mode, as every new layer: call `eval` where that matters, which here is with batch
-normalisation alone.
+Each function for a layer takes the state dict of the other library's layer, or of a whole model
+together with the prefix of the layer's keys. It returns a new layer with copies of the weights.
+Weights do not record a layer's options. Pass any that differ from the defaults, if the function has
+an argument for them. The new layer keeps the dtype and device of the weights. Like every new layer
+it is in training mode: call `eval` if that matters, which here is only with batch normalisation.
 
-`from_keras` fills a network that you give with what Keras saved.
+`from_keras` fills your network with weights that Keras saved.
 
-None imports the other library.
+No function imports the other library.
 """
 
 from .keras import from_keras

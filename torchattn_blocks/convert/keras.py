@@ -1,8 +1,8 @@
-"""Weights that Keras saved of RSAN, SD-Unet or SA-UNet, in the network of this library.
+"""Load weights of RSAN, SD-Unet or SA-UNet that Keras saved into networks of this library.
 
 Keras names a layer by its kind and a number: ``conv2d``, ``conv2d_1``, ... in the order in which
 the authors' code makes them. Convolutions, transposed convolutions and batch normalisations are
-counted apart. In `UNet` the layers of each kind stand in the same order.
+counted separately. `UNet` has the layers of each kind in the same order.
 """
 
 import re
@@ -21,7 +21,7 @@ from ..models.unet_factory import UNet
 from ._few import few
 
 OWNER = "from_keras"
-# Of each kind, the names of a layer's arrays, in the order of Keras 3, and of our tensors.
+# For each kind, the names of a layer's arrays, in the order of Keras 3, and of our tensors.
 KERNEL = {"kernel": "weight", "bias": "bias"}
 NORM = {
     "gamma": "weight",
@@ -46,7 +46,7 @@ class Array(NamedTuple):
 class Place(NamedTuple):
     """Where an array goes: a tensor of the network, its key, and whether its channels are swapped.
 
-    They are for the maximum and the mean, of which the authors have the mean first.
+    The two channels are for the maximum and the mean; the authors have the mean first.
     """
 
     tensor: Tensor
@@ -57,26 +57,26 @@ class Place(NamedTuple):
 def from_keras(model: UNet, weights: str | Path | Mapping[str, Any]) -> UNet:
     """Fill `rsan`, `sd_unet` or `sa_unet` with weights that the authors' Keras code saved.
 
-    Kernels are transposed, and the two channels of an attention's kernel swapped, since the
-    authors' code has the mean before the maximum. The network then gives the probabilities of the
-    Keras model, through `UNet.predict_proba`.
+    This transposes kernels and swaps the two channels of an attention's kernel, since the authors'
+    code has the mean before the maximum. `UNet.predict_proba` then gives the probabilities of the
+    Keras model.
 
     Args:
-        model: The network, changed in place. The authors upsample by kernels of 3 x 3: of `rsan`,
-            it is ``rsan(up_kernel_size=3)``.
+        model: The network, changed in place. The authors upsample with kernels of 3 x 3: for RSAN,
+            pass ``rsan(up_kernel_size=3)``.
         weights: A file in HDF5 (``.h5``), as ``model.save``, ``model.save_weights`` and
             ``ModelCheckpoint`` of Keras 2, tf.keras and Keras 3 write; or arrays by name, such as
-            ``{w.path: w.numpy() for w in keras_model.weights}``. Names end in the layer and the
-            array, as in ``"conv2d_3/kernel:0"``. A file needs h5py, of the extra ``[keras]``.
+            ``{w.path: w.numpy() for w in keras_model.weights}``. Names end with the layer and the
+            array, as in ``"conv2d_3/kernel:0"``. A file needs h5py, from the extra ``[keras]``.
 
     Returns:
-        The network. What is not in the weights stays as it is: eps, for example, which the presets
-        have from the authors' code. Of more than one output channel, the Keras model gives the
-        sigmoid of each: that is ``predict_proba(x, multi_label=True)``.
+        The network. Options that are not in the weights stay as they are: eps, for example, which
+        the presets take from the authors' code. With several output channels, the Keras model gives
+        the sigmoid of each: use ``predict_proba(x, multi_label=True)``.
 
     Warning:
-        Layers of equal shape that were made in another order than in the authors' code cannot be
-        told apart. Compare the probabilities of one image.
+        If layers of equal shape were made in another order than in the authors' code, this cannot
+        be detected. Compare the probabilities of one image.
 
     Raises:
         TypeError: If `model` is not a `UNet`, `weights` neither a path nor a mapping, or an array
@@ -112,7 +112,7 @@ def from_keras(model: UNet, weights: str | Path | Mapping[str, Any]) -> UNet:
     missing: list[str] = []
     for kind, layers in _by_kind(model).items():
         numbers = sorted(number for known, number in theirs if known == kind)
-        if len(numbers) != len(layers):  # where one is missing, it is found by its number
+        if len(numbers) != len(layers):  # the numbers show which one is missing
             numbers = list(range(numbers[0], numbers[0] + len(layers))) if numbers else []
         for i, layer in enumerate(layers):
             arrays = theirs.get((kind, numbers[i]), {}) if numbers else {}
@@ -142,7 +142,7 @@ def _arrays(weights: Mapping[str, Any]) -> list[Array]:
 
 
 def _numbers(name: str, values: Any) -> np.ndarray[Any, Any]:
-    """An array as numbers of this machine."""
+    """An array as numbers in this machine's format."""
     if isinstance(values, Tensor):
         values = values.detach().cpu().double()
     array = np.asarray(values)
@@ -152,7 +152,7 @@ def _numbers(name: str, values: Any) -> np.ndarray[Any, Any]:
 
 
 def _read(path: Path) -> list[Array]:
-    """The arrays of a file. What an optimiser keeps is left out."""
+    """The arrays of a file, without the optimiser's."""
     if not path.is_file():
         raise FileNotFoundError(f"{OWNER}: there is no file {path}")
     try:
@@ -181,7 +181,7 @@ def _read(path: Path) -> list[Array]:
 
 
 def _by_layer(given: list[Array]) -> dict[tuple[str, int], dict[str, Array]]:
-    """Arrays by kind and number of their layer. What is of no kind counts as another kind."""
+    """Arrays by kind and number of their layer. Arrays without a kind count as another kind."""
     layers: dict[tuple[str, int], dict[str, Array]] = {}
     for i, array in enumerate(given):
         if "seed_generator" in array.name:  # the random state of a dropout layer
@@ -205,7 +205,7 @@ def _by_layer(given: list[Array]) -> dict[tuple[str, int], dict[str, Array]]:
 
 
 def _by_kind(model: UNet) -> dict[str, list[dict[str, Place]]]:
-    """For each kind its layers, in the order of the authors' code: places by name of the array."""
+    """The layers of each kind, in the order of the authors' code: places by name of the array."""
     names = {module: name for name, module in model.named_modules()}
     parts: list[nn.Module] = [*model.encoders, model.bottleneck]
     for level in zip(model.ups, model.decoders, strict=True):
@@ -213,7 +213,7 @@ def _by_kind(model: UNet) -> dict[str, list[dict[str, Place]]]:
     parts.append(model.head)
     attending = {m.conv for m in model.modules() if isinstance(m, SpatialAttention)}
     layers: dict[str, list[dict[str, Place]]] = {kind: [] for kind in KINDS}
-    known = {*model.deep_heads}  # of which the authors have none
+    known = {*model.deep_heads}  # the authors have none of these
     for module in (module for part in parts for module in part.modules()):
         own = {**parameters(module), **buffers(module)}
         for kind, (of_kind, tensors) in KINDS.items():
@@ -237,7 +237,7 @@ def _by_kind(model: UNet) -> dict[str, list[dict[str, Place]]]:
 
 
 def _converted(array: Array, place: Place) -> Tensor:
-    """An array as the tensor of its place; raise unless it has its shape."""
+    """An array as the tensor of its place; raise unless the shapes agree."""
     values, expected = array.values, tuple(place.tensor.shape)
     if len(expected) == 4:
         expected = tuple(expected[axis] for axis in (2, 3, 1, 0))

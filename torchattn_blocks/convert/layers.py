@@ -25,19 +25,19 @@ from ._few import few
 
 Layer = TypeVar("Layer", bound=nn.Module)
 Make = Callable[[], nn.Module]
-Keys = dict[str, tuple[str, str]]  # to their key: our key, and the tensor's sizes
+Keys = dict[str, tuple[str, str]]  # their key to our key and the tensor's sizes
 
 
 def from_timm_cbam(state: Mapping[str, Tensor], *, prefix: str = "") -> CBAM:
     """`CBAM` with the weights of timm's ``CbamModule``.
 
-    timm has batch normalisation after the spatial convolution, and the mean before the maximum: the
-    two channels of the kernel are swapped. Its options for other activations and gates are not
-    covered, nor are its light variants.
+    timm has batch normalisation after the spatial convolution, and the mean before the maximum, so
+    the two channels of the kernel are swapped. timm's options for other activations and gates and
+    its light variants are not supported.
 
     Args:
         state: State dict of the layer, or of a model that has it.
-        prefix: What the layer's keys start with, such as ``"layer1.0.se."``.
+        prefix: Prefix of the layer's keys, such as ``"layer1.0.se."``.
 
     Returns:
         A layer with `torch.nn.BatchNorm2d` as `norm`. Its linear layers have biases if theirs do.
@@ -79,13 +79,13 @@ def from_cbam_authors(state: Mapping[str, Tensor], *, prefix: str = "") -> CBAM:
 
     Args:
         state: State dict of the authors' ``CBAM``, or of a model that has it.
-        prefix: What the layer's keys start with, such as ``"layer1.0.cbam."``.
+        prefix: Prefix of the layer's keys, such as ``"layer1.0.cbam."``.
 
     Returns:
         A layer with biases in its linear layers and `torch.nn.BatchNorm2d` as `norm`. Its momentum
-        is the authors' 0.01. It uses maxima and means, as theirs does by default. Weights that were
-        trained with other ``pool_types``, such as means alone, look the same, and the layer then
-        gives other outputs than theirs.
+        is the authors' 0.01. It uses maxima and means, as theirs does by default. Weights trained
+        with other ``pool_types``, such as only means, look the same, and the layer then gives other
+        outputs than theirs.
 
     Raises:
         TypeError: If `state` is not a mapping of tensors.
@@ -129,13 +129,13 @@ def from_spatial_attention(
     Args:
         state: State dict of the layer, or of a model that has it.
         mean_first: Whether the first channel of the kernel is for the mean, the second for the
-            maximum. The weights cannot tell. timm and the RSAN authors' code have the mean first,
-            the code of CBAM's authors the maximum (their paper writes the mean first).
-        prefix: What the layer's keys start with, such as ``"encoder.0.attention."``.
+            maximum. The weights do not show it. timm and the RSAN authors' code have the mean
+            first, the CBAM authors' code the maximum (their paper writes the mean first).
+        prefix: Prefix of the layer's keys, such as ``"encoder.0.attention."``.
 
     Returns:
-        A layer with `bias` and `norm` as theirs. Batch normalisation has torch's default `eps` and
-        `momentum`; set them on `layer.norm` if theirs are others.
+        A layer with the same `bias` and `norm` as theirs. Batch normalisation has torch's default
+        `eps` and `momentum`; set them on `layer.norm` if theirs differ.
 
     Raises:
         TypeError: If `state` is not a mapping of tensors, or `mean_first` not a bool.
@@ -183,18 +183,19 @@ def from_timm_se(
 ) -> SqueezeExcite:
     """`SqueezeExcite` with the weights of timm's ``SEModule`` or of its EfficientNets' layer.
 
-    The keys tell which of the two it is: ``fc1`` and ``fc2``, or ``conv_reduce`` and
-    ``conv_expand``. Not covered are the variants with normalisation, which raise an error, with
-    maxima (``add_maxpool``) and for channels last.
+    The keys show which of the two it is: ``fc1`` and ``fc2``, or ``conv_reduce`` and
+    ``conv_expand``. Variants with normalisation raise an error. Variants with maxima
+    (``add_maxpool``) and for channels last are not supported either.
 
     Args:
         state: State dict of the layer, or of a model that has it.
-        activation: Function without arguments that returns what is between the linear layers. It is
-            `torch.nn.SiLU` in timm's EfficientNets and `torch.nn.ReLU` in its ResNets: look at
-            `act1` or `act` of theirs. It may not have weights.
-        gate: Function without arguments that returns what follows the linear layers. It is
-            `torch.nn.Hardsigmoid` in timm's MobileNetV3, for example: look at `gate` of theirs.
-        prefix: What the layer's keys start with, such as ``"layer1.0.se."``.
+        activation: Function without arguments that returns the module between the linear layers. It
+            is `torch.nn.SiLU` in timm's EfficientNets and `torch.nn.ReLU` in its ResNets: look at
+            `act1` or `act` of their layer. It may not have weights.
+        gate: Function without arguments that returns the module after the linear layers. It is
+            `torch.nn.Hardsigmoid` in timm's MobileNetV3, for example: look at `gate` of their
+            layer.
+        prefix: Prefix of the layer's keys, such as ``"layer1.0.se."``.
 
     Returns:
         A layer with biases if theirs has some.
@@ -233,16 +234,16 @@ def from_timm_eca(
     """`EfficientChannelAttention` with the weights of timm's ``EcaModule``.
 
     timm's variants with two convolutions (``use_mlp``) or a bias raise an error. Its
-    ``CecaModule``, and other gates than the sigmoid (``gate_layer``), have the same keys and
-    another formula: the weights cannot tell, so do not convert them.
+    ``CecaModule``, and other gates than the sigmoid (``gate_layer``), have the same keys but
+    another formula. The weights do not show this, so do not convert them.
 
     Args:
         state: State dict of the layer, or of a model that has it.
         channels: Channels of the input. The weights do not depend on them.
-        prefix: What the layer's keys start with, such as ``"layer1.0.se."``.
+        prefix: Prefix of the layer's keys, such as ``"layer1.0.se."``.
 
     Returns:
-        A layer with the kernel size of theirs.
+        A layer with the same kernel size as theirs.
 
     Raises:
         TypeError: If `state` is not a mapping of tensors, or `channels` not an int.
@@ -275,14 +276,15 @@ def from_timm_global_context(
 ) -> GlobalContext:
     """`GlobalContext` with the weights of timm's ``GlobalContext``.
 
-    Whether it multiplies (timm's default) or adds is read from the keys. One that does both, and
-    one without attention over the positions (``use_attn=False``), raise an error.
+    The keys show whether it multiplies (timm's default) or adds. A layer that does both, or has no
+    attention over the positions (``use_attn=False``), raises an error.
 
     Args:
         state: State dict of the layer, or of a model that has it.
-        activation: Function without arguments that returns what is between the linear layers.
-        gate: Function without arguments that returns what follows them in a layer that multiplies.
-        prefix: What the layer's keys start with, such as ``"stages.0.0.attn."``.
+        activation: Function without arguments that returns the module between the linear layers.
+        gate: Function without arguments that returns the module after them in a layer that
+            multiplies.
+        prefix: Prefix of the layer's keys, such as ``"stages.0.0.attn."``.
 
     Returns:
         A layer whose normalisation has timm's eps of 1e-6.
@@ -343,11 +345,12 @@ def from_torchvision_se(
 
     Args:
         state: State dict of the layer, or of a model that has it.
-        activation: Function without arguments that returns what is between the linear layers. It is
-            `torch.nn.SiLU` in torchvision's EfficientNets and `torch.nn.ReLU` in its other models.
-        gate: Function without arguments that returns what follows the linear layers. It is
+        activation: Function without arguments that returns the module between the linear layers. It
+            is `torch.nn.SiLU` in torchvision's EfficientNets and `torch.nn.ReLU` in its other
+            models.
+        gate: Function without arguments that returns the module after the linear layers. It is
             `torch.nn.Hardsigmoid` in torchvision's MobileNetV3.
-        prefix: What the layer's keys start with, such as ``"features.1.0.block.1."``.
+        prefix: Prefix of the layer's keys, such as ``"features.1.0.block.1."``.
 
     Returns:
         A layer with biases.
@@ -379,8 +382,7 @@ def from_smp_scse(state: Mapping[str, Tensor], *, prefix: str = "") -> Concurren
 
     Args:
         state: State dict of the layer, or of a model that has it.
-        prefix: What the layer's keys start with, such as
-            ``"decoder.blocks.0.attention1.attention."``.
+        prefix: Prefix of the layer's keys, such as ``"decoder.blocks.0.attention1.attention."``.
 
     Returns:
         A layer with biases.
@@ -428,20 +430,20 @@ def from_monai_se(
     """`SqueezeExcite` with the weights of MONAI's ``ChannelSELayer`` or ``ResidualSELayer``.
 
     The layer in MONAI's ``SEBlock`` is a ``ChannelSELayer``: the prefix ends in ``"se_layer."``.
-    Many copies of the layer in other projects have the same two linear layers without biases; their
-    weights are read, too.
+    Many copies of the layer in other projects have the same two linear layers without biases; this
+    reads their weights, too.
 
     Args:
         state: State dict of the layer, or of a model that has it.
-        activation: Function without arguments that returns what is between the linear layers. None
-            is MONAI's default: `torch.nn.LeakyReLU` if `residual`, else `torch.nn.ReLU`.
-        gate: Function without arguments that returns what follows the linear layers. None is
-            MONAI's default: `torch.nn.ReLU` if `residual`, else `torch.nn.Sigmoid`.
+        activation: Function without arguments that returns the module between the linear layers.
+            None is MONAI's default: `torch.nn.LeakyReLU` if `residual`, otherwise `torch.nn.ReLU`.
+        gate: Function without arguments that returns the module after the linear layers. None is
+            MONAI's default: `torch.nn.ReLU` if `residual`, otherwise `torch.nn.Sigmoid`.
         residual: Whether the layer adds its input to its output, as ``ResidualSELayer`` does, and
-            ``ChannelSELayer`` with ``add_residual``, whose activation and gate you then must give.
-            The weights cannot tell. Our layer then adds one to its gate.
+            ``ChannelSELayer`` with ``add_residual``; for the latter you must pass activation and
+            gate. The weights do not show it. Our layer then adds one to its gate.
         spatial_dims: Dimensions after the channels: 1, 2 or 3.
-        prefix: What the layer's keys start with, such as ``"layer1.0.se_layer."``.
+        prefix: Prefix of the layer's keys, such as ``"layer1.0.se_layer."``.
 
     Returns:
         A layer with biases if theirs has some, as all of MONAI's do.
@@ -477,7 +479,7 @@ def from_monai_se(
 
 
 class _OnePlus(nn.Module):
-    """A gate plus one: what it multiplies is added to the product."""
+    """A gate plus one: the layer then adds its input to the product."""
 
     def __init__(self, gate: Make) -> None:
         super().__init__()
@@ -501,9 +503,9 @@ def from_timm_coord_attn(
 
     Args:
         state: State dict of the layer, or of a model that has it.
-        activation: Function without arguments that returns what follows the first convolution.
-        gate: Function without arguments that returns what follows the last convolutions.
-        prefix: What the layer's keys start with, such as ``"layer1.0.se."``.
+        activation: Function without arguments that returns the module after the first convolution.
+        gate: Function without arguments that returns the module after the last convolutions.
+        prefix: Prefix of the layer's keys, such as ``"layer1.0.se."``.
 
     Returns:
         A layer with batch normalisation as `norm`, and with biases if theirs has some.
@@ -553,14 +555,14 @@ def from_triplet_authors(state: Mapping[str, Tensor], *, prefix: str = "") -> Tr
 
     Args:
         state: State dict of the layer, or of a model that has it.
-        prefix: What the layer's keys start with, such as ``"layer1.0.triplet_attention."``.
+        prefix: Prefix of the layer's keys, such as ``"layer1.0.triplet_attention."``.
 
     Returns:
         A layer whose batch normalisation has the authors' momentum of 0.01.
 
     Raises:
         TypeError: If `state` is not a mapping of tensors.
-        ValueError: If a key is missing or not expected, as of a layer with ``no_spatial``, or a
+        ValueError: If a key is missing or not expected, as in a layer with ``no_spatial``, or a
             tensor has another shape.
 
     Example:
@@ -588,13 +590,13 @@ def from_triplet_authors(state: Mapping[str, Tensor], *, prefix: str = "") -> Tr
 def from_bam_authors(state: Mapping[str, Tensor], *, dilation: int = 4, prefix: str = "") -> BAM:
     """`BAM` with the weights of the authors' code.
 
-    That code multiplies its two parts, where the paper adds them. On feature maps that are not
-    square it fails or takes other means than those of whole channels; the layer here takes any.
+    The authors' code multiplies its two parts; the paper adds them. On feature maps that are not
+    square their code fails or does not average over whole channels; the layer here takes any.
 
     Args:
         state: State dict of the layer, or of a model that has it.
         dilation: Dilation of the 3 x 3 convolutions. The weights do not depend on it.
-        prefix: What the layer's keys start with, such as ``"bam1."``.
+        prefix: Prefix of the layer's keys, such as ``"bam1."``.
 
     Returns:
         A layer with ``fusion="multiply"`` and batch normalisation.
@@ -705,7 +707,7 @@ def _excitation(
 
 
 def _batch_norm(theirs: str, ours: str, size: str = "1") -> Keys:
-    """Batch normalisation; old files have no counter, which torch then adds."""
+    """Batch normalisation; old files have no counter, so torch adds it."""
     names = ("weight", "bias", "running_mean", "running_var")
     keys = {f"{theirs}{name}": (f"{ours}{name}", size) for name in names}
     return keys | {f"{theirs}{_COUNTER}": (f"{ours}{_COUNTER}", "")}
@@ -725,7 +727,7 @@ class _Source:
         self.owner, self.prefix = owner, prefix
         self.state: Mapping[str, Tensor] = state
         self.keys = [key.removeprefix(prefix) for key in state if key.startswith(prefix)]
-        self.refused: dict[str, str] = {}  # to what a key starts with: why it cannot be converted
+        self.refused: dict[str, str] = {}  # a key's start, and why it cannot be converted
         self.sizes: dict[str, int] = {}
         self.tensors: dict[str, Tensor] = {}
 
@@ -734,11 +736,11 @@ class _Source:
         return any(key in self.keys for key in keys)
 
     def has_any(self, start: str) -> bool:
-        """Whether any key starts so."""
+        """Whether any key starts with `start`."""
         return any(key.startswith(start) for key in self.keys)
 
     def only_kernel(self) -> tuple[str, int]:
-        """What the name of the only kernel for two channels starts with, and its dimensions."""
+        """The prefix of the only kernel for two channels, and the kernel's dimensions."""
         kernels = [key for key, value in self.state.items() if _is_kernel(key, value)]
         here = [key for key in kernels if key.startswith(self.prefix)]
         if len(here) != 1:
@@ -752,7 +754,7 @@ class _Source:
         return name, self.state[kernel].dim() - 2
 
     def read(self, keys: Keys) -> None:
-        """Take all tensors and learn the sizes; raise unless keys and shapes are these."""
+        """Take all tensors and learn the sizes; raise unless keys and shapes match."""
         for key, (_, sizes) in keys.items():
             if not self.has(key) and not key.endswith(_COUNTER):
                 raise ValueError(
@@ -771,7 +773,7 @@ class _Source:
                 self.tensors[ours] = self._checked(key, sizes.split())
 
     def fill(self, layer: Layer) -> Layer:
-        """Give the layer, built on the meta device, copies of the tensors in its own shapes."""
+        """Give the layer, built on the meta device, copies of the tensors in the layer's shapes."""
         shapes = {key: value.shape for key, value in layer.state_dict().items()}
         copies = {key: x.detach().reshape(shapes[key]).clone() for key, x in self.tensors.items()}
         layer.load_state_dict(copies, assign=True)

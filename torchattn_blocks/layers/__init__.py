@@ -1,4 +1,4 @@
-"""The layers, one idea a file, and the one list of their names."""
+"""The layers, one idea per file, and the one list of their names."""
 
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 else:
     from .._lazy import lazy
 
-    # The same names again: a test holds the two equal.
+    # The same names again: a test checks that the two lists are equal.
     __getattr__, __dir__, __all__ = lazy(
         __name__,
         {

@@ -1,12 +1,12 @@
-"""What a mask of random blocks is: its shape, its blocks, how often they fall, and its seed.
+"""Describe a mask of random blocks: its shape, its blocks, how often they fall, and its seed.
 
 A `BlockMask` is a description, not an array: nothing is drawn until a painter (`_paint_cpu.py`)
 paints it, and painting it twice gives the same blocks.
 
 Notation, for one axis of a map: a *cell* is a place where a whole block fits, named by the block's
-first element; there are ``size - block + 1`` of them, and each holds a seed with probability gamma,
-independently of all others. The work is in *intensities*, ``-log(1 - gamma)``: an element covered
-by n cells is kept with probability ``(1 - gamma)^n = exp(-n * intensity)``.
+first element; there are ``size - block + 1`` of them, and a block starts in each with probability
+gamma, independently of all others. The code works with *intensities*, ``-log(1 - gamma)``: an
+element covered by n cells is kept with probability ``(1 - gamma)^n = exp(-n * intensity)``.
 """
 
 import math
@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-# A position kept so rarely that it must be multiplied by more than this carries its mean in fewer
-# than one draw in a thousand: noise in any dtype, and soon an overflow in float16.
+# A position that must be multiplied by more than this is kept in fewer than one draw in a thousand.
+# Its value is then noise in any dtype, and soon overflows in float16.
 _LARGEST_POSITION_SCALE = 1024.0
 
 
@@ -33,7 +33,7 @@ def paper_intensity(p: float, size: tuple[int, ...], block: tuple[int, ...]) -> 
     """Intensity of equation 1 of Ghiasi, Lin & Le (2018): p / block area, border-corrected."""
     cells = math.prod(s - b + 1 for s, b in zip(size, block, strict=True))
     gamma = p / math.prod(block) * math.prod(size) / cells
-    return -math.log1p(-min(gamma, 1 - 2**-53))  # at most p, but for rounding
+    return -math.log1p(-min(gamma, 1 - 2**-53))  # at most p, except for rounding
 
 
 @lru_cache(maxsize=4096)
@@ -41,8 +41,8 @@ def exact_intensity(p: float, size: tuple[int, ...], block: tuple[int, ...]) -> 
     """Intensity at which the mean fraction dropped over the map is p.
 
     With n the number of cells that cover a position, it solves ``mean (1 - exp(-n t)) = p`` for t.
-    The left side rises from 0 and bends down, so that Newton's steps from t = 0 approach the one
-    root from the left and never pass it.
+    The left side rises from 0 and bends down, so Newton's steps from t = 0 approach the only root
+    from the left and never pass it.
     """
     cover, weight = np.ones(1), np.ones(1)
     for axis in zip(size, block, strict=True):

@@ -1,31 +1,34 @@
 """The operator behind DropBlock, for any number of spatial axes.
 
-It is linear in `x`: each element is multiplied by a number that depends on the seed, the rate and
-the position alone. It is therefore its own transpose: the backward pass, and all higher
-derivatives, are the operator itself, with the same arguments, on the gradient. Only the seed is
-kept for them, and the mask is painted again from it.
+It is linear in `x`: it multiplies each element by a number that depends only on the seed, the rate
+and the position. It is therefore its own transpose: the backward pass, and all higher derivatives,
+apply the operator itself, with the same arguments, to the gradient. They keep only the seed and
+paint the mask again from it.
 
 Eager code runs an `autograd.Function`. Compiled code, exported programs and tensors without data
-(meta, fake) see a custom operator. Torch lets one have the reverse mode and vmap alone, so in the
-transforms of `torch.func` and in forward mode it makes a mask, and torch's own product applies it.
+(meta, fake) see a custom operator. Torch supports only reverse mode and vmap for a custom operator.
+So in forward mode and in the transforms of `torch.func` it makes a mask, and torch's own product
+applies the mask.
 
-Who calls whom, in which mode. `drop_block2d` and its kin draw the seed and call `drop_blocks`,
-which looks at what runs:
+Who calls whom, in which mode: `drop_block2d` and its siblings draw the seed and call `drop_blocks`,
+which checks what runs:
 
-- eager, without gradients: `_dropped`, which writes by `_write`;
+- eager, without gradients: `_dropped`, which calls `_write`;
 - eager, with gradients, on a small feature map on a CPU: `_masked`, in torch's own operators, which
-  keep the mask. There, painting twice and a Python function in the graph cost more than all else;
+  keep the mask. On small maps, painting twice and a Python function in the graph would cost more
+  than everything else;
 - eager, with gradients: `_DropBlock`. Its forward calls `_dropped`; its backward calls
-  `drop_blocks` again, since the gradient may be compiled, transformed or to be differentiated;
-- eager, while somebody watches operators (a dispatch mode): `_dropped` calls
-  `drop_block_operator` in place of `_write`, so that the operator is seen;
-- compiled, exported, fake or meta: `drop_block_operator` is recorded. Run later, it calls `_write`;
-  its shape is that of its fake; its derivative, `_operator_backward`, is the operator itself;
+  `drop_blocks` again, since the gradient may be compiled, transformed or differentiated again;
+- eager, while a dispatch mode watches operators: `_dropped` calls `drop_block_operator` instead of
+  `_write`, so that the mode sees the operator;
+- compiled, exported, fake or meta: torch records `drop_block_operator`. When it runs later, it
+  calls `_write`; its fake gives its shape; its derivative, `_operator_backward`, is the operator
+  itself;
 - forward mode and `torch.func`: `drop_block_operator` on ones makes the mask. Under `vmap` its rule
   runs it once for each sample.
 
-`_write` alone paints, from the seed: by `_paint_triton` on CUDA where Triton is installed, else by
-`_paint_cpu`.
+Only `_write` paints, from the seed: with `_paint_triton` on CUDA if Triton is installed, with
+`_paint_cpu` otherwise.
 """
 
 import importlib
@@ -58,14 +61,14 @@ def drop_blocks(
     *,
     inplace: bool,
 ) -> Tensor:
-    """Drop blocks of `x`, shape (N, C, *size) or (C, *size); arguments checked by the caller."""
+    """Drop blocks of `x`, shape (N, C, *size) or (C, *size). The caller checks arguments."""
     options = (block_size, gamma, scale, channelwise)
     if has_memory(x):
         if not (x.requires_grad and torch.is_grad_enabled()):
             return _dropped(x, seed, float(p), *options, inplace=inplace)
         if inplace and is_view(x):  # torch refuses some views, before it copies
             return x.copy_(drop_blocks(x, seed, p, *options, inplace=False))
-        if inplace and x.is_leaf:  # what torch would raise, but before `x` is overwritten
+        if inplace and x.is_leaf:  # the error of torch, but before `x` is overwritten
             raise RuntimeError(
                 f"{_name(block_size)}: x is a leaf Variable that requires grad: it cannot be used "
                 "with inplace=True"
@@ -87,7 +90,7 @@ def drop_blocks(
 
 
 def _is_small(x: Tensor) -> bool:
-    """Whether a mask of `x` may be kept. Torch has not all operators for dtypes of one byte."""
+    """Whether a mask of `x` may be kept. Torch lacks some operators for one-byte dtypes."""
     return 0 < x.numel() <= SMALL and x.device.type == "cpu" and x.dtype.itemsize > 1
 
 
@@ -100,19 +103,19 @@ def _masked(
     scale: str,
     channelwise: bool,
 ) -> Tensor:
-    """The operator in those of torch: what `_write` writes, but for the sign of zeros."""
+    """The operator made of torch's own: the same as `_write`, except for the sign of zeros."""
     blocks = _blocks(x, seed, p, block_size, gamma, channelwise)
     factor = SCALE[scale](x, blocks, p, len(block_size))
     return x.mul(factor).masked_fill_(blocks.painted(), 0.0)
 
 
 def _name(block_size: Sequence[int]) -> str:
-    """The function that errors name."""
+    """The name of the function in error messages."""
     return f"drop_block{len(block_size)}d"
 
 
 def _check_supported(x: Tensor, name: str) -> None:
-    """Raise where torch would only say that it does not know the operator."""
+    """Raise a clear error where torch would only report an unknown operator."""
     refuse_dtensor(name, x)
     if not torch.compiler.is_dynamo_compiling() and torch.onnx.is_in_onnx_export():
         raise RuntimeError(
@@ -135,9 +138,9 @@ def drop_block_operator(
     scale: str,
     channelwise: bool,
 ) -> Tensor:
-    """The operator that graphs hold."""
+    """The operator that recorded graphs contain."""
     out = torch.empty_like(x)
-    rate = check_rate(_name(block_size), p)  # nobody could look at it before
+    rate = check_rate(_name(block_size), p)  # a tensor's value was not readable earlier
     _write(x, out, seed, rate, block_size, gamma, scale, channelwise)
     return out
 
@@ -182,13 +185,13 @@ class _DropBlock(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (seed,) = ctx.saved_tensors
-        grad_x = drop_blocks(grad, seed, *ctx.options, inplace=False)  # compiled, it may be
+        grad_x = drop_blocks(grad, seed, *ctx.options, inplace=False)  # may be compiled
         return grad_x, *[None] * (len(ctx.options) + 2)
 
 
 def _dropped(x: Tensor, seed: Tensor, p: float, *options: Any, inplace: bool) -> Tensor:
     """The operator, run on memory."""
-    if is_watched(x) or (inplace and x.is_neg()):  # torch would write into a copy of its own
+    if is_watched(x) or (inplace and x.is_neg()):  # torch would write into its own copy
         dropped = drop_block_operator(x, seed, _rate(p), *options)
         return x.copy_(dropped) if inplace else dropped
     out = x if inplace else torch.empty_like(x)
@@ -200,7 +203,7 @@ def _dropped(x: Tensor, seed: Tensor, p: float, *options: Any, inplace: bool) ->
 def _(
     info: Any, in_dims: tuple[int | None, ...], x: Tensor, seed: Tensor, *rest: Any
 ) -> tuple[Tensor, int]:
-    """A mask for each mapped element, from one seed for all or one for each."""
+    """Return a mask for each mapped element, from one seed for all or one seed each."""
     xs = x.expand(info.batch_size, *x.shape) if in_dims[0] is None else x.movedim(in_dims[0], 0)
     if info.batch_size == 0:
         return torch.empty_like(xs), 0
@@ -299,13 +302,13 @@ _counts: dict[tuple[BlockMask, torch.device], int] = {}
 def covered_elements(blocks: Blocks, device: torch.device) -> int:
     """The number of the mask's elements that lie under a block.
 
-    Remembered, because the backward pass and activation checkpointing ask again for the same mask.
+    The counts are remembered: the backward pass and activation checkpointing ask for the same mask.
     """
     key = (blocks.mask, device)
     count = _counts.get(key)
     if count is None:
         count = blocks.count()
-        if len(_counts) >= 1024:  # whoever asks again for what is forgotten here counts again
+        if len(_counts) >= 1024:  # a forgotten mask is counted again
             _counts.clear()
         _counts[key] = count
     return count

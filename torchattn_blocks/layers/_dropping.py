@@ -1,4 +1,4 @@
-"""What the dropout layers share: a rate that schedules move and compiled code takes as an input."""
+"""Base of the dropout layers: a rate that schedules change and compiled code takes as input."""
 
 from typing import Any, cast
 
@@ -13,14 +13,14 @@ def rate_to_drop(owner: str, p: float | Tensor, training: bool) -> float | Tenso
     """The rate, checked; None if nothing is to be dropped."""
     compiling = torch.compiler.is_compiling()
     if compiling and isinstance(p, Tensor):
-        check_rate_tensor(owner, p)  # nobody can look at its value yet
+        check_rate_tensor(owner, p)  # its value is not readable yet
     else:
         p = check_rate(owner, p)
     return None if not training or (not compiling and p == 0) else p
 
 
 def refuse_dtensor(owner: str, x: Tensor) -> None:
-    """Raise for a tensor that is shared out: each rank draws what it drops."""
+    """Raise for a sharded tensor: each rank would draw what it drops by itself."""
     if any(kind.__name__ == "DTensor" for kind in type(x).__mro__):
         raise TypeError(
             f"{owner}: x must not be a DTensor. Drop in the part that each rank holds, by "
@@ -28,8 +28,8 @@ def refuse_dtensor(owner: str, x: Tensor) -> None:
         )
 
 
-class Dropping(Dropout):  # by that base, tools that look for dropout find it
-    """A layer that drops a part of its input in training, and returns its input in evaluation."""
+class Dropping(Dropout):  # tools that look for dropout find it by this base class
+    """A layer that drops part of its input in training and returns its input in evaluation."""
 
     def __init__(self, p: float, *, inplace: bool = False) -> None:
         super().__init__(inplace=inplace)
@@ -47,22 +47,21 @@ class Dropping(Dropout):  # by that base, tools that look for dropout find it
 
     @property
     def own_p(self) -> float:
-        """The `p` that the layer was made with or that was set last, whatever schedules made of it.
+        """The `p` that you set last, in the constructor or later, without the changes by schedules.
 
-        `DropSchedule` ends there by default. It goes along in copies and pickles, not in state
-        dicts.
+        `DropSchedule` ends there by default. Copies and pickles contain it, state dicts do not.
         """
         return self._own_p
 
     def schedule_p(self, p: float | Tensor) -> None:
         """Set `p` for now, as a schedule does, and leave `own_p` as it is."""
         self._p = check_rate(type(self).__name__, p)
-        # For compiled code, which takes a tensor for an input and a float for a constant. It is a
-        # plain attribute: a buffer would be rounded by .half() and stand in the state dict. It is a
-        # new one each time: a backward pass may still hold the last. It has one element, not none:
-        # compiled code treats 0-d tensors as numbers, and would be compiled twice.
+        # For compiled code, which treats a tensor as an input and a float as a constant. It is a
+        # plain attribute: .half() would round a buffer, and the state dict would contain it. It is
+        # a new tensor each time: a backward pass may still hold the last one. It has one dimension,
+        # not zero: compiled code treats 0-d tensors as numbers, and would be compiled twice.
         self._p_tensor: Tensor | None = None
-        if not torch.compiler.is_compiling():  # else the float itself is part of the graph
+        if not torch.compiler.is_compiling():  # the graph contains the float itself
             with ordinary_tensors():
                 self._p_tensor = torch.tensor([self._p], dtype=torch.float64, device="cpu")
 
@@ -74,7 +73,7 @@ class Dropping(Dropout):  # by that base, tools that look for dropout find it
         self.schedule_p(self._p)
 
     def drop(self, x: Tensor, p: float | Tensor) -> Tensor:
-        """Drop a part of `x`, with the probability `p`: what a layer defines."""
+        """Drop a part of `x`, with the probability `p`. Each layer defines this."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
@@ -82,7 +81,7 @@ class Dropping(Dropout):  # by that base, tools that look for dropout find it
         if isinstance(recorded := cast(Any, x), fx.Proxy):
             tracer = cast(Any, recorded.tracer)
             if getattr(tracer, "root", self) is not self:
-                # A module of the traced graph, as torch's own dropout is: its mode can be switched.
+                # A module of the traced graph, like torch's own dropout: you can switch its mode.
                 path = tracer.path_of_module(self)
                 return cast(Tensor, tracer.create_proxy("call_module", path, (x,), {}))
         if not self.training:

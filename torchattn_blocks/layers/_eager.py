@@ -1,4 +1,4 @@
-"""What kind of code runs: eager code on memory, or something that records or transforms it."""
+"""Find out what runs: eager code on memory, or something that records or transforms it."""
 
 import torch
 from torch import Tensor, nn
@@ -7,10 +7,10 @@ from .._torch import is_functional, is_transformed
 
 
 def has_memory(x: Tensor) -> bool:
-    """Whether eager code runs, and `x` is a plain tensor with memory.
+    """Whether eager code runs and `x` is a plain tensor with memory.
 
-    If not, a graph is recorded, a transform is at work, or `x` is fake, meta, of a subclass or an
-    FX proxy.
+    If not, a graph is being recorded, a transform is active, or `x` is fake, meta, of a subclass or
+    an FX proxy.
     """
     return not (
         type(x) not in (Tensor, nn.Parameter)

@@ -1,8 +1,8 @@
 """Drawing and painting on a CPU: where the blocks of a `BlockMask` lie, and writing over them.
 
-There are two ways of drawing the same distribution: `SparseBlocks` lists the blocks, `DenseBlocks`
-is a boolean mask. They draw different masks from one seed, so that which of them draws is part of
-what a seed means: `draws_sparse` decides it by the mask alone, by fixed rules.
+There are two ways to draw from the same distribution: `SparseBlocks` lists the blocks,
+`DenseBlocks` is a boolean mask. They draw different masks from one seed, so the choice between them
+must never vary for a seed: `draws_sparse` decides by fixed rules that look only at the mask.
 """
 
 import math
@@ -18,19 +18,19 @@ from torch.nn import functional as F
 
 from ._block_mask import BlockMask
 
-# What painting costs, in nanoseconds, once measured by benchmarks/painting.py. Never adjusted to a
-# machine: with other numbers here the same seed would draw other masks (a golden test holds them).
+# The cost of painting in nanoseconds, measured once by benchmarks/painting.py. Do not adjust it to
+# a machine: other numbers would draw other masks from the same seed (a golden test checks them).
 _NS_PER_SEED = 12.0
 _NS_PER_PAINTED_ELEMENT = 3.0
 _NS_PER_DENSE_ELEMENT = 4.0
 _NS_PER_DENSE_SHIFT = 0.1
 
-SMALL = 512  # elements of a mask that cost less than the calls that would save some of them
+SMALL = 512  # painting this many elements costs less than the calls that would save some of them
 
 
 @lru_cache(maxsize=1024)
 def draws_sparse(shape: tuple[int, ...], block: tuple[int, ...], intensity: float) -> bool:
-    """Whether painting block by block is the cheaper way on a CPU."""
+    """Whether painting block by block is cheaper on a CPU."""
     seeds = intensity * math.prod(s - b + 1 for s, b in zip(shape, block, strict=True))
     shifts = sum(math.ceil(math.log2(b)) for b in block)
     sparse = seeds * (_NS_PER_SEED + _NS_PER_PAINTED_ELEMENT * math.prod(block))
@@ -48,10 +48,10 @@ def draw_blocks(mask: BlockMask, device: torch.device) -> "SparseBlocks | DenseB
 _local = threading.local()
 
 
-def _generator(seed: int) -> "np.random.Generator":  # loads it when it is first needed
-    """A generator started from `seed`, in the way of SFC64's author.
+def _generator(seed: int) -> "np.random.Generator":  # np.random is loaded when first needed
+    """A generator started from `seed` as SFC64's author does.
 
-    Each thread has one and starts it again: making one costs more than a few blocks do.
+    Each thread has one and restarts it: making a new one costs more than drawing a few blocks.
     """
     if not hasattr(_local, "numbers"):
         _local.bits = np.random.SFC64(0)
@@ -67,9 +67,9 @@ def _generator(seed: int) -> "np.random.Generator":  # loads it when it is first
 class SparseBlocks:
     """A list of blocks.
 
-    A Poisson number of hits, thrown uniformly over the cells with repetition, hits each cell a
-    Poisson number of times, independently of the others: at least once with probability
-    ``1 - exp(-intensity) = gamma``, exactly.
+    A Poisson number of hits falls uniformly on the cells, with repetition. Each cell is then hit a
+    Poisson number of times, independently of the others. The probability of at least one hit is
+    ``1 - exp(-intensity)``, which is exactly gamma.
     """
 
     def __init__(self, mask: BlockMask) -> None:
@@ -106,7 +106,7 @@ class SparseBlocks:
     def _fill(self, out: Tensor, value: float) -> Tensor:
         stride = out.stride()
         layout = _layout(self.mask.shape, self.mask.block, stride)
-        if self._starts is None or self._starts[0] != stride:  # else as in the last tensor
+        if self._starts is None or self._starts[0] != stride:  # if equal, reuse the last tensor's
             first = self._hits * stride[-1]
             for cells, jump in layout.jumps:
                 first += self._hits // cells * jump
@@ -120,8 +120,8 @@ class SparseBlocks:
 class _Layout(NamedTuple):
     """Cells and blocks in memory.
 
-    A cell lies at its number times the last stride, plus a jump for each time that so many cells
-    have been passed: at the end of a row, say. A block is made of runs of elements at equal
+    A cell lies at its number times the last stride, plus a jump each time a certain number of cells
+    has been passed, for example at the end of a row. A block consists of runs of elements at equal
     distances. `runs` is the shape of a view with a row for each address at which a run may start.
     Its rows overlap in memory.
     """
@@ -151,7 +151,7 @@ def _layout(shape: tuple[int, ...], block: tuple[int, ...], stride: tuple[int, .
 
 @lru_cache(maxsize=64)
 def _elements(shape: tuple[int, ...], block: tuple[int, ...]) -> NDArray[np.int64]:
-    """For each cell the numbers of the elements under its block."""
+    """The numbers of the elements under each cell's block."""
     numbers = np.arange(math.prod(shape)).reshape(shape)
     return np.lib.stride_tricks.sliding_window_view(numbers, block).reshape(-1, math.prod(block))
 
@@ -163,9 +163,9 @@ class DenseBlocks:
         drawn = _dense_seeds(mask, device)
         for axis, (size, block) in enumerate(zip(mask.shape, mask.block, strict=True)):
             if block == size:
-                continue  # one cell: its block is the whole axis, which broadcasting paints
+                continue  # one cell: its block is the whole axis; broadcasting paints it
             width = 1
-            while width < block:  # OR-ing with a shifted copy doubles the width painted
+            while width < block:  # OR with a shifted copy doubles the painted width
                 shift = min(width, block - width)
                 behind = [0, 0] * (drawn.dim() - 1 - axis)
                 drawn = F.pad(drawn, [*behind, 0, shift]) | F.pad(drawn, [*behind, shift, 0])
@@ -183,7 +183,7 @@ class DenseBlocks:
         return int(self._painted.count_nonzero()) * repeats
 
     def painted(self) -> Tensor:
-        """The mask, which is broadcast: true under a block."""
+        """The mask, to be broadcast: true under a block."""
         return self._painted
 
 
@@ -196,10 +196,10 @@ def drop_where(dropped: Tensor, x: Tensor, factor: float | Tensor, out: Tensor) 
     if x.dtype.itemsize >= 4:
         kept = kept * factor if isinstance(factor, Tensor) else kept.mul_(factor)
         torch.mul(x, kept, out=out)
-    else:  # where a factor on its own would be rounded
+    else:  # here a separate factor would be rounded
         torch.mul(x, kept, out=out).mul_(factor)
     if not out.sum(dtype=torch.promote_types(out.dtype, torch.float32)).isfinite():
-        out.masked_fill_(dropped, 0.0)  # something not finite may have been multiplied by zero
+        out.masked_fill_(dropped, 0.0)  # zero times an infinite or NaN element is not zero
     return out
 
 

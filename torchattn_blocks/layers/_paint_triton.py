@@ -1,22 +1,22 @@
 """Drawing and painting on CUDA: one kernel that draws blocks, scales and zeroes.
 
-No mask is kept in memory, and nothing comes back to the host: the seed is read by the kernel, so
-that a CUDA graph can draw and use it. The random numbers are counter-based (Philox): they are a
-function of the seed, the bin and the number of the hit alone.
+It keeps no mask in memory and returns nothing to the host: the kernel reads the seed, so a CUDA
+graph can draw and use it. The random numbers are counter-based (Philox): they depend only on the
+seed, the bin and the number of the hit.
 
-The cells of a feature map are split into *bins*, which have the shape of a program's tile. A bin is
-hit as a Poisson process: hits arrive at exponential gaps until the time, ``intensity`` times its
-number of cells, is over, and each falls on a uniform cell; on a bin that the edge of the map cuts,
-those beyond the edge do not count. As on CPUs, each cell is thereby hit at least once with
+The cells of a feature map are split into *bins*, which have the shape of a program's tile. Hits on
+a bin form a Poisson process: they arrive at exponential gaps until the time, ``intensity`` times
+the bin's number of cells, is over. Each hit falls on a uniformly drawn cell. Where the edge of the
+map cuts a bin, hits beyond the edge do not count. As on CPUs, each cell is hit at least once with
 probability ``1 - exp(-intensity) = gamma``, independently of the others. A tile looks at the bins
 from which blocks reach into it.
 
 Many kernels are compiled from the one below (for each dtype and memory format, and for counting),
-and all must draw the same blocks: those of the backward pass are those of the forward pass. So time
-is counted in whole ticks, whose sum is the same in whichever order a compiler adds them, and none
-may fuse multiplications with additions, which rounds differently.
+and all must draw the same blocks, since the backward pass repeats the forward pass's mask. So time
+is counted in whole ticks, whose sum is the same in any order of addition. No kernel may fuse
+multiplications with additions, which rounds differently.
 
-Imported where a tensor on CUDA is met, and by its test, which runs Triton's interpreter.
+Imported when a CUDA tensor first arrives, and by its test, which runs Triton's interpreter.
 """
 
 import math
@@ -38,7 +38,7 @@ _TICKS = 2**32  # in the mean gap between two hits
 def _gap(bits):
     """The gap before a hit, exponential with mean 1, in ticks, from 32 random bits."""
     u = bits.to(tl.float32) * 2.0**-32
-    # -log(1 - u): by its series where 1 - u would lose digits, and finite where u rounds to 1.
+    # -log(1 - u): by its series where 1 - u would lose digits; stays finite where u rounds to 1.
     series = u * (1 + u * (0.5 + u * 0.33333334))
     gap = tl.where(u < 0.01, series, -tl.log(1 - tl.minimum(u, 0.99999994)))
     return (gap * 2.0**32).to(tl.int64)
@@ -46,7 +46,7 @@ def _gap(bits):
 
 @triton.jit
 def _on(position, first, block):
-    """Whether `position` lies on the block that starts at `first`: before it, unsigned is huge."""
+    """Whether `position` lies on the block from `first` on: earlier ones are huge as unsigned."""
     return (position - first).to(tl.uint32) < tl.cast(block, tl.uint32)
 
 
@@ -107,7 +107,7 @@ def _blocks(
                     rows = _on(d[:, None], at_d[None, :], block_d) & live[None, :]
                     rows &= _on(h[:, None], at_h[None, :], block_h)
                     columns = _on(w[None, :], at_w[:, None], block_w)
-                    # Rows by hits, times hits by columns: how many blocks lie on each element.
+                    # (rows x hits) times (hits x columns): the number of blocks on each element.
                     covered += tl.dot(rows.to(tl.float16), columns.to(tl.float16))
                     arrived += tl.sum(gap, 0)
                     number += HITS
@@ -116,7 +116,7 @@ def _blocks(
 
 @triton.jit
 def _covering(position, size, block):
-    """How many cells' blocks cover each position of an axis: as `covering_cells`."""
+    """How many cells' blocks cover each position of an axis, as in `covering_cells`."""
     return tl.minimum(position, size - block) - tl.maximum(position - block + 1, 0) + 1
 
 
@@ -156,7 +156,7 @@ def _drop(
     TILE_W: tl.constexpr,
     HITS: tl.constexpr,
 ):
-    """Write a tile of `x`, scaled and zeroed, into `out`; or take what is dropped off `kept`."""
+    """Write a tile of `x`, scaled and zeroed, into `out`; or subtract dropped ones from `kept`."""
     tiles_h, tiles_w = tl.cdiv(size_h, TILE_H), tl.cdiv(size_w, TILE_W)
     tiles = tl.cdiv(size_d, TILE_D) * tiles_h * tiles_w
     program = tl.program_id(0)
@@ -165,7 +165,7 @@ def _drop(
     else:
         plane, tile = program // tiles, program % tiles
     tile_d, tile_h, tile_w = tile // (tiles_h * tiles_w), tile // tiles_w % tiles_h, tile % tiles_w
-    # Tensor cores multiply at least 16 rows. Where a tile has fewer, the rest lie beyond the edge.
+    # Tensor cores multiply at least 16 rows. If a tile has fewer, the rest lie beyond the edge.
     rows: tl.constexpr = TILE_D * TILE_H if TILE_D * TILE_H > 16 else 16
     row = tl.arange(0, rows)
     d = tile_d * TILE_D + row // TILE_H
@@ -193,7 +193,7 @@ def _drop(
         HITS,
     )
     d, h, w = d[:, None], h[:, None], w[None, :]
-    if COUNT:  # blocks lie inside the feature map, so that no element beyond it is counted
+    if COUNT:  # blocks lie inside the feature map, so no element beyond it is counted
         tl.atomic_add(kept, -tl.sum(dropped.to(tl.int32)).to(tl.int64))
     else:
         n, c = (plane // channels).to(tl.int64), (plane % channels).to(tl.int64)
@@ -206,7 +206,7 @@ def _drop(
             cover = _covering(d, size_d, block_d) * _covering(h, size_h, block_h)
             cover *= _covering(w, size_w, block_w)
             times = tl.exp(cover.to(wide) * _float64(intensity).to(wide))
-        elif SCALE == "batch":  # where nothing is kept, nothing is scaled
+        elif SCALE == "batch":  # if nothing is kept, nothing is scaled
             times = (_float64(factor) / tl.maximum(tl.load(kept), 1).to(tl.float64)).to(wide)
         else:
             times = _float64(factor).to(wide)
@@ -221,7 +221,7 @@ def _float64(bits):
 
 
 def _bits(number: float) -> int:
-    """A float64 as an integer: Triton would take a Python float for a float32."""
+    """A float64 as an integer: Triton would treat a Python float as a float32."""
     return int(np.float64(number).view(np.int64))
 
 
@@ -245,7 +245,7 @@ def write(
         return (*batch, *numbers[:-axes], *deep, *numbers[-axes:])
 
     samples, channels, *size = five(x.shape, 1)
-    # An axis that is not there has a stride of 0. (With 1, the compiler would lose the alignment.)
+    # A missing axis has a stride of 0. (With 1, the compiler would lose the alignment.)
     strides = five(x.stride(), 0)
     tile = _tile(size)
     tiles = math.prod(-(-s // t) for s, t in zip(size, tile, strict=True))
@@ -298,7 +298,7 @@ def write(
 def _tile(size: list[int]) -> tuple[int, int, int]:
     """The shape of a program's tile: powers of two, at least 16 columns.
 
-    Where it has fewer than 16 rows, it holds all rows of a feature map.
+    A tile with fewer than 16 rows holds all rows of a feature map.
     """
     depth, height, width = map(triton.next_power_of_2, size)
     columns = min(max(width, 16), 32 if depth > 1 else 64 if height > 1 else 128)

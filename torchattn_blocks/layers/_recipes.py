@@ -1,6 +1,6 @@
-"""Which functions' outputs are computed again, and from what: the rules of `_recompute.py`.
+"""The rules of `_recompute.py`: which functions' outputs to compute again, and from what.
 
-None of these functions draws random numbers, and each is cheap beside a convolution.
+None of these functions draws random numbers, and each is cheap compared with a convolution.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,7 +42,7 @@ def _tensors(argument: Any) -> list[Tensor]:
 
 
 def _without_tensors(argument: Any) -> Any:
-    """The argument with marks in the places of tensors."""
+    """The argument with marks in place of its tensors."""
     if isinstance(argument, Tensor):
         return _TENSOR
     if isinstance(argument, (list, tuple)):
@@ -53,7 +53,7 @@ def _without_tensors(argument: Any) -> Any:
 
 
 def _with_tensors(argument: Any, tensors: list[Tensor]) -> Any:
-    """The argument with the next tensors in their places; the last tensor is taken first."""
+    """The argument with tensors in place of its marks, taken from the end of the list."""
     if argument is _TENSOR:
         return tensors.pop()
     if isinstance(argument, list):
@@ -101,7 +101,7 @@ def _planned_batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Plan:
-    """The statistics are those of the forward pass. Running statistics do not move again."""
+    """Use the forward pass's statistics. Running statistics do not change again."""
     statistics: tuple[Tensor | None, Tensor | None]
     node = out.grad_fn
     known = training and node is not None and node.name() == "NativeBatchNormBackward0"
@@ -120,7 +120,7 @@ def _planned_batch_norm(
 
 
 def _own(x: Tensor | None) -> Tensor | None:
-    """The values of now: a parameter may have others, or no memory, in the backward pass."""
+    """The current values: a parameter may have others, or no memory, in the backward pass."""
     return None if x is None else x.detach().clone()
 
 
@@ -214,7 +214,7 @@ PRODUCTS: dict[Any, Rule] = {
 ALL: dict[Any, Rule] = {
     **ACTIVATIONS,
     **PRODUCTS,
-    # Its parts are asked for much later than it is.
+    # The backward pass needs its parts much later than the output itself.
     torch.cat: _again(torch.cat, keep=False),
     **{pool: partial(_pooling_indices, pool) for pool in (F.max_pool2d, F.max_pool3d)},
 }

@@ -1,12 +1,12 @@
-"""Keep less for the backward pass: what is cheap to compute again is computed again.
+"""Keep less for the backward pass: compute again what is cheap to compute.
 
-Autograd saves the input of a normalisation and the output of the activation behind it, though the
-second follows from the first. Inside `Recomputation` each saved tensor goes into a `Kept`. When a
-function of `_recipes.py` has run, a `Recipe` for its output is made, if the inputs are kept anyway
-or have recipes themselves. Whatever saves that output saves its recipe.
+Autograd saves the input of a normalisation and the output of the activation after it, though the
+second follows from the first. Inside `Recomputation` each saved tensor goes into a `Kept`. After a
+function of `_recipes.py` runs, its output gets a `Recipe`, if the inputs are kept anyway or have
+recipes themselves. Any node that saves this output then saves its recipe.
 
-Modules are called as they are, once: a `TorchFunctionMode` sees the functions that they call, with
-their arguments. What it does not know is saved as always.
+Modules are called as they are, once: a `TorchFunctionMode` sees which functions they call, with
+which arguments. Autograd saves the tensors of other functions as always.
 """
 
 import weakref
@@ -30,7 +30,7 @@ from .._torch import (
 )
 from ._eager import has_memory
 
-# A chain of recipes that all start at what is kept. In RSAN the longest is: product, sum,
+# The longest chain of recipes that starts at a kept tensor. In RSAN it is: product, sum,
 # normalisation, activation, concatenation, normalisation, activation.
 _LONGEST_CHAIN = 8
 
@@ -53,19 +53,20 @@ class View(NamedTuple):
 
 
 class Kept:
-    """What a node of the graph saved: a tensor, or a recipe for its storage."""
+    """The tensor that a node of the graph saved, or a recipe for its storage."""
 
     __slots__ = ("__weakref__", "recipe", "tensor", "version", "view")
 
     def __init__(self, tensor: Tensor) -> None:
-        # A leaf must come back as it was. Another tensor would hold the graph that holds this.
+        # A leaf must come back as it was. Any other tensor would keep the graph alive, and the
+        # graph this.
         self.tensor: Tensor | None = tensor if tensor.is_leaf else tensor.detach()
         self.version = version(tensor)
         self.recipe: Recipe | None = None
         self.view: View | None = None
 
     def give_up(self, tensor: Tensor, recipe: "Recipe") -> None:
-        """Hold the recipe of the tensor in its place."""
+        """Hold the tensor's recipe instead of the tensor."""
         self.tensor, self.recipe, self.view = None, recipe, View.of(tensor)
         recipe.holders += 1
         recipe.waiting += 1
@@ -78,7 +79,7 @@ class Kept:
         return self.value()
 
     def value(self) -> Tensor:
-        """The tensor that is kept. Torch's own check of changes ends where hooks begin."""
+        """The kept tensor. With hooks, torch no longer checks for changes itself."""
         if self.tensor is None:
             raise RuntimeError("a recipe has no value of its own")
         if version(self.tensor) != self.version:
@@ -91,14 +92,14 @@ class Kept:
 
 
 class Input(NamedTuple):
-    """An input of a recipe: what is kept, or a view of what another recipe computes."""
+    """An input of a recipe: a kept tensor, or a view of another recipe's tensor."""
 
     source: "Kept | Recipe"
     view: View | None = None
 
 
 class Value(NamedTuple):
-    """An input's tensor. Nobody else holds it if it is `fresh`: it may be written into."""
+    """An input's tensor. If it is `fresh`, nobody else holds it, so it may be overwritten."""
 
     tensor: Tensor
     fresh: bool
@@ -110,8 +111,7 @@ Compute = Callable[[Sequence[Value]], Tensor]
 class Recipe:
     """How to compute a tensor again.
 
-    It is computed when first asked for, and given up after the last of those who hold the recipe
-    has asked.
+    It is computed on the first request, and released after the last holder of the recipe has asked.
     """
 
     def __init__(self, out: Tensor, compute: Compute, inputs: Sequence[Input], keep: bool) -> None:
@@ -133,7 +133,7 @@ class Recipe:
         return result
 
     def peek(self, *, keep: bool) -> Tensor:
-        """The tensor, for another recipe. With `keep` it stays for holders that have not asked."""
+        """The tensor, for another recipe. With `keep` it stays for holders still to ask."""
         if self.result is not None:
             return self.result
         with torch.no_grad(), self._precision():
@@ -166,13 +166,14 @@ class Recipe:
 
 
 class Plan(NamedTuple):
-    """What a function's rule says: from which tensors its output is computed again, and how.
+    """A function's rule: from which tensors its output is computed again, and how.
 
     Attributes:
         inputs: Tensors that the output follows from.
         compute: The output, from the values of the inputs.
-        keep: Whether values of inputs that others will ask for soon are kept until then.
-        output: What is computed, if it is not the function's output.
+        keep: Whether to keep the values of inputs until other holders, who ask soon, have taken
+            them.
+        output: The tensor that `compute` returns, if it is not the function's output.
     """
 
     inputs: Sequence[Tensor]
@@ -185,12 +186,12 @@ Rule = Callable[[Tensor, tuple[Any, ...], dict[str, Any]], Plan | None]
 
 
 class Recomputation(TorchFunctionMode):
-    """Inside it, outputs of the functions that `rules` knows are computed again in backward."""
+    """A context in which backward computes outputs of the functions in `rules` again."""
 
     def __init__(self, rules: Mapping[Any, Rule]) -> None:
         super().__init__()
         self._rules = rules
-        self._pack_hook = self._pack  # one object, to be known again
+        self._pack_hook = self._pack  # one object, so that it can be recognised
         self._hooks = saved_tensors_hooks(self._pack_hook, Kept.unpack)
         self._known: dict[int, tuple[weakref.ref[Tensor], int, Recipe]] = {}
         self._kept: dict[int, list[weakref.ref[Kept]]] = {}
@@ -215,7 +216,7 @@ class Recomputation(TorchFunctionMode):
     ) -> Any:
         """Call the function, and make a recipe for its output."""
         kwargs = kwargs or {}
-        if torch.compiler.is_compiling():  # a part of the network is compiled code
+        if torch.compiler.is_compiling():  # part of the network is compiled code
             return func(*args, **kwargs)
         rule = self._rules.get(func)
         if rule is None or not self._decides():
@@ -231,7 +232,7 @@ class Recomputation(TorchFunctionMode):
         return out
 
     def _decides(self) -> bool:
-        """Whether what is saved now comes here: a part of a network may have hooks of its own."""
+        """Whether saved tensors now come here: part of a network may have its own hooks."""
         hooks = saved_tensor_hooks()
         mine = hooks is not None and hooks[0] is self._pack_hook
         return mine and torch.is_grad_enabled() and not is_transformed()
@@ -249,12 +250,12 @@ class Recomputation(TorchFunctionMode):
     def _follow(self, plan: Plan, out: Tensor, before: Recipe | None) -> None:
         """Make a recipe for `out`, if that takes less memory than `out` does.
 
-        `before` is the recipe of what the function's first argument was, before the call.
+        `before` is the recipe of the function's first argument, before the call.
         """
         size = out.numel() * out.element_size()
         if out.untyped_storage().nbytes() != size:
             return
-        more = 0  # bytes that are kept for this recipe alone
+        more = 0  # bytes that are kept only for this recipe
         found: list[tuple[Tensor, Recipe | None, bool]] = []
         for x in plan.inputs:
             if x is out:  # the function has written into its input
@@ -288,24 +289,24 @@ class Recomputation(TorchFunctionMode):
                 kept.give_up(kept.tensor, recipe)
 
     def _forget(self, address: int, owner: "weakref.ref[Tensor]") -> None:
-        """Let go of the recipe of a tensor that is gone, unless somebody has saved it."""
+        """Release the recipe of a tensor that is gone, unless a node has saved it."""
         known = self._known.get(address)
         if known is not None and known[0] is owner:
             del self._known[address]
 
     def _recipe_of(self, x: Tensor) -> Recipe | None:
-        """The recipe of what is stored in `x`, a plain tensor, now."""
+        """The recipe of the current values of `x`, a plain tensor."""
         address = _address(x)
         known = self._known.get(address)
         if known is None:
             return None
         reference, then, recipe = known
-        owner = reference()  # while it lives, and lives there, its memory is nobody else's
+        owner = reference()  # while it lives at this address, no other tensor has its memory
         there = owner is not None and _address(owner) == address
         return recipe if there and then == version(x) and recipe.dtype == x.dtype else None
 
     def _holders(self, x: Tensor) -> list[Kept]:
-        """All that nodes of the graph keep of the storage of `x`."""
+        """Everything that nodes of the graph keep of the storage of `x`."""
         address = _address(x)
         found = [kept() for kept in self._kept.get(address, ())]
         return [
@@ -318,9 +319,9 @@ class Recomputation(TorchFunctionMode):
 def recomputation(
     rules: Mapping[Any, Rule] | None, x: Tensor, *, least: int = 0
 ) -> "AbstractContextManager[object, bool | None]":
-    """`Recomputation` around a module called with `x`, if there are rules and it can be done.
+    """`Recomputation` around a module called with `x`, if there are rules and it is possible.
 
-    It is not done for less than `least` elements.
+    Below `least` elements nothing is recomputed.
     """
     if rules is None or not can_recompute(x) or x.numel() < least:
         return nullcontext()
@@ -328,10 +329,10 @@ def recomputation(
 
 
 def can_recompute(x: Tensor) -> bool:
-    """Whether what a module called with `x` keeps is ours to decide.
+    """Whether we may decide what a module called with `x` keeps.
 
-    It is not if no gradients are asked for, code is compiled, recorded or transformed, or somebody
-    else decides, such as torch's checkpoint.
+    We may not if no gradients are needed, if code is compiled, recorded or transformed, or if
+    something else decides, such as torch's checkpoint.
     """
     return (
         has_memory(x)
@@ -342,7 +343,7 @@ def can_recompute(x: Tensor) -> bool:
 
 
 def _input(x: Tensor, recipe: Recipe | None, copied: bool) -> Input:
-    """Where another recipe will find a tensor: in its own recipe, or kept, as a copy or itself."""
+    """Where another recipe finds a tensor: in its own recipe, or kept, as a copy or itself."""
     if recipe is not None:
         return Input(recipe, View.of(x))
     own = x.detach()
@@ -352,15 +353,15 @@ def _input(x: Tensor, recipe: Recipe | None, copied: bool) -> Input:
 def _may_change(x: Tensor, held: bool) -> bool:
     """Whether a tensor may have other values, or no memory, when a recipe is followed.
 
-    Torch keeps watch over what it has saved itself (`held`), but for parameters that are shared
-    out, which have memory only while their own module runs.
+    Torch itself checks what it has saved (`held`), except sharded parameters, which have memory
+    only while their own module runs.
     """
     whole = base(x)
     return whole.is_leaf and (isinstance(whole, nn.Parameter) or not held)
 
 
 def _is_plain(x: Any) -> bool:
-    """Whether it is a tensor whose values are those in its own storage."""
+    """Whether `x` is a tensor whose own storage holds its values."""
     return (
         type(x) in _KINDS
         and x.layout is torch.strided

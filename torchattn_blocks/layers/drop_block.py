@@ -36,7 +36,7 @@ def drop_block2d(
     inplace: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Zero random blocks of a feature map and scale up what is kept.
+    """Zero random blocks of a feature map and scale up the rest.
 
     From Ghiasi, Lin & Le, "DropBlock: A regularization method for convolutional networks", NeurIPS
     2018 ("the paper" below). At every position where a whole block fits, a block starts with
@@ -47,19 +47,19 @@ def drop_block2d(
         x: Feature maps of shape (N, C, H, W), or (C, H, W) without a batch, in any floating dtype
             and memory format.
         p: Probability that an element is dropped, 0 to 1. The paper's ``keep_prob`` is ``1 - p``.
-            With a 0-d tensor, `torch.compile` does not recompile when the value changes.
+            If you pass a 0-d tensor, `torch.compile` does not recompile when the value changes.
         block_size: Height and width of a block, or one number for both. A block larger than the
             feature map is clipped to it.
         training: Whether to drop.
-        gamma: How gamma is computed from `p`. ``"exact"`` drops on average the fraction `p` of the
-            elements. ``"paper"`` is equation 1 of the paper, which counts overlapping blocks twice
+        gamma: How gamma is computed from `p`. ``"exact"`` drops the fraction `p` of the elements on
+            average. ``"paper"`` is equation 1 of the paper, which counts overlapping blocks twice
             and therefore drops less than `p`.
         scale: The factor for kept elements. ``"constant"``: ``1 / (1 - p)``, as in
             `torch.nn.Dropout`. ``"batch"``: the paper's ratio of all elements to kept elements,
-            counted over the whole tensor, so that the output of a sample depends on the other
-            samples of its batch. ``"position"``: the inverse of the keep probability of each
-            position, so that every position keeps its mean. (Fewer blocks cover the border, so
-            elements there are dropped less often.) ``"none"``: 1, so that the mean falls.
+            counted over the whole tensor, so a sample's output depends on the other samples of its
+            batch. ``"position"``: the inverse of each position's keep probability, so every
+            position keeps its mean. (Fewer blocks cover the border, so elements there are dropped
+            less often.) ``"none"``: 1, so the mean falls.
         channelwise: Whether each channel has its own blocks. If False, all channels of a sample
             share their blocks.
         inplace: Whether to write into `x`. This is safe after a convolution, whose backward pass
@@ -81,10 +81,10 @@ def drop_block2d(
 
     Note:
         The backward pass draws the mask again from an 8-byte seed; on a CPU it keeps masks of up to
-        512 elements, a byte each. torchvision implements
-        ``gamma="paper", scale="batch"``, but counts kept elements in the dtype of the input: on
-        large float16 feature maps the count overflows and the output is zero. In timm blocks also
-        start at the border, so that on small feature maps it drops far more than asked.
+        512 elements, one byte each. torchvision implements ``gamma="paper", scale="batch"``, but
+        counts kept elements in the dtype of the input: on large float16 feature maps the count
+        overflows and the output is zero. In timm, blocks also start at the border, so on small
+        feature maps it drops far more than you ask for.
 
     Example:
         >>> import torch
@@ -115,7 +115,7 @@ def drop_block1d(
     inplace: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Zero random segments of a sequence of features and scale up what is kept.
+    """Zero random segments of a sequence of features and scale up the rest.
 
     The arguments are those of `drop_block2d`, with one length as `block_size`. Shapes are (N, C, L)
     or (C, L).
@@ -144,10 +144,10 @@ def drop_block3d(
     inplace: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Zero random cuboids of a feature volume and scale up what is kept.
+    """Zero random cuboids of a feature volume and scale up the rest.
 
-    The arguments are those of `drop_block2d`, with depth, height and width, or one number for all
-    three, as `block_size`. Shapes are (N, C, D, H, W) or (C, D, H, W).
+    The arguments are those of `drop_block2d`; `block_size` is depth, height and width, or one
+    number for all three. Shapes are (N, C, D, H, W) or (C, D, H, W).
 
     Example:
         >>> import torch
@@ -172,7 +172,7 @@ def _drop_block(
     inplace: bool,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """What `drop_block1d`, `drop_block2d` and `drop_block3d` do."""
+    """Implement `drop_block1d`, `drop_block2d` and `drop_block3d`."""
     name = function.__name__
     options: dict[str, Any] = {"gamma": gamma, "scale": scale, "channelwise": channelwise}
     if has_torch_function_unary(x):  # an FX proxy records the call; so may a subclass of Tensor
@@ -185,9 +185,9 @@ def _drop_block(
     if rate is None:
         return x
     check_features(name, x, axes)
-    # torch's generator draws the mask's seed inside the graph: compiled code and activation
-    # checkpointing then replay it as they replay any random operation.
-    # On CUDA it stays there: reading it would stop the host.
+    # torch's generator draws the mask's seed inside the graph, so compiled code and activation
+    # checkpointing replay it like any random operation. On CUDA the seed stays on the device:
+    # reading it would make the host wait.
     device = generator.device if generator is not None else x.device if x.is_cuda else "cpu"
     seed = torch.randint(2**63 - 1, (), generator=generator, device=device)
     return drop_blocks(x, seed, rate, block, **options, inplace=inplace)
@@ -199,7 +199,7 @@ class DropBlock(Dropping):
     The arguments are those of `DropBlock2d`.
 
     Raises:
-        TypeError: If this class itself is called: it does not know the number of dimensions.
+        TypeError: If you call this class itself: it does not know the number of dimensions.
 
     Example:
         >>> from torchattn_blocks import DropBlock, rsan
@@ -252,16 +252,16 @@ class DropBlock(Dropping):
 
 
 class DropBlock2d(DropBlock):
-    """Zero random blocks of a feature map in training and scale up what is kept.
+    """Zero random blocks of a feature map in training and scale up the rest.
 
     From Ghiasi, Lin & Le, "DropBlock: A regularization method for convolutional networks", NeurIPS
     2018. In evaluation it returns its input. It has no parameters and adds no key to a state dict.
-    It is a subclass of torch's base class of dropout layers, so that tools that find dropout
-    layers find it too.
+    It is a subclass of torch's base class of dropout layers, so tools that find dropout layers find
+    it too.
 
     Args:
         p: Probability that an element is dropped, see `torchattn_blocks.functional.drop_block2d`.
-            It can be changed as ``layer.p = 0.2``. Compiled code is not recompiled, unless it
+            You can change it with ``layer.p = 0.2``. Compiled code is not recompiled, unless it
             contains this assignment itself.
         block_size: Height and width of a block.
         gamma: ``"exact"`` or ``"paper"``, see `drop_block2d`.
@@ -280,9 +280,9 @@ class DropBlock2d(DropBlock):
             three nor four dimensions.
 
     Note:
-        ``DropBlock2d(p, b, gamma="paper", scale="batch")`` is the layer of the paper and of
-        torchvision. `p` is the first argument, as in `torch.nn.Dropout`; some other libraries have
-        `block_size` first.
+        ``DropBlock2d(p, b, gamma="paper", scale="batch")`` is the layer of the paper and
+        torchvision. `p` comes first, as in `torch.nn.Dropout`; in some other libraries `block_size`
+        does.
 
     Example:
         >>> import torch
@@ -301,7 +301,7 @@ class DropBlock2d(DropBlock):
 
 
 class DropBlock1d(DropBlock):
-    """Zero random segments of sequences of features in training and scale up what is kept.
+    """Zero random segments of sequences of features in training and scale up the rest.
 
     The arguments are those of `DropBlock2d`, with one length as `block_size`.
 
@@ -320,7 +320,7 @@ class DropBlock1d(DropBlock):
 
 
 class DropBlock3d(DropBlock):
-    """Zero random cuboids of feature volumes in training and scale up what is kept.
+    """Zero random cuboids of feature volumes in training and scale up the rest.
 
     The arguments are those of `DropBlock2d`, with depth, height and width as `block_size`.
 

@@ -25,23 +25,22 @@ def stochastic_depth(
     inplace: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    r"""Zero whole samples at random and scale up those that are kept.
+    r"""Zero whole samples at random and scale up the others.
 
     .. math:: y_n = \frac{b_n}{1 - p}\, x_n, \qquad b_n \sim \mathrm{Bernoulli}(1 - p)
 
     From Huang et al., "Deep networks with stochastic depth", ECCV 2016, equation 2, where x is the
-    output of a residual branch: what is left of a block whose branch is dropped is its shortcut. As
-    in today's libraries, the factor ``1 / (1 - p)`` stands in training; in the paper `x` is
-    multiplied by ``1 - p`` in evaluation instead. In evaluation and at ``p=0`` the input itself is
-    returned.
+    output of a residual branch. If the branch is dropped, only the block's shortcut is left. As in
+    today's libraries, training multiplies by ``1 / (1 - p)``; the paper multiplies `x` by ``1 - p``
+    in evaluation instead. In evaluation and at ``p=0`` the input itself is returned.
 
     Args:
         x: Tensor of any shape (N, ...) with one dimension or more, in any floating dtype.
         p: Probability that a sample is dropped, 0 to 1. The paper's survival probability is
-            ``1 - p``. With a 0-d tensor, `torch.compile` does not recompile when the value changes,
-            and compiled code does not check it.
-        mode: ``"row"``: each sample is kept or dropped on its own. ``"batch"``: the whole tensor
-            is, so that all samples have the same depth, as in the paper.
+            ``1 - p``. If you pass a 0-d tensor, `torch.compile` does not recompile when the value
+            changes, and compiled code does not check it.
+        mode: ``"row"``: each sample is kept or dropped on its own. ``"batch"``: the whole tensor is
+            kept or dropped, so all samples have the same depth, as in the paper.
         training: Whether to drop.
         inplace: Whether to write into `x`.
         generator: Random number generator for the decisions. By default it is torch's own, so that
@@ -58,10 +57,9 @@ def stochastic_depth(
         RuntimeError: If ``inplace=True`` and `x` is a leaf tensor that requires a gradient.
 
     Note:
-        The arguments and the arithmetic are those of ``torchvision.ops.stochastic_depth``; which
-        samples a seed drops differs. The backward pass keeps one number for each sample. What is
-        dropped is multiplied by zero, so that an infinite element becomes NaN, as in other
-        libraries.
+        Arguments and arithmetic are the same as in ``torchvision.ops.stochastic_depth``; the
+        samples that a seed drops differ. The backward pass keeps one number per sample. Dropped
+        samples are multiplied by zero, so an infinite element becomes NaN, as in other libraries.
 
     Example:
         >>> import torch
@@ -87,7 +85,7 @@ def stochastic_depth(
         raise ValueError(f"{name}: x must have one dimension or more (N, ...), got shape ()")
     refuse_dtensor(name, x)
     rows = (x.shape[0] if mode == "row" else 1, *[1] * (x.dim() - 1))
-    # Named, even if it is None, a generator keeps compiled code from taking symbolic sizes.
+    # A generator argument, even None, keeps compiled code from using symbolic sizes.
     own: dict[str, Any] = {} if generator is None else {"generator": generator}
     kept = torch.rand(rows, device=x.device, **own) >= rate
     factors = kept.to(x.dtype) * _scale(rate)
@@ -95,26 +93,25 @@ def stochastic_depth(
 
 
 def _scale(p: float | Tensor) -> float | Tensor:
-    """The factor of what is kept; if nothing is, any finite number."""
+    """The factor for kept samples; if none are kept, any finite number."""
     if isinstance(p, Tensor):
         return torch.where(p < 1, 1 / (1 - p), 0.0)
     return 1 / (1 - p) if p < 1 else 0.0
 
 
 class StochasticDepth(Dropping):
-    """Zero whole samples at random in training and scale up those that are kept.
+    """Zero whole samples at random in training and scale up the others.
 
-    From Huang et al., "Deep networks with stochastic depth", ECCV 2016. It stands at the end of a
+    From Huang et al., "Deep networks with stochastic depth", ECCV 2016. Put it at the end of a
     residual branch, before the sum: `PreActResidual` and `RSAB` take it as `drop_path`. In
     evaluation it returns its input. It has no parameters and adds no key to a state dict. It is a
-    subclass of torch's base class of dropout layers, so that tools that find dropout layers find it
-    too.
+    subclass of torch's base class of dropout layers, so tools that find dropout layers find it too.
 
     Args:
-        p: Probability that a sample is dropped. It can be changed as ``layer.p = 0.2``. Compiled
+        p: Probability that a sample is dropped. You can change it with ``layer.p = 0.2``. Compiled
             code is not recompiled, unless it contains this assignment itself.
         mode: ``"row"``: each sample is kept or dropped on its own. ``"batch"``: all samples of a
-            batch are, as in the paper.
+            batch together, as in the paper.
         inplace: Whether to write into the input.
 
     Shape:
@@ -129,8 +126,8 @@ class StochasticDepth(Dropping):
     Note:
         ``StochasticDepth(p, mode)`` takes the arguments of torchvision's layer of this name. timm's
         ``DropPath(p)`` is ``StochasticDepth(p)``; its ``scale_by_keep=False`` has no counterpart.
-        In the paper `p` grows linearly over the depth of a network: `DropSchedule` sets this with
-        ``over_depth=True``.
+        In the paper `p` grows linearly over the depth of a network: use `DropSchedule` with
+        ``over_depth=True`` for this.
 
     Example:
         >>> import torch

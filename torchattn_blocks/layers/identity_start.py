@@ -15,10 +15,10 @@ class IdentityStart(nn.Module):
 
     .. math:: y = x + \alpha\,(f(x) - x)
 
-    f is the other layer and α a parameter that starts at 0, so that the output is the input if
-    f(x) - x is finite. A pretrained network into which such layers are inserted then gives the
-    outputs that it gave before. (If x has unusual strides, y has others, and later operators may
-    round differently.) From the idea of Bachlechner et al., "ReZero is all you need", UAI 2021. In
+    f is the other layer and α a parameter that starts at 0, so the output equals the input if f(x)
+    - x is finite. If you insert such layers into a pretrained network, it gives the same outputs as
+    before. (If x has unusual strides, y has different ones, and later operators may round
+    differently.) From the idea of Bachlechner et al., "ReZero is all you need", UAI 2021. In
     training and evaluation the layer does what f does.
 
     Args:
@@ -26,18 +26,18 @@ class IdentityStart(nn.Module):
             layer.
 
     Shape:
-        That of the other layer, the same in and out.
+        The same as the other layer's, in and out.
 
     Parameters:
         One more than the other layer's.
 
     Raises:
         TypeError: If `layer` is not a module.
-        ValueError: If `layer` returns another shape than that of its input.
+        ValueError: If `layer` returns a shape that differs from its input's.
 
     Note:
-        At first only α has a gradient other than 0; the weights of f move once α has. As a
-        scale, α is best kept free of weight decay.
+        At first only α has a nonzero gradient; the weights of f change once α has changed. Do not
+        apply weight decay to α: it is a scale.
 
     Example:
         >>> import torch
@@ -59,7 +59,7 @@ class IdentityStart(nn.Module):
         nn.init.zeros_(self.alpha)
 
     def forward(self, x: Tensor) -> Tensor:
-        """X + α (f(x) - x)."""
+        """Return ``x + α (f(x) - x)``."""
         y = self.layer(x)
         if isinstance(y, Tensor) and y.shape != x.shape:  # an FX proxy has no shape to compare
             raise ValueError(

@@ -21,7 +21,7 @@ from .drop_block import paper_drop_block
 def batch_norm(
     channels: int, *, spatial_dims: int = 2, eps: float = 1e-5, momentum: float = 0.1
 ) -> nn.Module:
-    """Torch's batch normalisation for a number of spatial dimensions."""
+    """Torch's batch normalisation for this number of spatial dimensions."""
     return BATCH_NORM[spatial_dims](channels, eps=eps, momentum=momentum)
 
 
@@ -45,22 +45,23 @@ class PreActResidual(nn.Module):
 
     Args:
         in_channels: Channels of the input.
-        out_channels: Channels of the output; by default those of the input.
+        out_channels: Channels of the output; by default as many as the input has.
         drop: Function without arguments that returns the dropout layer after each convolution. By
             default it is the paper's DropBlock (p = 0.15, blocks of 7 x 7). None: no dropout.
-        drop_path: Function without arguments that returns what drops the residual branch of whole
-            samples, such as ``lambda: StochasticDepth(0.1)``. None, as in the paper: nothing does.
+        drop_path: Function without arguments that returns a layer that drops the residual branch of
+            whole samples, such as ``lambda: StochasticDepth(0.1)``. None, as in the paper: no such
+            layer.
         norm: Function from a number of channels to a normalisation layer; by default batch
             normalisation. None: no normalisation.
         activation: Function without arguments that returns an activation.
         inplace: Whether activations and `drop` write into their input, which saves time in
             training. A `norm` of your own must then return a new tensor, and full backward hooks
             raise an error.
-        memory_efficient: Whether outputs of normalisations and activations are computed again in
-            the backward pass, which keeps less memory in training and gives the same gradients. In
-            a `UNet` with `memory_efficient` that has no effect of its own.
-        spatial_dims: Dimensions after the channels: 1, 2 or 3. `drop`, `norm` and `attention` of
-            `RSAB` are given it if they have a parameter ``spatial_dims``.
+        memory_efficient: Whether the backward pass computes outputs of normalisations and
+            activations again, which needs less memory in training and gives the same gradients. In
+            a `UNet` with `memory_efficient` it has no further effect.
+        spatial_dims: Dimensions after the channels: 1, 2 or 3. It is passed to `drop`, `norm` and
+            `attention` of `RSAB` if they have a parameter ``spatial_dims``.
 
     Shape:
         (N, in_channels, H, W) in, (N, out_channels, H, W) out, or as many sizes as `spatial_dims`
@@ -81,7 +82,7 @@ class PreActResidual(nn.Module):
         >>> block = PreActResidual(16, drop=lambda: nn.Dropout2d(0.1), activation=nn.SiLU)
     """
 
-    memory_efficient: bool = False  # of blocks pickled before there was a choice
+    memory_efficient: bool = False  # for blocks pickled before there was a choice
 
     @options_by_name
     def __init__(
@@ -123,11 +124,11 @@ class PreActResidual(nn.Module):
         )
         if inplace:
             write_in_place(self.drop1, self.activation2, self.drop2)
-            if norm is not None:  # else it would write into the input, which the shortcut takes
+            if norm is not None:  # if None, it would overwrite the shortcut's input
                 write_in_place(self.activation1)
 
     def _made(self, slot: str, factory: Callable[..., nn.Module] | None, *args: int) -> nn.Module:
-        """The module in a slot. None, where a slot allows it: a module that changes nothing."""
+        """The module in a slot. None, where the slot allows it: a module that changes nothing."""
         if factory is None and slot in ("norm", "drop", "drop_path"):
             return nn.Identity()
         owner = type(self).__name__
@@ -140,7 +141,7 @@ class PreActResidual(nn.Module):
 
     @property
     def in_channels(self) -> int | None:
-        """The channels that the first convolution takes now. None if it does not say."""
+        """The channels that the first convolution takes now. None if unknown."""
         return getattr(self.conv1, "in_channels", None)
 
     def branch(self, x: Tensor) -> Tensor:
@@ -149,7 +150,7 @@ class PreActResidual(nn.Module):
         return self.drop2(self.conv2(self.activation2(self.norm2(x))))
 
     def forward(self, x: Tensor) -> Tensor:
-        """drop_path(F(x)) + shortcut(x)."""
+        """Return ``drop_path(F(x)) + shortcut(x)``."""
         check_map(type(self).__name__, x, self.in_channels, self.spatial_dims)
         with recomputation(ALL if self.memory_efficient else None, x):
             return self.drop_path(self.branch(x)) + self.shortcut(x)
@@ -169,7 +170,7 @@ class RSAB(PreActResidual):
     Args:
         channels: Channels of input and output.
         attention: Function from a number of channels to the attention layer, or the class of a
-            layer that takes none, as `SpatialAttention`, the default, does.
+            layer that takes no number of channels, such as the default, `SpatialAttention`.
         drop: See `PreActResidual`.
         drop_path: See `PreActResidual`.
         norm: See `PreActResidual`.
@@ -222,7 +223,7 @@ class RSAB(PreActResidual):
         self.attention = self._made("attention", attention, plain(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """drop_path(attention(F(x))) + x."""
+        """Return ``drop_path(attention(F(x))) + x``."""
         check_map("RSAB", x, self.in_channels, self.spatial_dims)
         with recomputation(ALL if self.memory_efficient else None, x):
             return self.drop_path(self.attention(self.branch(x))) + self.shortcut(x)

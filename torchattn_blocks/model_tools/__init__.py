@@ -1,5 +1,5 @@
-"""What looks at a network, or steers it while it runs or trains.
+"""Tools that look at a network, or control it while it runs or trains.
 
 `usage` reports what ran, `maps` collects attention maps and `figure` draws them, `stochastic` keeps
-dropout random in evaluation, `drop_schedule` moves drop rates in training.
+dropout random in evaluation, `drop_schedule` changes drop rates in training.
 """

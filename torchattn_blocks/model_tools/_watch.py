@@ -1,4 +1,4 @@
-"""Counting the calls of one layer, and what it drops."""
+"""Count the calls of one layer, and what it drops."""
 
 from contextvars import ContextVar
 from typing import Any
@@ -19,7 +19,7 @@ class Watch:
         self.name = name
         self.module = module
         self.kind = kind
-        self.host: Watch | None = None  # of the module at which it was inserted
+        self.host: Watch | None = None  # the watch of the module that this layer is inserted at
         self.calls = self.fired = 0
         self.in_training = 0
         self.measured = 0
@@ -38,17 +38,17 @@ class Watch:
         ]
 
     def close(self) -> None:
-        """End, and leave no hook."""
+        """Stop counting, and remove the hooks."""
         self.is_open = False
         for hook in self.hooks:
             hook.remove()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Of a copy of the module, made while this counts: a copy does not."""
+        """The state for a copy of the module, made while this counts: copies do not count."""
         return {**self.__dict__, "is_open": False, "states": []}
 
     def before(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Note the state of the random generators from which the layer is about to draw."""
+        """Record the state of the random generators that the layer is about to use."""
         if torch.compiler.is_compiling():  # torch.export records the call
             return
         self.states = []
@@ -89,7 +89,7 @@ class Watch:
         try:
             _set_states(generators, self.states)
             with torch.no_grad():
-                mask = module.forward(*args, **kwargs) > 0  # what AlphaDropout drops is below 0
+                mask = module.forward(*args, **kwargs) > 0  # AlphaDropout drops to below 0
         finally:
             _measuring.reset(token)
             _set_states(generators, now)
@@ -105,13 +105,13 @@ _measuring = ContextVar("measuring", default=False)  # in this thread
 
 
 def _is_hidden() -> bool:
-    """Whether this is no call of the network's own."""
-    # Checkpointing computes it again, or it lies in a layer that is being measured.
+    """Whether this call does not come from the network itself."""
+    # Checkpointing computes it again, or it is inside a layer that is being measured.
     return is_in_backward() or _measuring.get()
 
 
 def _only_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
-    """What a layer drops a part of, if that is clear and can be measured."""
+    """The tensor that a layer drops a part of, if that is clear and measurable."""
     tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
     if len(tensors) != 1 or not has_memory(tensors[0]) or not tensors[0].is_floating_point():
         return None

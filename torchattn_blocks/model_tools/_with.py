@@ -1,7 +1,7 @@
-"""Context managers that are nothing else.
+"""Context managers that cannot be used as decorators.
 
-What `contextlib.contextmanager` returns is a decorator, too: called with a tensor, it returns a
-function, without a word.
+The result of `contextlib.contextmanager` is also a decorator: if you call it with a tensor, it
+silently returns a function.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class With(AbstractContextManager[T], Generic[T]):
-    """What a function returns for the ``with`` statement. To call it is an error."""
+    """The return value of a function for the ``with`` statement. Calling it is an error."""
 
     def __init__(self, name: str, manager: AbstractContextManager[T]) -> None:
         self._name = name

@@ -36,10 +36,10 @@ class DropSchedule:
     """Change the rates of a model's DropBlock and stochastic depth layers during training.
 
     From Ghiasi, Lin & Le, "DropBlock: A regularization method for convolutional networks", NeurIPS
-    2018, who raise the rate linearly from 0 ("scheduled DropBlock"). It is used as torch's
-    learning-rate schedulers are: it sets `start` when it is made, and each `step`, after a step of
-    the optimiser, moves every layer's `p` on towards `stop`. After `steps` of them the rates stay.
-    After ``n`` steps a layer has ``p = (1 - f) * start + f * stop`` with
+    2018, who raise the rate linearly from 0 ("scheduled DropBlock"). Use it like torch's
+    learning-rate schedulers: it sets `start` when you make it, and each `step`, after a step of the
+    optimiser, moves every layer's `p` towards `stop`. After `steps` of them the rates stay
+    constant. After ``n`` steps a layer has ``p = (1 - f) * start + f * stop`` with
     ``f = shape(min(n / steps, 1))``.
 
     With `over_depth` the rates also grow from layer to layer, as in Huang et al., "Deep networks
@@ -47,39 +47,39 @@ class DropSchedule:
     the rate above. That paper has no ramp over time: give the same `start` and `stop`.
 
     Args:
-        model: A module with DropBlock or `StochasticDepth` layers. It may be wrapped, as by
-            `torch.compile` and `torch.nn.parallel.DistributedDataParallel`. Insert layers first: a
-            schedule does not know the copies of its model.
+        model: A module with DropBlock or `StochasticDepth` layers. It may be wrapped, for example
+            by `torch.compile` and `torch.nn.parallel.DistributedDataParallel`. Insert layers first:
+            a schedule does not know the copies of its model.
         start: The drop rate until the first step.
         stop: The drop rate at the end of the ramp. If None, each layer ends at its own rate: the
-            rate that it was made with, or that you set last. What another schedule has made of it
-            does not count, so that a second schedule ends where the first was to end.
+            rate that it was made with, or that you set last. Changes by another schedule do not
+            count, so a second schedule ends where the first would end.
         steps: Number of steps from `start` to `stop`.
-        shape: How the rate moves. ``"linear"``; ``"cosine"``: half a cosine, slow at both ends; or
-            a function from the fraction of the ramp that is over, 0 to 1, to the fraction of the
-            way from `start` to `stop`. Its values must keep the rates in [0, 1].
-        where: Which dropout layers to change; by default all of this library, which are DropBlock
-            and `StochasticDepth`. A type, a name pattern, a function of name and layer, or a list
-            of these, as in `insert_after`. It may pick dropout layers of torch and of other
-            libraries, too, as `report` finds them: ``where=nn.Dropout2d``. None in a list stands
-            for all of this library.
+        shape: How the rate changes. ``"linear"``; ``"cosine"``: half a cosine, slow at both ends;
+            or a function from the elapsed fraction of the ramp, 0 to 1, to the fraction of the way
+            from `start` to `stop`. Its values must keep the rates in [0, 1].
+        where: Which dropout layers to change; by default all of this library: DropBlock and
+            `StochasticDepth`. A type, a name pattern, a function of name and layer, or a list of
+            these, as in `insert_after`. It may also pick dropout layers of torch and other
+            libraries that `report` finds: ``where=nn.Dropout2d``. None in a list stands for all of
+            this library.
         over_depth: Whether the rates grow linearly over the layers, in the order of
             ``model.modules()``. The last layer has the rate above, the others less.
 
     Raises:
         TypeError: If `model` is not a module, `start` or `stop` is not a number, `steps` is not an
-            int, `over_depth` not a bool, `where` is of another kind, or the rate of a layer that it
-            picks is read-only.
+            int, `over_depth` not a bool, `where` is of another kind, or a layer that it picks has a
+            read-only rate.
         ValueError: If `model` has no dropout layer of this library, or `where` picks no dropout
             layer, `start`, `stop` or a rate on the way lies outside [0, 1], `steps` is below 1, or
             `shape` is neither a function nor one of the strings above.
 
     Note:
-        Compiled code is not recompiled, unless it contains the call of `step` itself, or the
-        layers are not of this library: others' rates are constants of compiled code. A step after
-        a forward pass does not change the backward pass of that forward pass, except under eager
-        activation checkpointing, which runs the forward pass again with the new rate: there, step
-        after the backward pass.
+        Compiled code is not recompiled, unless it contains the call of `step` itself, or the layers
+        come from other libraries: in compiled code their rates are constants. A step after a
+        forward pass does not change its backward pass, except under eager activation checkpointing,
+        which runs the forward pass again with the new rate. With that, step after the backward
+        pass.
 
     Example:
         >>> import torch
@@ -99,7 +99,7 @@ class DropSchedule:
         [0.2]
         [0.2]
 
-        Stochastic depth of four blocks, which is dropped more often towards the output:
+        Stochastic depth in four blocks, which drops more often towards the output:
 
         >>> from torchattn_blocks import RSAB, StochasticDepth
         >>> blocks = [RSAB(8, drop_path=StochasticDepth) for _ in range(4)]
@@ -140,7 +140,7 @@ class DropSchedule:
         self._set_rates()
 
     def step(self) -> None:
-        """Move all rates on by one step; once the ramp is over, only count."""
+        """Change all rates by one step; after the end of the ramp, only count."""
         self._step += 1
         if self._step <= self._steps:
             self._set_rates()
@@ -150,22 +150,22 @@ class DropSchedule:
         return [rate_of(layer) for layer in self._layers]
 
     def state_dict(self) -> dict[str, Any]:
-        """The number of steps so far, and the rate at which each layer ends, as plain numbers."""
+        """The number of steps so far, and each layer's final rate, as plain numbers."""
         return {"step": self._step, "stops": list(self._stops)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state: also set the rates of the layers.
+        """Continue from a state: also set the rates of the layers.
 
-        `start`, `steps`, `shape`, `where` and `over_depth` are not part of it. Make the schedule
-        with the same ones. A `stop` that was given stays; with ``stop=None`` the layers end at the
-        rates of the state, whatever their rates when this schedule was made.
+        `start`, `steps`, `shape`, `where` and `over_depth` are not part of the state. Make the
+        schedule with the same ones. A `stop` that you passed stays; with ``stop=None`` the layers
+        end at the rates in the state, whatever rates they had when you made this schedule.
 
         Args:
             state: What `state_dict` returned.
 
         Raises:
             TypeError: If an entry is not a number.
-            ValueError: If `state` is not that of a schedule, or is of another number of layers.
+            ValueError: If `state` does not come from a schedule, or has another number of layers.
         """
         if not {"step", "stops"} <= state.keys():
             keys = sorted(state)
@@ -189,13 +189,13 @@ class DropSchedule:
 
 
 def _layers(model: nn.Module, where: Where | None) -> list[nn.Module]:
-    """The layers that are meant."""
+    """The layers that the schedule changes."""
     if where is not None:
         among = [m for m in members(model, inserted=True).values() if is_dropout(m.module)]
         found = picked("DropSchedule", model, among, where, _is_ours, "dropout layer")
         layers = [member.module for member in found]
         for layer in layers:
-            _set_rate(layer, rate_of(layer))  # a rate that is read-only raises before others change
+            _set_rate(layer, rate_of(layer))  # a read-only rate raises before others change
         return layers
     layers = [module for module in model.modules() if _is_ours(module)]
     if not layers:
@@ -211,12 +211,12 @@ def _is_ours(module: nn.Module) -> bool:
     return isinstance(module, Dropping)
 
 
-# What a layer of others remembers: its own rate, and the one that a schedule set last.
+# The attribute of other libraries' layers for their own rate and the rate that a schedule set last.
 _MARK = "_drop_schedule_rates"
 
 
 def _own_rate(layer: nn.Module) -> float:
-    """The rate that the layer was made with or that was set last, but for what schedules set."""
+    """The rate that the layer was made with or that was set last, except by schedules."""
     if isinstance(layer, Dropping):
         return layer.own_p
     rate = rate_of(layer)

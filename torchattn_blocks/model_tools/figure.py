@@ -18,20 +18,20 @@ def save_attention_maps(
     sample: int = 0,
     columns: int = 4,
 ) -> None:
-    """Save a figure of attention maps, one panel for each.
+    """Save a figure of attention maps, with one panel per map.
 
-    A map with a weight for each position is drawn as an image, bright where the weight is high; if
-    it has several channels, as their mean; if it has three dimensions, in the middle of the first.
-    A map of one dimension is drawn as a line over the positions, and one with a weight for each
-    channel as a line over the channels. Each panel is stretched from its lowest weight to its
-    highest, which stand above it.
+    A map with a weight for each position is drawn as an image, bright where the weight is high.
+    Several channels are averaged; a map with three dimensions is cut in the middle of the first. A
+    map of one dimension is drawn as a line over the positions, a map with a weight for each channel
+    as a line over the channels. Each panel ranges from its lowest to its highest weight, which are
+    printed above it.
 
     Args:
-        path: The file; its ending chooses the format, as in matplotlib.
+        path: The file; its suffix sets the format, as in matplotlib.
         maps: Maps by name, as `attention_maps` returns them.
         image: An image to draw first, of shape (1, H, W) or (3, H, W), with values from 0 to 1.
         sample: Which element of the batch to draw.
-        columns: How many panels stand side by side.
+        columns: Number of panels side by side.
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
@@ -75,7 +75,7 @@ def save_attention_maps(
 
 
 def _draw(axis: Any, name: str, attention: Tensor) -> None:
-    """One map, of shape (C, *size) or (C, 1, ...)."""
+    """Draw one map, of shape (C, *size) or (C, 1, ...)."""
     by_channel = all(size == 1 for size in attention.shape[1:])
     axis.set_title(f"{name}\n{_short(attention.min())} to {_short(attention.max())}", fontsize=9)
     values = attention.flatten() if by_channel else attention.mean(0)
@@ -90,7 +90,7 @@ def _draw(axis: Any, name: str, attention: Tensor) -> None:
 
 
 def _short(weight: Tensor) -> str:
-    """Two decimals, or two digits of what would be 0.00: weights of many positions sum to 1."""
+    """Two decimals, or two digits if that is 0.00: the weights of many positions sum to 1."""
     return f"{weight:.2f}" if weight == 0 or abs(weight) >= 0.01 else f"{weight:.1e}"
 
 

@@ -18,24 +18,25 @@ def attention_maps(
 ) -> dict[str, Tensor]:
     """The attention map of every attention layer in a model, for one input.
 
-    The model runs once, in evaluation mode and without recording gradients; each module then has
-    its own mode back. A layer counts if it has a method `attention_map` that takes what its
-    `forward` takes, as all attention layers of this library have, and layers of your own may have.
-    Each map is computed before the layer runs, so that children of the layer are called more than
-    once. Compiled models run uncompiled.
+    The model runs once, in evaluation mode and without recording gradients; each module then
+    returns to its own mode. A layer counts if it has a method `attention_map` with the same
+    arguments as its `forward`. All attention layers of this library have one, and yours may too.
+    Each map is computed before the layer runs, so children of the layer are called more than once.
+    Compiled models run uncompiled.
 
     Args:
-        model: A network, or any other module. It may be wrapped, as by `torch.compile` and
+        model: A network, or any other module. It may be wrapped, for example by `torch.compile` and
             `torch.nn.parallel.DistributedDataParallel`.
-        inputs: What to call it with.
+        inputs: Positional arguments of the call.
         where: Which attention layers; by default all. A type, a name pattern, a function of name
             and module, or a list of these, as in `insert_after`.
-        named: What to call it with by name. (What your model calls `where` goes by position.)
+        named: Keyword arguments of the call. (If your model has an argument `where`, pass it by
+            position.)
 
     Returns:
-        The maps by the names of ``model.named_modules()``, in the order of the calls. A layer
-        that is called again has ``"name#2"``, and so on. A `CBAM` comes three times: as a whole,
-        ``"name.channel"`` and ``"name.spatial"``.
+        The maps by their names in ``model.named_modules()``, in the order of the calls. A second
+        call of a layer is named ``"name#2"``, and so on. A `CBAM` appears three times: as a whole,
+        as ``"name.channel"`` and as ``"name.spatial"``.
 
     Raises:
         TypeError: If `model` is not a module or `where` of another kind.
@@ -75,7 +76,7 @@ def attention_maps(
 
 
 def _layers(model: nn.Module, where: Where | None) -> dict[str, nn.Module]:
-    """The attention layers that are meant, by name."""
+    """The attention layers to collect maps of, by name."""
     if where is None:
         return {name: module for name, module in model.named_modules() if is_attention(module)}
     among = [m for m in members(model, inserted=True).values() if is_attention(m.module)]
@@ -89,7 +90,7 @@ class _Found:
     def __init__(self) -> None:
         self.maps: dict[str, Tensor] = {}
         self.calls: Counter[str] = Counter()
-        self.busy = False  # computing a map, for which a layer may call others
+        self.busy = False  # a map is being computed, for which a layer may call others
 
     def note(self, name: str, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Compute and keep the map of a layer that is about to be called."""

@@ -19,43 +19,43 @@ from ._with import for_with
 
 @for_with
 def monte_carlo(model: nn.Module, *, where: Where | None = None) -> Iterator[None]:
-    """Keep the random layers of a model random, and have all others in evaluation mode.
+    """Keep the random layers of a model random, with all others in evaluation mode.
 
     From Gal & Ghahramani, "Dropout as a Bayesian approximation", ICML 2016: the outputs of several
     forward passes with dropout are samples, and their spread shows where the model is uncertain.
-    Inside the block all that drops is in training mode, each module without its children: dropout
+    Inside the block every module that drops is in training mode, without its children: dropout
     layers of torch, of this library and of others (as `report` finds them), and
     `torch.nn.MultiheadAttention`, recurrent layers and `torch.nn.TransformerEncoderLayer`. All
-    other modules are in evaluation mode, so that batch normalisation uses its running statistics
-    and does not change them. After the block, also after an error, each module has its own mode
-    back.
+    other modules are in evaluation mode, so batch normalisation uses its running statistics and
+    does not change them. After the block, also after an error, each module returns to its own mode.
 
     Args:
-        model: A module with dropout layers. It may be wrapped, as by `torch.compile` and
+        model: A module with dropout layers. It may be wrapped, for example by `torch.compile` and
             `torch.nn.parallel.DistributedDataParallel`.
-        where: Which modules to put into training mode in place of those above, each without its
-            children: a type, a name pattern, a function of name and module, or a list of these, as
-            in `insert_after`. None in a list stands for all of those above: ``[None, nn.RReLU]``
-            adds a layer that is random in training mode only. So are modules that call
-            `torch.nn.functional.dropout` with their own mode.
+        where: Which modules to put into training mode instead of the default ones above, each
+            without its children: a type, a name pattern, a function of name and module, or a list
+            of these, as in `insert_after`. None in a list stands for the default ones:
+            ``[None, nn.RReLU]`` adds a layer that is random only in training mode. Modules that
+            call `torch.nn.functional.dropout` with their own mode are also random only in training
+            mode.
 
     Returns:
         A context manager. Blocks can be nested; the inner one decides.
 
     Raises:
-        TypeError: If `model` is not a module or `where` of another kind, or if what is returned is
-            called: call the model in the block.
+        TypeError: If `model` is not a module or `where` of another kind, or if you call the
+            returned object: call the model in the block.
         ValueError: If `model` has no dropout layer or `where` picks no module: nothing would be
-            random. If `where` picks a normalisation with running statistics, which the passes
-            would change.
+            random. If `where` picks a normalisation with running statistics: the passes would
+            change them.
 
     Note:
         Gradients are recorded as usual: add `torch.no_grad` for inference. A layer with ``p=0`` is
         accepted, because its rate may be set inside the block, but it drops nothing.
 
-        Only modes are set, and `train` is not called. Modules that override it, such as frozen
-        batch normalisation, therefore stay as they are. Modules that are added inside the block
-        keep the mode they come with.
+        This sets modes directly and does not call `train`. So modules that override it, such as
+        frozen batch normalisation, stay as they are. Modules that you add inside the block keep
+        their mode.
 
     Example:
         >>> import torch
@@ -68,7 +68,7 @@ def monte_carlo(model: nn.Module, *, where: Where | None = None) -> Iterator[Non
         [False, False]
     """
     check_kind("monte_carlo", nn.Module, model=model)
-    random = None if where is None else _picked(model, where)  # it may look at the modes
+    random = None if where is None else _picked(model, where)  # `where` may look at the modes
     with in_evaluation(model) as modules:
         for module in _usual(model, modules) if random is None else random:
             module.training = True
@@ -104,20 +104,20 @@ def _picked(model: nn.Module, where: Where) -> list[nn.Module]:
 def mean_and_std(draw: Callable[[], Tensor], passes: int) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of random tensors, such as the outputs under `monte_carlo`.
 
-    By Welford's algorithm ("Note on a method for calculating corrected sums of squares and
-    products", Technometrics 1962): each tensor is added when it is drawn and then released, so that
+    Uses Welford's algorithm ("Note on a method for calculating corrected sums of squares and
+    products", Technometrics 1962): each tensor is added when it is drawn and then released, so
     memory does not grow with `passes`.
 
     Args:
-        draw: A function without arguments that returns a floating-point tensor, each time of the
-            same shape and dtype. It is called without recording gradients.
+        draw: A function without arguments that returns a floating-point tensor, always of the same
+            shape and dtype. It is called without recording gradients.
         passes: How many tensors to draw, 2 or more.
 
     Returns:
         The mean and the standard deviation of each element, both with the shape and device of the
         tensors. The standard deviation divides by ``passes - 1``. Both are computed and returned in
-        float64 for float64 tensors, else in float32: in half precision small deviations would
-        vanish. So they do in float32 where they are below a millionth of the mean.
+        float64 for float64 tensors, otherwise in float32: in half precision small deviations would
+        vanish. In float32, deviations below a millionth of the mean vanish.
 
     Raises:
         TypeError: If `draw` is not callable or returns anything but floating-point tensors, or

@@ -1,4 +1,4 @@
-"""Which dropout and attention layers of a network run, and what fraction the former really keep."""
+"""Which dropout and attention layers of a network run, and what fraction dropout really keeps."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,45 +18,44 @@ from ._with import for_with
 
 @for_with
 def report(model: nn.Module, *, where: Where | None = None) -> Iterator["Report"]:
-    """Record which dropout and attention layers of a network run, and what these really drop.
+    """Record which dropout and attention layers of a network run, and what they really drop.
 
     While the block is open, hooks count the calls of each such layer. After each call in training
-    mode, a dropout layer is run again on ones, with the same random numbers of torch. That gives
-    its mask exactly, also where the feature map itself has zeros, as it has after a ReLU. Random
-    numbers, outputs and gradients are those that they would be without the report. After the block
-    the hooks are gone, and layers cost what they cost before.
+    mode, a dropout layer runs again on ones, with the same random numbers of torch. This gives its
+    exact mask, even where the feature map itself has zeros, as after a ReLU. The report does not
+    change random numbers, outputs or gradients. After the block the hooks are gone, and layers run
+    as fast as before.
 
-    Dropout layers are those of torch and of this library, and layers of other libraries without
-    parameters whose class has a name that begins with "Drop" or "StochasticDepth", and whose rate
-    is called ``p`` or ``drop_prob``. Attention layers are those whose class has a method
-    `attention_map`. Whatever else `insert_after`, `insert_before` and `replace` put into the
-    network is listed too: an inserted layer never runs where the network does not call the module
-    that it was inserted at.
+    Dropout layers are the ones of torch and this library, and layers of other libraries without
+    parameters whose class name begins with "Drop" or "StochasticDepth" and whose rate is called
+    ``p`` or ``drop_prob``. Attention layers are layers whose class has a method `attention_map`.
+    Other layers from `insert_after`, `insert_before` and `replace` are listed too: an inserted
+    layer never runs if the network does not call the module that it was inserted at.
 
     Args:
-        model: A network. It may be wrapped, as by `torch.compile` and
+        model: A network. It may be wrapped, for example by `torch.compile` and
             `torch.nn.parallel.DistributedDataParallel`. Inside the block all compiled code of the
             process runs uncompiled, because it does not see hooks.
-        where: Which modules to record in place of those above; calls of any module can be counted.
-            A type, a name pattern, a function of name and module, or a list of these, as in
-            `insert_after`. None in a list stands for all of those above.
+        where: Which modules to record instead of the default ones above; calls of any module can be
+            counted. A type, a name pattern, a function of name and module, or a list of these, as
+            in `insert_after`. None in a list stands for the default ones.
 
     Returns:
-        A context manager that gives a `Report`. It can be read and printed at any time, inside the
+        A context manager that gives a `Report`. You can read and print it at any time, inside the
         block and after it.
 
     Raises:
-        TypeError: If `model` is not a module or `where` of another kind, or if what is returned is
-            called: call the model in the block.
+        TypeError: If `model` is not a module or `where` of another kind, or if you call the
+            returned object: call the model in the block.
         ValueError: If `where` picks no module.
 
     Note:
-        Dropout inside of other computations is not seen, such as that of
+        The report does not see dropout inside other computations, such as
         `torch.nn.MultiheadAttention` and calls of `torch.nn.functional.dropout`. A mask is measured
-        on CPUs and CUDA, outside of the transforms of `torch.func`, where the layer maps one real
-        tensor to one of its shape. What checkpointing computes again in the backward pass is not
+        on CPUs and CUDA, outside the transforms of `torch.func`, if the layer maps one real tensor
+        to one of the same shape. Calls that checkpointing repeats in the backward pass are not
         counted again. In evaluation `torch.nn.TransformerEncoderLayer` takes its slower path, which
-        differs by rounding. Copies that are made inside the block do not count.
+        differs by rounding. Copies that you make inside the block do not count.
 
     Example:
         >>> import torch
@@ -89,13 +88,15 @@ class LayerUse:
         name: Its name, in ``model.named_modules()``.
         layer: The name of its class.
         kind: ``"dropout"``, ``"attention"``, or ``"other"`` for other layers that were put in.
-        p: The probability of dropping that it was asked for: the mean over its measured calls, or
-            the present one. None but for dropout.
-        kept: The fraction of elements that it kept, over its measured calls. None but for dropout,
-            and if no call was measured.
+        p: The probability of dropping that you asked for: the mean over its measured calls, or the
+            current one. None if the layer is not dropout.
+        kept: The fraction of elements that it kept, over its measured calls. None if the layer is
+            not dropout or no call was measured.
         calls: How often it was called.
-        fired: How often it had an effect: for dropout the calls that dropped something, else all.
-        remark: Why it never fired, such as ``"never fired: never called"``; else an empty string.
+        fired: How often it had an effect: for dropout the calls that dropped something, otherwise
+            all.
+        remark: Why it never fired, such as ``"never fired: never called"``; otherwise an empty
+            string.
 
     Example:
         >>> from torch import nn
@@ -118,7 +119,7 @@ class LayerUse:
 
 
 class Report:
-    """What `report` recorded. ``print`` shows a table, and below it which layers never fired.
+    """The records of `report`. ``print`` shows a table, and below it which layers never fired.
 
     Args:
         model: The name of the network's class.
@@ -174,7 +175,7 @@ class Report:
 
 
 def _remarks(layers: list[LayerUse]) -> list[str]:
-    """A sentence for all layers of a class of which the same is to be said."""
+    """One sentence for all layers of a class with the same remark."""
     named: dict[tuple[str, str], list[str]] = {}
     for use in layers:
         if use.remark:
@@ -187,7 +188,7 @@ def _remarks(layers: list[LayerUse]) -> list[str]:
 
 
 def _watches(model: nn.Module, where: Where | None) -> list[Watch]:
-    """A watch for each layer to be listed, and for the modules at which layers are inserted."""
+    """A watch for each listed layer, and for each module that layers are inserted at."""
     modules = dict(model.named_modules())
     kinds = _usual(model, modules)
     if where is not None:
@@ -213,7 +214,7 @@ def _watches(model: nn.Module, where: Where | None) -> list[Watch]:
 
 
 def _usual(model: nn.Module, modules: dict[str, nn.Module]) -> dict[str, str]:
-    """The kinds of the layers to be listed without `where`, by name."""
+    """The kinds of the layers that are listed without `where`, by name."""
     kinds = {name: kind for name, module in modules.items() if (kind := _kind(module))}
     for change in changes(model):
         within = modules[change.name].named_modules(prefix=change.name)

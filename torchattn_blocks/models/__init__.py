@@ -1,4 +1,4 @@
-"""Networks assembled from the layers, and what they are assembled from."""
+"""Networks assembled from the layers, and the parts that they consist of."""
 
 from .downsampling import avg_pool, max_pool, strided_conv
 from .known import attention_unet, sa_unet, sd_unet

@@ -1,4 +1,4 @@
-"""Networks as plain data: a preset's name and its arguments, there and back."""
+"""Convert networks to plain data, a preset's name and its arguments, and back."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -12,11 +12,11 @@ from .._check import check_kind, plain
 from .._torch import BatchNorm
 from ..layers._dropping import Dropping
 
-PRESET = "preset"  # the key of its name
+PRESET = "preset"  # the key of the preset's name
 
 
 class Preset(NamedTuple):
-    """What a preset takes, and what it makes of that for `UNet`."""
+    """The signature of a preset, and a function that turns its arguments into those of `UNet`."""
 
     signature: inspect.Signature
     arguments: Callable[..., dict[str, Any]]
@@ -87,8 +87,8 @@ def changes(model: nn.Module, built: nn.Module) -> list[str]:
 def _described(module: nn.Module) -> tuple[type, str]:
     """The type and the options of a module.
 
-    Synchronised batch normalisation is batch normalisation. Of a rate that a schedule moves, the
-    layer's own counts.
+    Synchronised batch normalisation counts as batch normalisation. If a schedule changes a rate,
+    the layer's own rate counts.
     """
     options = str(module.extra_repr())
     if isinstance(module, BatchNorm):

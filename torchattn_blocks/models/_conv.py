@@ -1,4 +1,4 @@
-"""The convolutions of the networks: those that keep the size, and the last one."""
+"""The convolutions of the networks: size-preserving ones, and the last one."""
 
 from torch import nn
 
@@ -18,9 +18,9 @@ def same_conv(
     dilation: Size = 1,
     bias: bool = True,
 ) -> nn.Module:
-    """A convolution padded such that size / stride comes out, for kernels of odd sizes.
+    """A convolution padded so that the output has size / stride, for kernels of odd sizes.
 
-    It starts as in Keras: Glorot uniform, zero bias.
+    It is initialised as in Keras: Glorot uniform, zero bias.
     """
     check_spatial_dims(owner, spatial_dims)
     check_ints(owner, 1, in_channels=in_channels, out_channels=out_channels)

@@ -1,4 +1,4 @@
-"""An encoder that the user brings: which feature maps it makes, and at which levels they stand."""
+"""An encoder that the user brings: which feature maps it makes, and at which levels."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ from ._size import padding, strides_by_level
 from ._trial import DoesNotRunError, Shape, output_of
 
 Sizes = tuple[int, ...]
-# The least that the sides of the image that an encoder is tried on can be divided to.
+# An image for trying an encoder has sides that can be divided by this number or more.
 REACH = {1: 64, 2: 64, 3: 32}
 
 
 @dataclass(frozen=True)
 class Pyramid:
-    """What an encoder makes of an image.
+    """The feature maps that an encoder makes from an image.
 
     Attributes:
         strides: The stride between each level and the next, one number for each axis. Level 0 has
             the size of the image.
-        levels: The level of each feature map that the encoder returns. None: it has no channels,
-            and is left out.
-        channels: Channels of the feature maps of each level. 0: the encoder makes none.
+        levels: The level of each feature map that the encoder returns. None: it has no channels and
+            is left out.
+        channels: Channels of the feature maps at each level. 0: the encoder makes none.
     """
 
     strides: tuple[Sizes, ...]
@@ -37,7 +37,7 @@ class Pyramid:
     channels: tuple[int, ...]
 
     def by_level(self, returned: Any, x: Tensor) -> tuple[list[Tensor | None], Tensor]:
-        """What the encoder made of `x`, by level, None where there is nothing; and the smallest."""
+        """The encoder's feature maps of `x` by level, None where it made none; and the smallest."""
         maps: list[Any] = [None] * len(self.channels)
         found = feature_maps(returned)
         if len(found) != len(self.levels):
@@ -46,7 +46,7 @@ class Pyramid:
         for level, features in zip(self.levels, found, strict=True):
             if level is not None:
                 maps[level] = features
-        if has_memory(x):  # a recorded graph would be held to these sizes
+        if has_memory(x):  # checks would bind a recorded graph to these sizes
             self._check_sizes(maps, tuple(x.shape[2:]))
         return maps[:-1], maps[-1]
 
@@ -72,7 +72,7 @@ def pyramid_of(
     spatial_dims: int,
     image_size: Sizes | None,
 ) -> Pyramid:
-    """Try an encoder, and find the levels of its feature maps. Raise if these do not fit."""
+    """Try an encoder and find the levels of its feature maps. Raise if they do not fit."""
     if not isinstance(encoder, nn.Module):
         wanted = "a module that returns feature maps of several sizes"
         raise TypeError(f"UNet: encoder must be {wanted}, got {encoder!r}")
@@ -109,9 +109,9 @@ def pyramid_of(
 def _tried(
     encoder: nn.Module, in_channels: int, strides: tuple[Sizes, ...], image_size: Sizes | None
 ) -> tuple[list[Shape], list[Sizes]]:
-    """The shapes of an encoder's feature maps, and what each divides the size of an image by.
+    """The shapes of an encoder's feature maps, and the factors by which each reduces the image.
 
-    The image has the size that is asked for. If the encoder does not divide that, it is padded.
+    The image has the requested size. If the encoder cannot divide this size, the image is padded.
     """
     if image_size is None:
         sizes = [_large(_passed(strides)[-1])]
@@ -159,7 +159,7 @@ def _shapes(encoder: nn.Module, shape: Shape) -> list[Shape]:
 
 
 def _reduction(shape: Shape, size: Sizes, shapes: list[Shape]) -> Sizes:
-    """What the size of the image was divided by, along each axis."""
+    """The divisor of the image's size along each axis."""
     if any(n == 0 or whole % n for n, whole in zip(shape[2:], size, strict=True)):
         ratios = {whole / max(n, 1) for n, whole in zip(shape[1:-1], size, strict=True)}
         last = len(ratios) == 1 and len(size) > 1  # the same along each axis
@@ -171,26 +171,26 @@ def _reduction(shape: Shape, size: Sizes, shapes: list[Shape]) -> Sizes:
 
 
 def _divides_more(pair: tuple[Sizes, Sizes]) -> bool:
-    """Whether the second of two reductions goes further, along some axis at least."""
+    """Whether the second of two reductions goes further, along at least one axis."""
     first, second = pair
     return first != second and all(a <= b for a, b in zip(first, second, strict=True))
 
 
 def _passed(strides: tuple[Sizes, ...]) -> list[Sizes]:
-    """What the size of the image is divided by at each level, from the image itself on."""
+    """The divisor of the image's size at each level, starting with the image itself."""
     along = [accumulate(steps, mul, initial=1) for steps in zip(*strides, strict=True)]
     return list(zip(*along, strict=True))
 
 
 def _steps(passed: list[Sizes]) -> Iterator[Sizes]:
-    """What leads from each of these to the next, 1 left out."""
+    """The factors from each of these to the next, without steps that change nothing."""
     for before, after in pairwise(passed):
         if before != after:
             yield tuple(b // a for a, b in zip(before, after, strict=True))
 
 
 def _large(divided: Sizes) -> Sizes:
-    """Unequal sides that can be divided by these numbers, and by 2 some times more."""
+    """Unequal sides that are divisible by these numbers, and then by 2 several more times."""
     least = REACH[len(divided)]
     powers = [max(0, ceil(log2(least / n))) for n in divided]
     return tuple(

@@ -24,15 +24,16 @@ def check_memory_efficient(owner: str, memory_efficient: MemoryEfficient) -> Non
 
 
 def keeps(memory_efficient: MemoryEfficient, x: Tensor) -> AbstractContextManager[Any]:
-    """The context in which a network is called with images `x`."""
+    """The context for calling a network with images `x`."""
     rules = {True: ALL, "activations": ACTIVATIONS}.get(memory_efficient)
     return recomputation(rules, x)
 
 
 def run_stage(stage: nn.Module, x: Tensor, memory_efficient: MemoryEfficient) -> Tensor:
-    """What a stage makes of `x`; with ``"stages"`` it runs again in the backward pass."""
+    """The output of a stage for `x`; with ``"stages"`` it runs again in the backward pass."""
     if memory_efficient == "stages" and can_recompute(x):
-        # Running statistics count the first run alone, and the second starts from the same.
+        # Running statistics count only the first run, and the second run starts from the same
+        # values.
         contexts = nullcontext(), BuffersOfNow(stage)
         out: Tensor = checkpoint(
             stage, x, use_reentrant=False, context_fn=lambda: contexts, **_TO_THE_END
@@ -42,7 +43,7 @@ def run_stage(stage: nn.Module, x: Tensor, memory_efficient: MemoryEfficient) ->
     return out
 
 
-# Else torch 2.13 ends the second run of RReLU before its slopes are drawn, see
+# Without this, torch 2.13 ends the second run of RReLU before drawing its slopes, see
 # https://github.com/pytorch/pytorch/issues/193671. Older versions of torch have no such option.
 _TO_THE_END: dict[str, Any] = (
     {"early_stop": False} if "early_stop" in signature(checkpoint).parameters else {}

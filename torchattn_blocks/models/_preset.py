@@ -1,4 +1,4 @@
-"""What makes a function a preset."""
+"""The decorator that makes a function a preset."""
 
 import functools
 import inspect
@@ -13,9 +13,9 @@ Options = dict[str, Any]
 
 
 def preset(slots: Callable[P, Options]) -> Callable[P, UNet]:
-    """Make a function that returns the slots of a `UNet` one that returns the network.
+    """Turn a function that returns the slots of a `UNet` into one that returns the network.
 
-    Arguments that `UNet` has too are handed on to it. All are noted for `UNet.config`.
+    Arguments that `UNet` has too are passed on to it. All arguments are recorded for `UNet.config`.
     """
     signature = inspect.signature(slots)
     own = inspect.signature(UNet).parameters

@@ -1,4 +1,4 @@
-"""The sizes of feature maps in a `UNet`: strides, padding, and what is cut off again."""
+"""The sizes of feature maps in a `UNet`: strides, padding and cropping."""
 
 from collections.abc import Sequence
 from math import prod
@@ -14,7 +14,7 @@ from .._dims import per_axis, several
 def strides_by_level(
     owner: str, strides: Any, levels: int, spatial_dims: int
 ) -> tuple[tuple[int, ...], ...]:
-    """For each level a stride for each axis."""
+    """The stride of each level along each axis."""
     given = tuple(strides) if several(strides) else (strides,) * levels
     if len(given) != levels:
         expected = f"{levels}, one less than widths"
@@ -23,16 +23,16 @@ def strides_by_level(
 
 
 def padding(size: Sequence[int], strides: tuple[tuple[int, ...], ...]) -> list[int]:
-    """Positions to add at the end of each axis: none is left over at any level.
+    """Positions to add at the end of each axis, so that each level divides without remainder.
 
-    At least two positions reach the last level. With one, batch normalisation could not be trained
-    on one image, and an exported program would hold for larger images only: whether there is one
-    decides about the layout of memory, which export takes for granted.
+    At least two positions reach the last level. With one, you could not train batch normalisation
+    on one image, and an exported program would work only for larger images: a size of one changes
+    the memory layout, which export fixes.
     """
     added = []
     for n, along in zip(size, zip(*strides, strict=True), strict=True):
         step = prod(along)
-        # The remainder of -n would be shorter; torch.compile fails on it where sizes are dynamic.
+        # The remainder of -n would be shorter; torch.compile fails on it if sizes are dynamic.
         added.append(0 if step == 1 else _two_or_more((n + step - 1) // step) * step - n)
     return added
 
@@ -46,8 +46,8 @@ def _two_or_more(n: Any) -> Any:
 
 
 def cut(x: Tensor, size: Sequence[int]) -> Tensor:
-    """`x` without the last row and column, and slice, where `size` is one less."""
-    if has_torch_function_unary(x):  # an FX proxy, whose sizes are not known, records the call
+    """Return `x` without the last row, column and slice, along axes where `size` is one less."""
+    if has_torch_function_unary(x):  # an FX proxy, whose sizes are unknown, records the call
         return handle_torch_function(cut, (x,), x, size)
     if x.shape[2:] != tuple(size):
         for axis, needed in enumerate(size):

@@ -1,4 +1,4 @@
-"""The slots of a `UNet`: what fills them is made here, and tried before the network is used."""
+"""The slots of a `UNet`: make the modules that fill them, and try each before it is used."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from .skips import Concatenate
 
 Factory = Callable[..., nn.Module]
 Sizes = tuple[int, ...]
-# What a module is tried on: unequal, and for what works on even sizes alone one is odd.
+# Sizes for trying a module: unequal, and one is odd to find modules that need even sizes.
 TRIED: dict[int, Sizes] = {1: (7,), 2: (7, 10), 3: (5, 4, 6)}
 
 
 @dataclass(frozen=True)
 class Slots:
-    """Makes the modules of a network; raises unless they make what it needs of a feature map.
+    """Makes the modules of a network; raises unless their outputs have the shapes it needs.
 
     Attributes:
         strides: The stride between each level and the next, one number for each axis.
@@ -31,7 +31,7 @@ class Slots:
     def stage(
         self, slot: str, factory: Factory | None, channels: int, width: int, level: int
     ) -> nn.Module:
-        """A stage: it keeps the size and returns `width` channels."""
+        """Make a stage: it keeps the size and returns `width` channels."""
         size = self._size(level)
         module = self._made(slot, factory, channels, width, level=level)
         shape = 1, channels, *size
@@ -42,7 +42,7 @@ class Slots:
         return module
 
     def down(self, factory: Factory, channels: int, level: int) -> tuple[nn.Module, int]:
-        """What leads from a level to the next, and its channels."""
+        """Make the module that leads from a level to the next; also return its channels."""
         larger, smaller = self._step(level)
         stride = self.strides[level]
         module = self._made("down", factory, channels, level=level, stride=stride)
@@ -54,13 +54,13 @@ class Slots:
         return module, made[1]
 
     def up(self, factory: Factory, channels: int, width: int, level: int) -> tuple[nn.Module, int]:
-        """What leads back to a level from the next, and its channels."""
+        """Make the module that leads back to a level from the next; also return its channels."""
         larger, smaller = self._step(level)
         stride = self.strides[level]
         module = self._made("up", factory, channels, width, level=level, stride=stride)
         shape = 1, channels, *smaller
         made = self._shape("up", level, module, shape)
-        # One more than needed is cut off: what `transposed` leaves.
+        # One position more than needed, as `transposed` leaves, is cut off.
         if (made[0], len(made)) != (1, len(shape)) or any(
             size - needed not in (0, 1) for size, needed in zip(made[2:], larger, strict=True)
         ):
@@ -71,7 +71,7 @@ class Slots:
     def skip(
         self, factory: Factory, channels: int, skip_channels: int, level: int
     ) -> tuple[nn.Module, int]:
-        """What merges the upsampled feature maps of a level with the encoder's, and its channels.
+        """Make the module that merges upsampled and encoder features; also return its channels.
 
         An `AttentionGate` weighs the skip connection, which is then concatenated.
         """

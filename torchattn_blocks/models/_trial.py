@@ -1,4 +1,4 @@
-"""What a module makes of feature maps, found out when a network is built."""
+"""Find out what a module returns for feature maps when a network is built."""
 
 from contextlib import nullcontext
 from functools import partial
@@ -19,10 +19,10 @@ class DoesNotRunError(Exception):
 
 
 def shape_made_by(module: nn.Module, *shapes: Shape) -> Shape:
-    """The shape that a module makes of zeros of these shapes, in evaluation mode.
+    """The shape of a module's output for zeros of these shapes, in evaluation mode.
 
     Raises:
-        DoesNotRunError: If it does not run, or returns no tensor.
+        DoesNotRunError: If the module does not run, or returns no tensor.
     """
     out = output_of(module, *shapes)
     if not isinstance(out, Tensor):
@@ -31,15 +31,15 @@ def shape_made_by(module: nn.Module, *shapes: Shape) -> Shape:
 
 
 def output_of(module: nn.Module, *shapes: Shape) -> Any:
-    """What a module makes of zeros of these shapes, in evaluation mode.
+    """The output of a module for zeros of these shapes, in evaluation mode.
 
     Raises:
-        DoesNotRunError: If it does not run.
+        DoesNotRunError: If the module does not run.
     """
     tensors = (*module.parameters(), *module.buffers())
     like = next((t for t in tensors if t.is_floating_point() and not is_lazy(t)), torch.zeros(0))
     inputs = [like.new_zeros(shape) for shape in shapes]
-    # Compiled code would be compiled for this small size. Without Dynamo there is none.
+    # This would compile compiled code for a small size. Without Dynamo there is no compiled code.
     eager = uncompiled if is_dynamo_loaded() else nullcontext()
     with in_evaluation(module), torch.no_grad(), own_random_numbers(like.device), eager:
         try:
@@ -50,7 +50,7 @@ def output_of(module: nn.Module, *shapes: Shape) -> Any:
 
 
 def _where(module: nn.Module, inputs: list[Tensor]) -> str:
-    """In which of its modules it fails, if that can be found."""
+    """The name of the inner module that fails, if it can be found."""
     running: list[tuple[str, nn.Module]] = []
 
     def enter(name: str, part: nn.Module, args: object) -> None:

@@ -1,6 +1,6 @@
 """Downsampling, for ``UNet(down=...)``.
 
-Each function returns a function that makes the module of a level,
+Each function returns a function that makes the module for a level,
 ``make(channels, stride=2, spatial_dims=2)``.
 """
 
@@ -17,9 +17,9 @@ Down = Callable[..., nn.Module]
 
 
 class MaxPool1d(nn.MaxPool1d):
-    """torch's, by a way that exported and compiled code takes for any length.
+    """Torch's module, computed in a way that works for any length in exported and compiled code.
 
-    torch 2.13's own keeps the length it was recorded with.
+    torch 2.13's own module keeps the length that it was recorded with.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -33,11 +33,11 @@ AVG_POOL: dict[int, type[nn.Module]] = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.
 
 
 def max_pool(*, spatial_dims: int = 2) -> Down:
-    """The largest value of each window of the size of the stride.
+    """The largest value of each window; windows have the size of the stride.
 
     Args:
-        spatial_dims: Dimensions after the channels, 1, 2 or 3, where the module is made alone. A
-            `UNet` gives its own.
+        spatial_dims: Dimensions after the channels, 1, 2 or 3, if you make the module yourself. A
+            `UNet` passes its own.
 
     Returns:
         Function from a number of channels to one of torch's modules.
@@ -51,11 +51,11 @@ def max_pool(*, spatial_dims: int = 2) -> Down:
 
 
 def avg_pool(*, spatial_dims: int = 2) -> Down:
-    """The mean of each window of the size of the stride.
+    """The mean of each window; windows have the size of the stride.
 
     Args:
-        spatial_dims: Dimensions after the channels, 1, 2 or 3, where the module is made alone. A
-            `UNet` gives its own.
+        spatial_dims: Dimensions after the channels, 1, 2 or 3, if you make the module yourself. A
+            `UNet` passes its own.
 
     Returns:
         Function from a number of channels to one of torch's modules.
@@ -71,13 +71,13 @@ def avg_pool(*, spatial_dims: int = 2) -> Down:
 def strided_conv(kernel_size: Size = 3, *, bias: bool = True, spatial_dims: int = 2) -> Down:
     """A convolution with the stride of the level, and as many channels as before.
 
-    It starts as in Keras: Glorot uniform, zero bias.
+    It is initialised as in Keras: Glorot uniform, zero bias.
 
     Args:
         kernel_size: Size of the kernel, one number or one for each axis.
         bias: Whether the convolution has a bias.
-        spatial_dims: Dimensions after the channels, 1, 2 or 3, where the module is made alone. A
-            `UNet` gives its own.
+        spatial_dims: Dimensions after the channels, 1, 2 or 3, if you make the module yourself. A
+            `UNet` passes its own.
 
     Returns:
         Function from a number of channels to one of torch's modules.

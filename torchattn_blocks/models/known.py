@@ -20,7 +20,7 @@ from ._preset import Options, preset
 from .stages import plain_stage
 from .upsampling import transposed, upsample
 
-# Keras' defaults, with which the authors' code normalises. Its momentum of .99 is torch's .01.
+# The authors' code normalises with Keras' defaults. Keras' momentum of .99 is torch's .01.
 keras_norm = partial(batch_norm, eps=1e-3, momentum=0.01)
 
 
@@ -45,7 +45,7 @@ def sd_unet(
     From Guo et al., "SD-Unet: A structured dropout U-Net for retinal vessel segmentation", BIBE
     2019. Each stage is two times (convolution 3 x 3, DropBlock, ReLU), without normalisation.
 
-    The arguments are those of `rsan`, without `attention`. By default `p` is 0.1 and
+    The arguments are those of `rsan`, except `attention`. By default `p` is 0.1 and
     `up_kernel_size` 3, as in the code of SA-UNet by the same authors.
 
     Example:
@@ -81,9 +81,9 @@ def sa_unet(
 
     From Guo et al., "SA-UNet: Spatial attention U-Net for retinal vessel segmentation", ICPR 2020
     (arXiv 2004.03696). It has 537,299 parameters. Each stage is two times (convolution 3 x 3,
-    DropBlock, batch normalisation, ReLU); the attention stands between the two of the bottleneck.
-    Batch normalisation has the eps and momentum of Keras, 1e-3 and 0.01 in torch's terms: it takes
-    some hundred steps until running statistics are those of the images.
+    DropBlock, batch normalisation, ReLU); in the bottleneck, the attention comes between the two.
+    Batch normalisation has the eps and momentum of Keras, 1e-3 and 0.01 in torch's terms: the
+    running statistics take some hundred steps to match the images.
 
     The arguments are those of `rsan`. Without attention (None) it is the authors' "Backbone",
     537,201 parameters. The authors' scripts train with `p` 0.18 on DRIVE and 0.13 on CHASE_DB1; 0.1
@@ -125,18 +125,18 @@ def attention_unet(
 
     From Oktay et al., "Attention U-Net: Learning where to look for the pancreas", MIDL 2018. It has
     34,876,165 parameters. Each stage is two times (convolution 3 x 3, batch normalisation, ReLU).
-    Feature maps are repeated to twice their size, followed by the same with one convolution, and
-    then open the `AttentionGate` of the skip connection.
+    To upsample, feature maps are repeated to twice their size and go through one convolution, batch
+    normalisation and ReLU. The result is the gate of the skip connection's `AttentionGate`.
 
-    The arguments are those of `rsan`, without those of DropBlock, attention and transposed
+    The arguments are those of `rsan`, except the ones for DropBlock, attention and transposed
     convolutions.
 
     Note:
         The PyTorch version that most copies go back to, ``AttU_Net``, has 34,878,573 parameters.
         Its gates have batch normalisation after each of their three convolutions, and one bias
         more: 5 H + 2 for H hidden channels, 2,408 in all. It concatenates in the other order, and
-        starts from other initial weights. All else is equal. In the paper the gate is opened by
-        smaller feature maps, before they are upsampled.
+        starts from other initial weights. Everything else is equal. In the paper the gating signal
+        is the smaller feature maps, before they are upsampled.
 
     Example:
         >>> import torch

@@ -1,8 +1,8 @@
 """The three networks of the RSAN paper, and a plain U-Net to compare them with.
 
 Guo et al., "Residual spatial attention network for retinal vessel segmentation", 2020 (arXiv
-2009.08829), section 3 and tables 1-2. Widths, normalisation and initial weights are those of the
-paper and the authors' code.
+2009.08829), section 3 and tables 1-2. Widths, normalisation and initial weights follow the paper
+and the authors' code.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,9 +32,9 @@ def unet(
 ) -> Options:
     """A plain U-Net with the widths of `rsan`.
 
-    The arguments are those of `rsan`, without those of DropBlock and attention. Each stage is two
-    times (convolution 3 x 3, batch normalisation, ReLU). The U-Net of the paper's tables is another
-    one, from other work.
+    The arguments are those of `rsan`, except the ones for DropBlock and attention. Each stage is
+    two times (convolution 3 x 3, batch normalisation, ReLU). The U-Net in the paper's tables is a
+    different one, from other work.
 
     Example:
         >>> import torch
@@ -59,7 +59,7 @@ def backbone(
 ) -> Options:
     """RSAN without attention and DropBlock: the paper's "Backbone", 996,583 parameters.
 
-    The arguments are those of `rsan`, without those of DropBlock and attention.
+    The arguments are those of `rsan`, except the ones for DropBlock and attention.
 
     Example:
         >>> from torchattn_blocks import backbone
@@ -87,7 +87,7 @@ def backbone_dropblock(
 ) -> Options:
     """RSAN without attention: the paper's "Backbone+DropBlock", 996,583 parameters.
 
-    The arguments are those of `rsan`, without `attention`.
+    The arguments are those of `rsan`, except `attention`.
 
     Example:
         >>> import torch
@@ -125,7 +125,7 @@ def rsan(
 
     Args:
         in_channels: Channels of the image.
-        out_channels: Channels of the logits: 1 for two classes, else one for each class.
+        out_channels: Channels of the logits: 1 for two classes, otherwise one for each class.
         widths: Channels of each stage from the first down to the bottleneck, two or more.
         p: DropBlock's drop probability, ``1 - keep_prob``. In the paper it is 0.15 for DRIVE and
             0.22 for CHASE_DB1.
@@ -140,8 +140,8 @@ def rsan(
             training. Full backward hooks then raise an error.
         deep_supervision: Whether training also gives logits of smaller sizes, see `UNet`.
         memory_efficient: What training keeps in memory for the backward pass, see `UNet`.
-        spatial_dims: Dimensions after the channels: 1, 2 or 3. `attention` is given it if it has
-            such a parameter, as all attention layers of the library have.
+        spatial_dims: Dimensions after the channels: 1, 2 or 3. It is passed to `attention` if that
+            has such a parameter, as all attention layers of this library do.
 
     Raises:
         TypeError: If a number of channels, `block_size` or `up_kernel_size` is not an int, or `p`

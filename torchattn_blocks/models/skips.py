@@ -1,8 +1,8 @@
 """How the decoder of a `UNet` takes a skip connection, for ``UNet(skip=...)``.
 
-Each function returns a function that makes the module of a level,
+Each function returns a function that makes the module for a level,
 ``make(up_channels, skip_channels, spatial_dims=2)``. The module is called with the upsampled
-feature maps and the encoder's, which have the same size.
+feature maps and the encoder's, both of the same size.
 """
 
 from collections.abc import Callable
@@ -16,40 +16,40 @@ Skip = Callable[..., nn.Module]
 
 
 class Merge(nn.Module):
-    """A skip connection, weighed by a gate if there is one, and what it is merged by."""
+    """A skip connection, weighted by a gate if there is one, and how it is merged."""
 
     def __init__(self, gate: nn.Module | None) -> None:
         super().__init__()
         self.gate = gate
 
     def gated(self, x: Tensor, skip: Tensor) -> Tensor:
-        """The skip connection as the gate leaves it."""
+        """The skip connection after the gate."""
         return skip if self.gate is None else self.gate(x, skip)
 
 
 class Concatenate(Merge):
-    """The upsampled channels, then those of the skip connection."""
+    """The upsampled channels, then the skip connection's channels."""
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """Of (N, C, H, W) and (N, D, H, W) make (N, C + D, H, W)."""
+        """Concatenate (N, C, H, W) and (N, D, H, W) to (N, C + D, H, W)."""
         return torch.cat([x, self.gated(x, skip)], 1)
 
 
 class Add(Merge):
-    """The sum of the upsampled feature maps and of the skip connection."""
+    """The sum of the upsampled feature maps and the skip connection."""
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """Of twice (N, C, H, W) make (N, C, H, W)."""
+        """Add two tensors of shape (N, C, H, W)."""
         return x + self.gated(x, skip)
 
 
 def concatenate(gate: Callable[..., nn.Module] | None = None) -> Skip:
-    """The upsampled channels, then those of the skip connection, as in the first U-Net.
+    """The upsampled channels, then the skip connection's channels, as in the first U-Net.
 
     Args:
         gate: Function from the numbers of channels of the upsampled feature maps and of the skip
-            connection to a module. Called with both, it returns the skip connection weighed, such
-            as the class `torchattn_blocks.AttentionGate`. None: no gate.
+            connection to a module. The module takes both and returns the weighted skip connection.
+            An example is the class `torchattn_blocks.AttentionGate`. None: no gate.
 
     Returns:
         Function from the two numbers of channels to the module.

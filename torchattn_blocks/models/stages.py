@@ -59,8 +59,8 @@ def plain_stage(
         bias: Whether the convolutions have a bias.
         inplace: Whether activations and dropout write into their input, see
             `torchattn_blocks.PreActResidual`.
-        spatial_dims: Dimensions after the channels, 1, 2 or 3, where the stage is made alone. A
-            `UNet` gives its own.
+        spatial_dims: Dimensions after the channels, 1, 2 or 3, if you make the stage yourself. A
+            `UNet` passes its own.
 
     Returns:
         Function from the numbers of input and output channels to the stage. Its convolutions have
@@ -96,7 +96,7 @@ def plain_stage(
                 bias=bias,
                 spatial_dims=spatial_dims,
             )
-            # Numbered as if dropout were not there: weights fit whatever stands between.
+            # Numbered without counting dropout, so that weights fit with and without it.
             stage.add_module(f"{3 * i}", conv)
             if drop is not None:
                 stage.add_module(f"drop{i + 1}", made("drop", drop))

@@ -28,77 +28,77 @@ from .upsampling import transposed
 class UNet(nn.Module):
     """A U-Net for segmentation, built from stages of your choice.
 
-    A stage is the group of layers that works at one resolution: two convolutions, for example.
+    A stage is a group of layers that works at one resolution: two convolutions, for example.
 
-    Each encoder stage is followed by `down`. Each decoder stage follows `up` and takes its output,
-    merged by `skip` with the output of the encoder stage of the same size. A 1 x 1 convolution ends
-    the network. Outputs are logits: see `predict_proba`.
+    After each encoder stage comes `down`. Before each decoder stage comes `up`, whose output `skip`
+    merges with the output of the encoder stage of the same size. A 1 x 1 convolution ends the
+    network. Outputs are logits: see `predict_proba`.
 
-    What you give for `stage`, `bottleneck`, `decoder_stage`, `down`, `up` and `skip` is a function
-    that makes a module. It is called with numbers of channels. If it has parameters of these
-    names, it is also given ``spatial_dims``, ``level`` (0 for the size of the image, 1 for the next
-    smaller one, ...) and, for `down` and `up`, ``stride`` (a tuple, one number for each axis).
-    Initial weights are not changed. When the network is built, each module is tried once, in
-    evaluation mode, on a small feature map of zeros.
+    For `stage`, `bottleneck`, `decoder_stage`, `down`, `up` and `skip`, pass a function that makes
+    a module. It is called with numbers of channels. If it has parameters with these names, it also
+    gets ``spatial_dims``, ``level`` (0 for the size of the image, 1 for the next smaller one, ...)
+    and, for `down` and `up`, ``stride`` (a tuple, one number for each axis). `UNet` does not change
+    initial weights. When it is built, it tries each module once, in evaluation mode, on a small
+    feature map of zeros.
 
-    With `encoder`, a module that you have, such as one with pretrained weights, takes the place of
-    the stages from the image down. It returns feature maps of several sizes, from the largest to
-    the smallest: ``timm.create_model("resnet34", features_only=True, pretrained=True)`` is one. Its
-    smallest feature maps are those of the bottleneck, the others are skip connections. A level for
-    which it has none has no skip connection.
+    With `encoder`, a module of yours, such as a pretrained one, replaces the stages from the image
+    down. It must return feature maps of several sizes, from the largest to the smallest, like
+    ``timm.create_model("resnet34", features_only=True, pretrained=True)``. The smallest go to the
+    bottleneck, the others are skip connections. A level without feature maps has no skip
+    connection.
 
     Args:
         in_channels: Channels of the image.
-        out_channels: Channels of the logits: 1 for two classes, else one for each class.
+        out_channels: Channels of the logits: 1 for two classes, otherwise one for each class.
         widths: Channels of each stage from the first down to the bottleneck, two or more; by
-            default (16, 32, 64, 128). With `encoder`: channels of each decoder stage, that for the
-            size of the image first; by default 16, 32, 64 and so on.
+            default (16, 32, 64, 128). With `encoder`: channels of each decoder stage, starting with
+            the one at the size of the image; by default 16, 32, 64 and so on.
         encoder: A module that returns a list, tuple or dictionary of feature maps, each smaller
-            than the one before. None: the encoder is built of stages.
+            than the one before. None: the encoder is built from stages.
         stage: Function from the numbers of input and output channels to a stage, from `rsan_stage`
             for example. A stage must keep height and width.
-        bottleneck: As `stage`, for the smallest size; by default `stage`. With `encoder`, it comes
-            after the encoder and keeps the channels; by default there is none.
-        decoder_stage: As `stage`, for the decoder; by default `stage`.
+        bottleneck: Like `stage`, for the smallest size; by default `stage`. With `encoder`, it
+            comes after the encoder and keeps the channels; by default there is no bottleneck.
+        decoder_stage: Like `stage`, for the decoder; by default `stage`.
         down: Function from a number of channels to a module that divides the size by the stride; by
-            default `torchattn_blocks.models.max_pool`. The channels that it returns are the next
-            stage's input. It cannot be given with `encoder`.
-        up: Function from the numbers of channels of its input and of the stage that follows to a
-            module that multiplies the size by the stride; by default
-            `torchattn_blocks.models.transposed`. It may return any number of channels, and one row
-            or column too many, which are cut off at the bottom and right.
+            default `torchattn_blocks.models.max_pool`. The next stage takes the channels that it
+            returns. Not allowed with `encoder`.
+        up: Function from the numbers of channels of its input and of the next stage to a module
+            that multiplies the size by the stride; by default `torchattn_blocks.models.transposed`.
+            It may return any number of channels, and one row or column too many, which is cut off
+            at the bottom or right.
         skip: Function from the numbers of channels of the upsampled feature maps and of the skip
-            connection to a module that is called with both and returns what the decoder stage
-            takes; by default `torchattn_blocks.models.concatenate`. The class `AttentionGate`
-            stands for ``concatenate(AttentionGate)``.
-        strides: What the size is divided by from each level to the next: one number for all, or for
-            each level a number or one for each axis. With `encoder` and one number, there are as
-            many levels as lead to the encoder's smallest feature maps.
+            connection to a module that takes both and returns the input of the decoder stage; by
+            default `torchattn_blocks.models.concatenate`. The class `AttentionGate` stands for
+            ``concatenate(AttentionGate)``.
+        strides: Divisor of the size from each level to the next: one number for all levels, or for
+            each level one number or one per axis. With `encoder` and one number, there are as many
+            levels as the encoder's smallest feature maps need.
         spatial_dims: Dimensions after the channels: 1, 2 or 3.
-        image_size: Size of the images, one number or one for each axis. Needed only if a stage
-            works at one size, or at multiples of a number: the modules are then tried on the sizes
-            that they will meet, which costs as much as a pass over one image.
+        image_size: Size of the images, one number or one for each axis. Needed if a stage works
+            only at one size or at multiples of a number: the modules are then tried on their real
+            sizes, which costs as much as a pass over one image.
         deep_supervision: Whether training also gives logits of smaller sizes, see below. A number
-            says how many sizes have logits, from that of the image on. True: each decoder stage.
-            Later, ``model.deep_supervision = False`` turns it off, and a number on again.
+            says how many sizes have logits, starting with the image's. True: each decoder stage.
+            Later, ``model.deep_supervision = False`` turns it off, and a number turns it on again.
         memory_efficient: What training keeps in memory for the backward pass. False: what torch
             keeps. True: the outputs of normalisations, activations, concatenations, attention and
-            sums are computed again, and about half is kept. ``"activations"``: those of
-            normalisations and activations alone, which takes less time. ``"stages"``: each stage
-            runs a second time, in the backward pass, which keeps least and takes most time.
-            Gradients are the same. It can be changed as ``model.memory_efficient = True``.
+            sums are computed again, which keeps about half. ``"activations"``: only the outputs of
+            normalisations and activations are computed again, which takes less time. ``"stages"``:
+            each stage runs a second time in the backward pass, which keeps least and takes most
+            time. Gradients are the same. You can change it with ``model.memory_efficient = True``.
 
     Shape:
         (N, in_channels, H, W) in, (N, out_channels, H, W) out, for any H and W, or as many sizes as
-        `spatial_dims` says. An image is padded with zeros at the bottom and right, and the logits
-        are cropped, such that the bottleneck gets whole positions, and two or more along each axis:
-        sides become multiples of the product of the strides along their axis, of 8 in `rsan`, and
-        at least twice the product (where the product is not 1).
+        `spatial_dims` says. Images are padded with zeros at the bottom and right, and the logits
+        are cropped, so that the bottleneck gets two or more whole positions along each axis. Each
+        side becomes a multiple of the product of the strides along its axis (8 in `rsan`), and at
+        least twice this product if it is not 1.
 
-        With `deep_supervision`, in training mode, a list of logits comes out, those above first.
-        The others come from decoder stages of smaller sizes, through 1 x 1 convolutions of their
-        own. Where the strides multiply to s, they have H / s rows, rounded up. In evaluation mode,
-        and from a network exported in evaluation mode, only the first come out.
+        With `deep_supervision`, in training mode, the output is a list of logits, the ones above
+        first. The others come from decoder stages of smaller sizes, through their own 1 x 1
+        convolutions. If the strides multiply to s, they have H / s rows, rounded up. In evaluation
+        mode, and from a network exported in evaluation mode, only the first logits come out.
 
     Raises:
         TypeError: If a number is not an int, a slot is not filled by a function that takes numbers
@@ -106,10 +106,10 @@ class UNet(nn.Module):
             floating-point tensor.
         ValueError: If `widths` has fewer than two entries or not one for each level, a number is
             below 1, `spatial_dims` above 3, `strides` does not have an entry for each level or does
-            not lead to the sizes of the encoder's feature maps, what a function returns does not
-            run or does not make the shape that its slot needs, `deep_supervision` is more than the
-            number of decoder stages, the input is not of shape (N, in_channels, H, W), or weights
-            are loaded of a network with other `spatial_dims`.
+            not lead to the sizes of the encoder's feature maps, the module from a function does not
+            run or does not return the shape that its slot needs, `deep_supervision` is more than
+            the number of decoder stages, the input is not of shape (N, in_channels, H, W), or you
+            load the weights of a network with other `spatial_dims`.
 
     Example:
         >>> import torch
@@ -126,7 +126,7 @@ class UNet(nn.Module):
         torch.Size([1, 2, 9, 33, 20])
     """
 
-    # Of networks pickled before there was a choice.
+    # For networks pickled before there was a choice.
     _memory_efficient: MemoryEfficient = False
     _pyramid: Pyramid | None = None
     _recipe: Recipe | None = None
@@ -185,7 +185,7 @@ class UNet(nn.Module):
         self._deep_supervision = _supervised(deep_supervision, levels)
         self.encoder: Any = encoder
 
-        # All of a kind one after the other: initial weights are drawn in this order.
+        # All modules of a kind one after the other: this order determines the initial weights.
         slots = Slots(self.strides, image_size)
         down = max_pool() if down is None else down
         up = transposed() if up is None else up
@@ -241,7 +241,7 @@ class UNet(nn.Module):
         stage: Callable[..., nn.Module] | None,
         name: str,
     ) -> None:
-        """What leads from the bottleneck, the last of `widths`, back to the size of the image."""
+        """The modules from the bottleneck, the last of `widths`, back to the size of the image."""
         self.ups, self.skips, self.decoders = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         levels = range(len(skipped))
         channels = [0 for _ in levels]
@@ -260,13 +260,13 @@ class UNet(nn.Module):
     def config(self) -> dict[str, Any]:
         """The preset that made the network and its arguments, as data that JSON can hold.
 
-        `from_config` builds the network again, with new weights. `memory_efficient` is what it is
-        now. What `DropSchedule` makes of a rate is not recorded.
+        `from_config` builds the network again, with new weights. `memory_efficient` has its current
+        value. Rates that `DropSchedule` has set are not recorded.
 
         Raises:
             ValueError: If no preset made the network, an argument is a function other than the
                 class of an attention layer of this library, or modules were inserted, replaced or
-                given other options since. Such a network is saved as its state dict, and built by
+                given other options since. Save the state dict of such a network, and build it with
                 your own code.
 
         Example:
@@ -300,11 +300,11 @@ class UNet(nn.Module):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "UNet":
-        """Build a network from what `config` returned, with new weights.
+        """Build a network from the result of `config`, with new weights.
 
         Args:
-            config: The name of a preset, as ``"preset"``, and those of its arguments that differ
-                from the defaults, or all.
+            config: The name of a preset, as ``"preset"``, and its arguments, at least the ones that
+                differ from the defaults.
 
         Raises:
             TypeError: If `config` is not a mapping.
@@ -320,7 +320,7 @@ class UNet(nn.Module):
         return model
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take what was pickled before there was deep supervision, too."""
+        """Also accept pickles from before deep supervision existed."""
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         if not hasattr(self, "deep_heads"):
             self.deep_heads = nn.ModuleList()
@@ -354,7 +354,7 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """Logits of shape (N, out_channels, H, W) for images of shape (N, in_channels, H, W).
 
-        In training with `deep_supervision`: a list of logits, that of the size of the image first.
+        In training with `deep_supervision`: a list of logits, starting with the size of the image.
         """
         check_map("UNet", x, self.in_channels, self.spatial_dims)
         with keeps(self._memory_efficient, x):
@@ -363,8 +363,8 @@ class UNet(nn.Module):
     def _logits(self, x: Tensor) -> Tensor | list[Tensor]:
         # By index, not unpacked: an FX proxy can only be indexed.
         size = [x.shape[2 + axis] for axis in range(self.spatial_dims)]
-        # Padded and cropped whatever the size, and not sliced, so that an exported graph holds
-        # for all sizes: a slice would be guarded to change the size.
+        # Always pad and crop, and never slice, so that an exported graph works for all sizes: a
+        # slice would add a guard that it changes the size.
         after = padding(size, self.strides)
         encoded, x = self._encoded(F.pad(x, _last_axis_first(after)))
         x = run_stage(self.bottleneck, x, self._memory_efficient)
@@ -397,7 +397,7 @@ class UNet(nn.Module):
         return encoded, x
 
     def _beyond(self, size: Sequence[int], after: Sequence[int], level: int) -> list[int]:
-        """Minus the positions of a level behind the last that stands for a pixel of the image."""
+        """Minus the number of a level's positions that cover no pixel of the image."""
         steps = [prod(along) for along in zip(*self.strides[:level], strict=True)]
         return [
             (n + step - 1) // step - (n + more) // step
@@ -408,11 +408,12 @@ class UNet(nn.Module):
         """The probability of the foreground, or of each class if there are several.
 
         It is the sigmoid of the logits for one output channel, the softmax over channels for more.
-        Call ``eval()`` before, and use ``torch.no_grad()``, for inference.
+        For inference, call ``eval()`` before, and use ``torch.no_grad()``.
 
         Args:
             x: Images, (N, in_channels, H, W).
-            multi_label: Whether a pixel may belong to several classes: the sigmoid of each channel.
+            multi_label: Whether a pixel may belong to several classes: then the sigmoid of each
+                channel.
         """
         logits = self(x)
         if isinstance(logits, list):
@@ -440,14 +441,14 @@ def _supervised(deep_supervision: Any, levels: int) -> int:
 
 
 def _last_axis_first(after: Sequence[int]) -> list[int]:
-    """What to add after each axis, as `torch.nn.functional.pad` takes it."""
+    """The padding after each axis in the order of `torch.nn.functional.pad`."""
     return [n for added in reversed(after) for n in (0, added)]
 
 
 def _check_dims(
     model: nn.Module, state_dict: Mapping[str, Any], prefix: str, *others: object
 ) -> None:
-    """Raise if the weights are those of a network with other dimensions."""
+    """Raise if the weights come from a network with other dimensions."""
     weight = state_dict.get(f"{prefix}head.weight")
     if isinstance(model, UNet) and isinstance(weight, Tensor):
         given, needed = weight.dim() - 2, model.spatial_dims

@@ -1,8 +1,8 @@
 """Upsampling, for ``UNet(up=...)``.
 
-Each function returns a function that makes the module of a level,
-``make(in_channels, out_channels, stride=2, spatial_dims=2)``. Convolutions start as in Keras:
-Glorot uniform, zero bias.
+Each function returns a function that makes the module for a level,
+``make(in_channels, out_channels, stride=2, spatial_dims=2)``. Convolutions are initialised as in
+Keras: Glorot uniform, zero bias.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from ._conv import same_conv
 
 Up = Callable[..., nn.Module]
 Mode = Literal["nearest", "linear", "bilinear", "bicubic", "trilinear"]
-AXES: dict[Mode, int] = {"bilinear": 2, "bicubic": 2, "trilinear": 3}  # of those for one number
+AXES: dict[Mode, int] = {"bilinear": 2, "bicubic": 2, "trilinear": 3}  # if only one fits
 
 
 def transposed(kernel_size: Size | None = None, *, bias: bool = True, spatial_dims: int = 2) -> Up:
@@ -29,8 +29,8 @@ def transposed(kernel_size: Size | None = None, *, bias: bool = True, spatial_di
             stride. By default it is the stride, 2 x 2 in the RSAN paper; it is 3 in the authors'
             code.
         bias: Whether the convolution has a bias.
-        spatial_dims: Dimensions after the channels, 1, 2 or 3, where the module is made alone. A
-            `UNet` gives its own.
+        spatial_dims: Dimensions after the channels, 1, 2 or 3, if you make the module yourself. A
+            `UNet` passes its own.
 
     Returns:
         Function from the numbers of input and output channels to one of torch's modules.
@@ -40,10 +40,11 @@ def transposed(kernel_size: Size | None = None, *, bias: bool = True, spatial_di
         ValueError: If `kernel_size` is below 1, or below the stride when the module is made.
 
     Note:
-        Of a size, a transposed convolution makes stride x size, and ``kernel_size - stride`` more.
-        As the padding "same" of Keras and TensorFlow, this one cuts half of these at the top and
-        left, and the rest at the bottom and right. Where their number is odd, torch's module leaves
-        the last row and column, and `UNet` cuts them off.
+        The output of a transposed convolution has stride x size positions, and
+        ``kernel_size - stride`` more. Like the padding "same" of Keras and TensorFlow, this one
+        cuts half of the extra positions at the top and left, and the rest at the bottom and right.
+        If their number is odd, torch's module leaves the last row and column, and `UNet` cuts them
+        off.
 
     Example:
         >>> import torch
@@ -94,26 +95,26 @@ def upsample(
 
     Args:
         mode: ``"nearest"``, or ``"linear"`` along each axis; ``"bilinear"``, ``"bicubic"`` and
-            ``"trilinear"`` are for two, two and three axes alone. See `torch.nn.Upsample`.
+            ``"trilinear"`` are only for two, two and three axes. See `torch.nn.Upsample`.
         kernel_size: Size of the convolution's kernel, odd. None: no convolution, and as many
             channels as before.
         bias: Whether the convolution has a bias.
         align_corners: See `torch.nn.Upsample`; it has no meaning for ``"nearest"``.
-        spatial_dims: Dimensions after the channels, 1, 2 or 3, where the module is made alone. A
-            `UNet` gives its own.
+        spatial_dims: Dimensions after the channels, 1, 2 or 3, if you make the module yourself. A
+            `UNet` passes its own.
 
     Returns:
         Function from the numbers of input and output channels to the module.
 
     Raises:
         TypeError: If `kernel_size` is not an int.
-        ValueError: If `mode` is not one of those above, or not one for the dimensions of the
-            network when the module is made, or `kernel_size` is even or below 1.
+        ValueError: If `mode` is not one of the strings above, or does not fit the network's
+            dimensions when the module is made, or `kernel_size` is even or below 1.
 
     Note:
-        On CUDA the gradient of all modes but ``"nearest"`` is not deterministic, unless
-        `torch.use_deterministic_algorithms` is on. torch 2.13 cannot export ``"bicubic"`` for sizes
-        that vary.
+        On CUDA the gradient of all modes except ``"nearest"`` is not deterministic, unless
+        `torch.use_deterministic_algorithms` is on. torch 2.13 cannot export ``"bicubic"`` for
+        varying sizes.
 
     Example:
         >>> import torch
@@ -157,14 +158,14 @@ def pixel_shuffle(*, kernel_size: Size = 3, bias: bool = True, spatial_dims: int
     """Upsampling by a convolution to more channels, which become neighbouring pixels.
 
     From Shi et al., "Real-time single image and video super-resolution using an efficient sub-pixel
-    convolutional neural network", CVPR 2016. In two dimensions with equal strides the pixels are
-    moved by `torch.nn.PixelShuffle`.
+    convolutional neural network", CVPR 2016. In two dimensions with equal strides,
+    `torch.nn.PixelShuffle` moves the pixels.
 
     Args:
         kernel_size: Size of the convolution's kernel, odd.
         bias: Whether the convolution has a bias.
-        spatial_dims: Dimensions after the channels, 1, 2 or 3, where the module is made alone. A
-            `UNet` gives its own.
+        spatial_dims: Dimensions after the channels, 1, 2 or 3, if you make the module yourself. A
+            `UNet` passes its own.
 
     Returns:
         Function from the numbers of input and output channels to the module.
@@ -213,11 +214,11 @@ class Shuffle(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Move groups of channels to neighbouring positions."""
-        # Axes with factor 1 stay out: export would take it for granted that they can be joined.
+        # Leave out axes with factor 1: export would assume that they can be joined.
         axes = [axis for axis, factor in enumerate(self.factors) if factor > 1]
         factors = [self.factors[axis] for axis in axes]
         x = x.unflatten(1, (-1, *factors))  # type: ignore[no-untyped-call]
-        # (N, C, *factors, *size): the last factor goes behind its size, and is joined with it.
+        # (N, C, *factors, *size): move the last factor behind its size and join the two.
         for left, axis in reversed(list(enumerate(axes))):
             size = 2 + left + axis
             x = x.movedim(2 + left, size + 1).flatten(size, size + 1)

@@ -1,4 +1,4 @@
-"""Which module holds a layer that runs before or after a picked one."""
+"""Find the module that holds a layer which runs before or after a picked module."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from ._insertion import CHILD, Inserted, Insertion, Side, attributes
 
 
 def host(owner: str, targets: dict[int, Member], target: Member, side: Side) -> Member:
-    """The module whose call a layer at `target` joins: itself, or the last or first one in it.
+    """The module whose call a layer at `target` joins: the target, or the last or first one in it.
 
     Args:
-        owner: Who asks, for errors.
+        owner: The name of the calling function, for errors.
         targets: All modules of the network.
-        target: The one that was picked.
+        target: The picked module.
         side: Where the layer runs.
     """
     module, names = target.module, target.names
@@ -42,7 +42,7 @@ def host(owner: str, targets: dict[int, Member], target: Member, side: Side) -> 
 
 
 def check_called(owner: str, target: Member, found: Member) -> None:
-    """Raise if the parent of a module, found for a target, never calls what stands in its place."""
+    """Raise if a parent of `found`, the host for a target, never calls a module in its place."""
     for parent in found.parents:
         if isinstance(parent, nn.MultiheadAttention):
             does = "reads its parameters"
@@ -59,9 +59,9 @@ def check_called(owner: str, target: Member, found: Member) -> None:
 def check_not_wrapped(
     owner: str, target: Member, found: Member, model: nn.Module, side: Side
 ) -> None:
-    """Raise if a tool has wrapped a module, found for a target, or the layers that are at it.
+    """Raise if a tool has wrapped `found`, the host for a target, or the layers inserted at it.
 
-    When PEFT merges the weights of its layer, it takes the wrapped module out of it, alone.
+    When PEFT merges the weights of its layer, it keeps only the wrapped module.
     """
     for parent in found.parents:
         layers = children(parent).get(CHILD[side]) if isinstance(parent, Insertion) else None
@@ -88,10 +88,10 @@ def _shown(target: Member) -> str:
 
 
 def _end(module: nn.Module, side: Side) -> str:
-    """The child that holds a layer for a container, by name; empty if the module itself does."""
+    """The name of the child that holds a container's layer; empty if the module itself does."""
     if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
         # Code may run over the children of a Sequential and never call itself.
         names = list(children(module))
         return "" if not names else names[-1] if side == "after" else names[0]
-    # The wrapper of activation checkpointing leaves its name out of keys.
+    # The wrapper of activation checkpointing omits its name from keys.
     return CHECKPOINTED if CHECKPOINTED in children(module) else ""

@@ -1,7 +1,7 @@
-"""The module that stands in the place of another one, and calls it and the layers at it.
+"""A module that takes the place of another, and calls it and the layers inserted at it.
 
-It is a part of the module tree like any other. Thus copies, pickles and replicas carry the layers
-with them, and tools that swap, wrap or look into modules find the module and each layer by name.
+It is a part of the module tree like any other. So copies, pickles and replicas contain the layers,
+and tools that swap, wrap or inspect modules find the module and each layer by name.
 """
 
 import inspect
@@ -25,11 +25,12 @@ from ._metadata import hand_on_metadata
 
 Side = Literal["before", "after"]
 
-# The names of the children: a part of the keys of state dicts.
+# The names of the children, which are part of state dict keys.
 CHILD: dict[Side, str] = {"before": "inserted_before", "after": "inserted_after"}
 
-# Never handed on: what has `parametrizations` must have the weights, too; timm puts what `fuse`
-# returns in the place of what has it; a `qconfig` of the insertion would hide that of the host.
+# Never passed on: a module with `parametrizations` must have the weights, too; timm replaces a
+# module that has `fuse` by the result of `fuse`; a `qconfig` of the insertion would hide the
+# host's.
 _NEVER = frozenset({"parametrizations", "fuse", "qconfig"})
 
 
@@ -40,29 +41,30 @@ class Inserted(nn.Sequential):
 class Insertion(StandsForHost):
     """A module of a network, its host, and the layers that run before and after it.
 
-    It hands on the attributes that the host has now, so that the network's code still reads
-    ``conv.weight``, and plain values that the code sets here later. What the host gets from others,
-    as from a tool that wraps it, is not handed on: tools tell their own layers by such attributes.
+    It passes on the attributes that the host has now, so that the network's code can still read
+    ``conv.weight``, and plain values that the code sets here later. It does not pass on attributes
+    that others, such as a wrapping tool, add to the host: tools recognise their own layers by such
+    attributes.
 
-    The host's forward hooks come here, to see what the layers make of its output. All other hooks
-    stay with the host.
+    The host's forward hooks move here, to see its output after the layers. All other hooks stay
+    with the host.
     """
 
     def __init__(self, host: nn.Module) -> None:
         super().__init__()
         self.training = host.training
         self.host = host
-        for name in FORWARD_HOOKS:  # the same dictionaries, so that their handles still remove
+        for name in FORWARD_HOOKS:  # swap the dictionaries: handles can still remove hooks
             own, theirs = getattr(self, name), getattr(host, name)
             self.__dict__[name], host.__dict__[name] = theirs, own
         for name in vars(host).keys() & set(dir(nn.Module)):
             if not callable(value := vars(host)[name]):  # such as a text called `type`
                 self.__dict__[name] = value
-        self._insertion_argument = ""  # the host's first one, once there are layers before it
+        self._insertion_argument = ""  # the host's first, once layers come before it
         self._insertion_hands_on = set(attributes(host) - attributes(self) - _NEVER)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the layers before the host on its first argument, and those after on its output."""
+        """Run the layers before the host on its first argument, the layers after on its output."""
         parts: Any = children(self)
         if (before := parts.get(CHILD["before"])) is not None:
             argument = self._insertion_argument
@@ -89,7 +91,7 @@ class Insertion(StandsForHost):
 
     def __setattr__(self, name: str, value: Any) -> None:
         hands_on = self.__dict__.get("_insertion_hands_on")
-        if hands_on is None:  # it is being made
+        if hands_on is None:  # still in the constructor
             super().__setattr__(name, value)
         elif name in hands_on:
             setattr(children(self)[HOST], name, value)
@@ -116,7 +118,7 @@ class Insertion(StandsForHost):
         return self
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
-        """Let entries of the original network, which have no ``host.`` in their keys, find it."""
+        """Route entries of the original network, whose keys lack ``host.``, to the host."""
         own = {*children(self), *parameters(self), *buffers(self), *CHILD.values()}
         for key in [key for key in state_dict if key.startswith(prefix)]:
             tail = key[len(prefix) :]
@@ -127,14 +129,14 @@ class Insertion(StandsForHost):
 
 
 def _is_added(value: Any) -> bool:
-    """Whether tools add such values, to each module its own, and the code of networks does not."""
+    """Whether tools, not the code of networks, add such values to each module separately."""
     return callable(value) or isinstance(value, nn.Parameter)  # modules and functions are callable
 
 
 def layers_of(insertion: Insertion, side: Side) -> tuple[nn.Module, ...]:
     """The layers on one side, in the order in which they run.
 
-    A tool may have put one of its own in the place of all of them.
+    A tool may have replaced all of them by one of its own.
     """
     layers = children(insertion).get(CHILD[side])
     if layers is None:
@@ -143,23 +145,23 @@ def layers_of(insertion: Insertion, side: Side) -> tuple[nn.Module, ...]:
 
 
 def add_layer(insertion: Insertion, side: Side, layer: nn.Module) -> None:
-    """Add a layer, to run after those that are on this side."""
+    """Add a layer, to run after the others on this side."""
     parts: Any = children(insertion)
     if CHILD[side] not in parts:
         insertion.add_module(CHILD[side], Inserted().train(insertion.training))
         if side == "before":
             names = inspect.signature(parts[HOST].forward).parameters
             insertion._insertion_argument = next(iter(names), "")
-            # Children stand in the order in which they run.
+            # Children are kept in the order in which they run.
             for name in [name for name in parts if name != CHILD[side]]:
                 parts[name] = parts.pop(name)
     parts[CHILD[side]].append(layer)
 
 
 def release(insertion: Insertion) -> nn.Module:
-    """The host, to stand in the place of the insertion again, with all hooks of both.
+    """The host, ready to replace the insertion again, with all hooks of both.
 
-    It gets the parameters, buffers and modules, too, that others have added to the insertion.
+    It also gets the parameters, buffers and modules that others have added to the insertion.
     """
     host = insertion.host
     for kind in TABLES:
@@ -169,7 +171,7 @@ def release(insertion: Insertion) -> nn.Module:
     for name in (*FORWARD_HOOKS, *OTHER_HOOKS):
         own, theirs = getattr(insertion, name), getattr(host, name)
         hooks = {**own, **theirs}  # in the order in which they ran
-        # One dictionary stays, for its handles: the one that was the host's.
+        # One dictionary stays, for its handles: the host's original one.
         stays = own if name in FORWARD_HOOKS or not theirs else theirs
         stays.clear()
         stays.update(hooks)
@@ -182,9 +184,9 @@ def release(insertion: Insertion) -> nn.Module:
 
 
 def attributes(module: nn.Module) -> frozenset[str]:
-    """The names of a module's attributes, also of children whose name is a number.
+    """The names of a module's attributes, including children whose name is a number.
 
-    Those like ``__deepcopy__`` are left out: Python asks for them to treat the module as a whole.
+    Names like ``__deepcopy__`` are left out: Python uses them to treat the module as a whole.
     """
     names = (*dir(module), *children(module).keys())
     return frozenset(name for name in names if not (name.startswith("__") and name.endswith("__")))

@@ -1,4 +1,4 @@
-"""How state dicts of the original network load, and what is said of those that have some layers."""
+"""How state dicts of the original network load, and the warning if some layers are missing."""
 
 import warnings
 from collections import OrderedDict
@@ -27,10 +27,10 @@ def load_original(
     missing_keys: list[str],
     *rest: Any,
 ) -> None:
-    """Let a new layer keep its weights when the state dict is that of the original network.
+    """Let a new layer keep its weights when the state dict comes from the original network.
 
-    It is a hook of the layer, called before its entries are loaded. The entries of a replaced
-    module go to that module, unless they fit the new layer, in keys and shapes.
+    This is a hook of the layer, called before its entries are loaded. The entries of a replaced
+    module go to that module, unless they fit the new layer in keys and shapes.
     """
     given = {key[len(prefix) :]: key for key in state_dict if key.startswith(prefix)}
     module = replaced(layer)
@@ -42,7 +42,7 @@ def load_original(
         entries = OrderedDict((name, _whole(state_dict.pop(key))) for name, key in given.items())
         set_metadata(entries, {"": local_metadata})
         assign = local_metadata.get("assign_to_params_buffers", False)
-        load = copy_context().run  # what is noted of this load is not mixed with another
+        load = copy_context().run  # do not mix notes of this load with another's
         found = load(module.load_state_dict, entries, strict=False, assign=assign)
         missing_keys += [prefix + name for name in found.missing_keys]
     else:  # torch loads what fits the layer, and reports the rest
@@ -55,7 +55,7 @@ def load_original(
         for key, value in layer.state_dict(prefix=prefix, keep_vars=True).items()
         if not getattr(value, "is_meta", False)
     }
-    state_dict.update(kept)  # without memory it has no weights to keep: torch reports these
+    state_dict.update(kept)  # not weights on meta: torch reports these
     if kept:
         _note(missing_keys, layer, prefix, loaded=False)
 
@@ -63,7 +63,7 @@ def load_original(
 def _are_of_original(
     given: dict[str, str], state_dict: dict[str, Tensor], layer: nn.Module, module: nn.Module
 ) -> bool:
-    """Whether entries, by name and by key, belong to a replaced module and do not fit its layer."""
+    """Whether entries (keys by name) belong to a replaced module and do not fit its new layer."""
     own, original = layer.state_dict(keep_vars=True), _original_keys(module)
     fits = given.keys() == own.keys() and all(
         _shape(own[name]) == _shape(state_dict[key]) for name, key in given.items()
@@ -78,12 +78,12 @@ def _shape(value: Any) -> Any:
 
 
 def _whole(entry: Any) -> Any:
-    """An entry as a plain tensor: a module that is not in the network is not sharded with it."""
+    """An entry as a plain tensor: a module outside the network is not sharded with it."""
     return entry.full_tensor() if hasattr(entry, "full_tensor") else entry
 
 
 def _original_keys(module: nn.Module) -> set[str]:
-    """The keys that a replaced module had before modules in it were changed, and its own now."""
+    """The keys that a replaced module had before changes to modules in it, and has now."""
     keys = {original_name(module, key) for key in module.state_dict()}
     for name, part in module.named_modules():
         if (original := replaced(part)) is not None:
@@ -92,9 +92,8 @@ def _original_keys(module: nn.Module) -> set[str]:
     return keys
 
 
-# The load in this thread: its list of missing keys, by which it is known; and of each layer with
-# weights that was put into the network, by what its keys start with, its class and whether its
-# weights were loaded.
+# The load in this thread: its list of missing keys, which identifies it; and for each new layer
+# with weights, by its key prefix, its class and whether its weights were loaded.
 _Load = tuple[list[str], dict[str, tuple[str, bool]]]
 _load: ContextVar[_Load | None] = ContextVar("load", default=None)
 
@@ -108,11 +107,11 @@ def _note(missing_keys: list[str], layer: nn.Module, prefix: str, *, loaded: boo
     parts = prefix.split(".")[:-1]
     around = (".".join(parts[:count]) + "." for count in range(1, len(parts)))
     if not any(load[1].get(start, ("", True))[1] is False for start in around):
-        load[1][prefix] = type(layer).__name__, loaded  # else what is around it has kept it, too
+        load[1][prefix] = type(layer).__name__, loaded  # if not, an outer layer kept it, too
 
 
 def warn_of_a_part(model: nn.Module) -> None:
-    """Let a network warn if a state dict has the weights of some layers put into it, not of all."""
+    """Let a network warn if a state dict has the weights of some new layers, but not of all."""
     forget_to_warn(model)
     model.register_load_state_dict_post_hook(_warn)  # type: ignore[no-untyped-call]
 
@@ -131,7 +130,7 @@ def _warn(model: nn.Module, incompatible_keys: IncompatibleKeys) -> None:
         return
     kept = {start: kind for start, (kind, loaded) in load[1].items() if not loaded}
     if kept and len(kept) < len(load[1]):
-        for start in kept:  # said once, also where this network lies in another that warns
+        for start in kept:  # warn once, even if an outer network warns, too
             del load[1][start]
         names = ", ".join(f"{start[:-1]} ({kind})" for start, kind in kept.items())
         warnings.warn(

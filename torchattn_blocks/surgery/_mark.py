@@ -1,17 +1,17 @@
-"""What a layer that was put into a network remembers."""
+"""The mark on a layer that was put into a network."""
 
 from typing import Any, NamedTuple
 
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-_NAME = "_surgery_mark"  # the name of the attribute; nobody else's
+_NAME = "_surgery_mark"  # a unique attribute name
 
 
 class Mark(NamedTuple):
-    """The module in whose place a layer is, if it is in any, and the hooks that it got.
+    """The module that a layer replaced, if any, and the hooks that the layer got.
 
-    In a tuple the module is no child of the layer.
+    A tuple keeps the module from becoming a child of the layer.
     """
 
     replaced: nn.Module | None
@@ -19,12 +19,12 @@ class Mark(NamedTuple):
 
 
 def mark(layer: nn.Module, module: nn.Module | None, *hooks: RemovableHandle) -> None:
-    """Mark a layer as put into a network, in the place of a module or of what that replaced.
+    """Mark a layer as put into a network, in place of a module or of the module's own original.
 
     Args:
         layer: The layer.
-        module: What it replaces, if it replaces anything.
-        hooks: Those of the layer that it is to lose with the mark.
+        module: The module that it replaces, if any.
+        hooks: Hooks that the layer loses with the mark.
     """
     original = None if module is None else replaced(module) or module
     setattr(layer, _NAME, Mark(original, hooks))
@@ -39,7 +39,7 @@ def unmark(layer: nn.Module) -> None:
 
 
 def replaced(layer: nn.Module) -> nn.Module | None:
-    """The module in whose place a layer is, if it is in any."""
+    """The module that a layer replaced, if any."""
     found = _mark_of(layer)
     return None if found is None else found.replaced
 

@@ -1,4 +1,4 @@
-"""What a state dict says of modules beside their entries: the versions of their classes."""
+"""A state dict's metadata about modules: the versions of their classes."""
 
 from torch import nn
 
@@ -6,16 +6,16 @@ from .._torch import metadata_being_loaded
 
 
 def hand_on_metadata(module: nn.Module, name: str, child: str) -> None:
-    """Let what a state dict says of names be said of a module that has got a longer name.
+    """Apply a state dict's metadata to a module that now has a longer name.
 
-    What stands in the module's place calls this in its `_load_from_state_dict`. Torch tells it what
-    is said of its own name alone.
+    The module in its place calls this in `_load_from_state_dict`. Torch gives that module only the
+    metadata of its own name.
 
     Args:
         module: The module.
         name: Its name in the state dict.
-        child: Its name within what has that name now. If anything is said of that, nothing is
-            handed on.
+        child: Its name inside the module that now has that name. If the longer name has metadata,
+            nothing changes.
     """
     metadata = metadata_being_loaded(2)
     place = f"{name}.{child}".lstrip(".")

@@ -11,8 +11,8 @@ from .._torch import WITHOUT_MODULES
 def swap(model: nn.Module, by: Mapping[int, nn.Module]) -> None:
     """Put other modules in the places of modules, given by `id`.
 
-    Places are the children of modules, and what modules hold beside their children, such as a
-    list of layers that the network's code runs over.
+    Places are the children of modules, and other values that modules hold, such as a list of layers
+    that the network's code iterates over.
     """
     seen: set[int] = set()
     for module in list(model.modules()):
@@ -22,7 +22,7 @@ def swap(model: nn.Module, by: Mapping[int, nn.Module]) -> None:
 
 
 def _swapped(value: Any, by: Mapping[int, nn.Module], seen: set[int]) -> Any:
-    """A module, or what stands in its place; a list or dictionary is changed itself."""
+    """A module or its replacement; lists and dictionaries are changed in place."""
     if isinstance(value, nn.Module):
         return by.get(id(value), value)
     if isinstance(value, tuple) and type(value) is tuple:

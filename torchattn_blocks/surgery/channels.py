@@ -1,4 +1,4 @@
-"""The channels of a module of somebody else's network."""
+"""Read the channels of a module in somebody else's network."""
 
 from collections.abc import Iterable, Iterator
 
@@ -13,11 +13,11 @@ from ._insertion import Inserted
 def in_channels(module: nn.Module) -> int:
     """The channels that a module takes.
 
-    A convolution, a linear layer and a normalisation say so, and so does any module that has both
-    attributes ``in_channels`` and ``out_channels``. Of another module it is what the first such
-    layer in it takes, in the order of registration. This is not always the order in which they
-    run: for a block that concatenates or has several branches, give the number yourself. Inserted
-    layers and attention layers of this library are passed over.
+    A convolution, a linear layer, a normalisation and any module with both attributes
+    ``in_channels`` and ``out_channels`` state the number. For other modules it is the number of the
+    first such layer inside, in the order of registration. Modules may run in another order: for a
+    block that concatenates or has several branches, give the number yourself. Inserted layers and
+    attention layers of this library are skipped.
 
     Args:
         module: A convolution, linear layer, normalisation, or a module with one of them in it.
@@ -42,9 +42,9 @@ def in_channels(module: nn.Module) -> int:
 def out_channels(module: nn.Module) -> int:
     """The channels that a module returns.
 
-    It is read as by `in_channels`, but off the last such layer in the order of registration. If
-    that is not the last to run, give the number yourself: a block with an attention layer of
-    another library often has that layer's convolution, with one output channel, in this place.
+    It is read like `in_channels`, but from the last such layer in the order of registration. If
+    another layer runs last, give the number yourself: in a block with an attention layer of another
+    library, the last one is often that layer's convolution with one output channel.
 
     Args:
         module: A convolution, linear layer, normalisation, or a module with one of them in it.
@@ -76,7 +76,7 @@ def _first(owner: str, module: nn.Module, found: Iterable[int]) -> int:
 
 
 def _pairs(module: nn.Module) -> Iterator[tuple[int, int]]:
-    """What the layers in a module take and return."""
+    """The input and output channels of the layers in a module."""
     for taken, returned in (("in_channels", "out_channels"), ("in_features", "out_features")):
         before, after = getattr(module, taken, None), getattr(module, returned, None)
         if isinstance(before, int) and isinstance(after, int):  # some networks have lists

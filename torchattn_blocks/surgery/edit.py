@@ -1,4 +1,4 @@
-"""Insert layers into any network, or replace its layers, without a change to its code."""
+"""Insert layers into any network, or replace its layers, without changing its code."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -23,57 +23,57 @@ Factory = Callable[[Any], nn.Module]
 def insert_after(
     model: nn.Module, where: Where, factory: Factory, *, inplace: bool = False
 ) -> nn.Module:
-    """Insert a layer after each module that `where` picks, so that it computes the module's output.
+    """Insert a layer after each module that `where` picks; it processes the module's output.
 
     Args:
-        model: Any network, also a pretrained one. `torch.compile` comes after this function.
+        model: Any network, also a pretrained one. Call `torch.compile` after this function.
         where: Which modules to insert a layer at. A type: its instances. A string: the modules
-            whose names match it, where ``*`` stands for any characters but a dot, ``**`` for any
+            whose names match it, where ``*`` stands for any characters except a dot, ``**`` for any
             number of parts between dots, and ``?`` and ``[a-z]`` for one character. A function
             ``where(name, module)``: the modules for which it is true. A list or tuple of these:
-            what any of them picks. Names are those of ``model.named_modules()``, but without the
-            ``host`` of layers inserted before. Those layers and modules in them are not picked.
+            everything that any of them picks. Names are as in ``model.named_modules()``, but
+            without the ``host`` of layers inserted before. Those layers and the modules in them are
+            not picked.
         factory: A function that takes the picked module and returns a new layer for it. The layer
             gets the device, the floating-point dtype and the mode of the module, and takes its
-            output. `in_channels` and `out_channels` tell the channels.
+            output. `in_channels` and `out_channels` give you the channels.
         inplace: Whether to change `model` itself. By default a copy is changed. A network that
             torch cannot copy, such as one with lazy modules that never ran, can only be changed
-            in place. A module that is also a part of another network is changed in `model` alone.
+            in place. A module that is also part of another network is changed only in `model`.
 
     Returns:
         The network with the layers: a copy of `model`, or itself with ``inplace=True``.
 
     Raises:
         TypeError: If an argument is not of the kind above, or `factory` returns no module.
-        ValueError: If `where` or a pattern in it picks nothing, or it picks a module at which a
-            layer would not run as it should; if `factory` returns a module that is in use or
-            compiled; if the model is compiled, or wrapped for several processes. The model is then
-            as it was.
+        ValueError: If `where` or a pattern in it picks nothing, or it picks a module where a layer
+            would not run as it should; if `factory` returns a module that is in use or compiled; if
+            the model is compiled, or wrapped for several processes. The model is then as it was.
 
     Note:
-        **Containers.** A layer after a `torch.nn.Sequential` is kept by its last module, one
-        before it by its first. A module that is used several times has one layer, which runs
-        each time. Layers inserted at one module run in the order of insertion.
+        **Containers.** The last module of a `torch.nn.Sequential` holds a layer after it, the first
+        module a layer before it. A module that is used several times has one layer, which runs each
+        time. Layers inserted at one module run in the order of insertion.
 
-        **Names.** What stands in the place of the module is an ``Insertion``, which calls the
-        module and its layers, and hands on the attributes that the module has now. In it the
-        module is ``host``: parameters have names such as ``"conv1.host.weight"``, and those of
-        layers such as ``"conv1.inserted_after.0.weight"``, which `changes` lists. `where` still
-        takes the name ``"conv1"``, and ``net.conv1.weight`` is what it was.
+        **Names.** An ``Insertion`` takes the place of the module. It calls the module and its
+        layers, and passes on the attributes that the module has now. In it the module is ``host``:
+        the module's parameters have names such as ``"conv1.host.weight"``, the layers' such as
+        ``"conv1.inserted_after.0.weight"``, which `changes` lists. `where` still takes the name
+        ``"conv1"``, and ``net.conv1.weight`` is unchanged.
 
-        **State dicts.** A state dict without any key of a layer, such as that of the original
-        network, loads with ``strict=True``, and the layer keeps its weights. One that has the
-        weights of some layers and not of others loads with a UserWarning that names those that kept
-        theirs. A layer on the meta device has none to keep: torch then reports its keys as missing.
-        The state dict of ``undo(model)`` has the keys of the original.
+        **State dicts.** A state dict without any key of a layer, such as the original network's,
+        loads with ``strict=True``, and the layer keeps its weights. One that has the weights of
+        some layers and not of others loads with a UserWarning that names the layers that kept
+        theirs. A layer on the meta device has no weights to keep: torch then reports its keys as
+        missing. The state dict of ``undo(model)`` has the keys of the original.
 
-        **Calls.** A layer runs when its module is called. It does not where code reads the
-        module's parameters instead: `report` shows which layers ran. Forward hooks of the module
-        see what the layers make of its output; its pre-hooks and backward hooks stay with it. Hooks
-        that are registered at its name later are those of the whole.
+        **Calls.** A layer runs when its module is called. It does not run where code only reads the
+        module's parameters: `report` shows which layers ran. Forward hooks of the module see its
+        output after the layers; its pre-hooks and backward hooks stay with it. Hooks that you
+        register at its name later belong to the whole.
 
-        **Made before.** An optimiser, a `DropSchedule` and a moving average of weights that were
-        made for `model` know nothing of the copy. Make them after this function.
+        **Made before.** An optimiser, a `DropSchedule` or a moving average of weights made for
+        `model` does not know the copy. Make them after this function.
 
     Example:
         >>> import torch
@@ -93,10 +93,10 @@ def insert_after(
 def insert_before(
     model: nn.Module, where: Where, factory: Factory, *, inplace: bool = False
 ) -> nn.Module:
-    """Insert a layer before each module that `where` picks, so that it computes its first argument.
+    """Insert a layer before each module that `where` picks; it processes the first argument.
 
-    The arguments are those of `insert_after`, and so are the notes and the errors. In addition, a
-    module that is called without any argument raises a TypeError when it is called.
+    The arguments are those of `insert_after`, with the same notes and errors. In addition, calling
+    the module without any argument raises a TypeError.
 
     Example:
         >>> import torch
@@ -115,14 +115,14 @@ def replace(
 ) -> nn.Module:
     """Replace each module that `where` picks.
 
-    The arguments are those of `insert_after`, and so are the errors. In addition, a ValueError is
-    raised if the model itself is picked, or a module in which layers are inserted.
+    The arguments are those of `insert_after`, with the same errors. In addition, picking the model
+    itself, or a module with inserted layers in it, raises a ValueError.
 
-    The new layer takes the name of the module, in all places where that is used. Its keys take the
-    place of the module's. The module is kept for `undo`, also in pickles, but does not move between
-    devices with the network. State dicts of the original network still load. The new
-    layer takes the entries of the module if they fit it in keys and shapes. Else these go to the
-    module, and the layer keeps its weights.
+    The new layer takes the module's name, wherever the module is used. Its keys replace the
+    module's. The module is kept for `undo`, also in pickles, but does not move between devices with
+    the network. State dicts of the original network still load. The new layer takes the module's
+    entries if they fit it in keys and shapes. Otherwise the module takes them, and the layer keeps
+    its weights.
 
     Example:
         >>> from torch import nn
@@ -155,10 +155,10 @@ def replace(
 
 
 def undo(model: nn.Module, *, inplace: bool = False) -> nn.Module:
-    """Take all layers that `changes` lists out of a network.
+    """Remove all layers that `changes` lists from a network.
 
-    Replaced modules come back with the weights, the dtype and the device that they had, and in the
-    mode of what replaced them.
+    Replaced modules come back with their old weights, dtype and device, and in the mode of the
+    layer that replaced them.
 
     Args:
         model: A network.
@@ -189,7 +189,7 @@ def undo(model: nn.Module, *, inplace: bool = False) -> nn.Module:
         )
     forget_to_warn(model)
     by: dict[int, nn.Module] = {}
-    taken_out: list[nn.Module] = []  # kept to the end, so that no `id` is used again
+    taken_out: list[nn.Module] = []  # kept to the end, so that no `id` is reused
     while True:
         found = [
             part for part in model.modules() if id(part) not in by and _stands_for_another(part)
@@ -201,9 +201,9 @@ def undo(model: nn.Module, *, inplace: bool = False) -> nn.Module:
             if (original := replaced(part)) is not None:
                 by[id(part)] = original
                 if original.training != part.training and original not in part.modules():
-                    original.train(part.training)  # it was not there when the mode changed
+                    original.train(part.training)  # it was away when the mode changed
         taken_out += found
-        swap(model, by)  # again and again: what comes back may be, have or refer to one of these
+        swap(model, by)  # repeat: a returned module may be, have or refer to one of these
         model = by.get(id(model), model)
         if not found:
             for part in taken_out:
@@ -236,7 +236,7 @@ def _insert(
             )
     pairs = list(zip(hosts, _made(owner, model, targets, factory), strict=True))
     if side == "after":
-        pairs.reverse()  # a container is named before its last module, and its layer runs after
+        pairs.reverse()  # a container comes before its last module, and its layer runs after
     insertions: dict[int, nn.Module] = {}
     for found, layer in pairs:
         mark(layer, None, keep_weights(layer))
@@ -248,7 +248,7 @@ def _insert(
 
 
 def _insertion(target: Member, new: dict[int, nn.Module]) -> Insertion:
-    """The one of which a module is the host: the one that it has, or a new one, by its `id`."""
+    """The insertion that has a module as its host: an existing one, or a new one, by `id`."""
     for found in (*target.parents, new.get(id(target.module))):
         if isinstance(found, Insertion):
             return found
@@ -259,7 +259,7 @@ def _insertion(target: Member, new: dict[int, nn.Module]) -> Insertion:
 
 
 def _skipped(target: Member) -> bool:
-    """Whether a parent computes without calling its children, unless one of them has a hook."""
+    """Whether a parent skips calling its children, unless one of them has a hook."""
     return any(isinstance(parent, nn.TransformerEncoderLayer) for parent in target.parents)
 
 
@@ -282,7 +282,7 @@ def _opened(owner: str, model: nn.Module, inplace: bool) -> nn.Module:
     return model if inplace else copy.deepcopy(model)
 
 
-# By name, as they need not be there. What `fully_shard` makes is an FSDPModule.
+# By name, as they may be missing. `fully_shard` makes an FSDPModule.
 _PARALLEL = ("DistributedDataParallel", "FullyShardedDataParallel", "FSDPModule")
 
 
@@ -318,7 +318,7 @@ def _tensors(*modules: nn.Module) -> Iterator[Tensor]:
 def _fit(layer: nn.Module, module: nn.Module, like: Tensor | None, used: set[int]) -> None:
     """Give a layer the mode of a module and the device and dtype of a tensor.
 
-    What the network used before, and the layer wraps, stays as it is.
+    Modules that the network used before and that the layer wraps stay as they are.
     """
     if id(layer) in used:
         return

@@ -1,4 +1,4 @@
-"""What was put into a network, read off the network itself."""
+"""List the layers that were put into a network, read from the network itself."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -20,7 +20,7 @@ class Change:
     Attributes:
         layer: The name of the layer's class.
         how: ``"after"``, ``"before"`` or ``"instead of"``.
-        target: The name of the module that it runs after or before, or that it replaces.
+        target: The name of the module that it runs after or before, or replaces.
         name: The name of the layer, in ``model.named_modules()``.
         keys: The layer's keys in the state dict.
 
@@ -43,9 +43,9 @@ class Change:
 
 
 def changes(model: nn.Module) -> list[Change]:
-    """List what `insert_after`, `insert_before` and `replace` put into a network.
+    """List the layers that `insert_after`, `insert_before` and `replace` put into a network.
 
-    It is read off the network itself, so that copies and loaded pickles have their list, too.
+    The list is read from the network itself, so it also works for copies and loaded pickles.
 
     Args:
         model: A network.
@@ -81,7 +81,7 @@ def changes(model: nn.Module) -> list[Change]:
 
 
 def _change(layer: nn.Module, how: How, target: str, name: str) -> Change:
-    # The wrapper of activation checkpointing has a name, but leaves it out of keys.
+    # The wrapper of activation checkpointing has a name, but omits it from keys.
     prefix = f"{name}.".replace(f"{CHECKPOINTED}.", "")
     keys = tuple(layer.state_dict(prefix=prefix))
     return Change(type(layer).__name__, how, target, name, keys)

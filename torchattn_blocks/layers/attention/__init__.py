@@ -1,1 +1,1 @@
-"""The attention layers. All but the gate keep one contract: `forward(x)` is `x` times its map."""
+"""The attention layers. In all except the gate, `forward(x)` is `x` times its map."""

@@ -1,4 +1,4 @@
-"""What the attention layers share."""
+"""The base class of the attention layers."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ class Attention(nn.Module):
 
     @property
     def channels(self) -> int | None:
-        """The channels that the children take now: pruning changes them. None: any, or unknown."""
+        """The channels that the children take now (pruning changes them). None: any, or unknown."""
         return None
 
     def check(self, x: Tensor) -> None:
@@ -31,11 +31,11 @@ class Attention(nn.Module):
         check_map(type(self).__name__, x, self.channels, self.spatial_dims)
 
     def weigh(self, x: Tensor) -> Tensor:
-        """The attention map of a checked `x`, in any dtype: what a layer defines."""
+        """The attention map of a checked `x`, in any dtype. Each layer defines this."""
         raise NotImplementedError
 
     def attention_map(self, x: Tensor) -> Tensor:
-        """What `forward` multiplies `x` by: of its dtype, and broadcastable to its shape."""
+        """The factor of `x` in `forward`, with the dtype of `x` and broadcastable to its shape."""
         self.check(x)
         # Under autocast a child, such as a normalisation, may return another dtype.
         return self.weigh(x).to(x.dtype)
@@ -45,14 +45,14 @@ class Attention(nn.Module):
         return x * self.attention_map(x)
 
     def checked(self, channels: int) -> int:
-        """A number of channels, as an int."""
+        """Return a number of channels as an int."""
         check_ints(type(self).__name__, 1, channels=channels)
         return int(plain(channels))
 
     def hidden(
         self, channels: int, reduction: int, hidden_channels: int | None, *, least: int = 1
     ) -> int:
-        """The channels between two layers: as given, or reduced, but not below `least`."""
+        """The channels between two layers: given, or reduced but at least `least`."""
         owner = type(self).__name__
         check_ints(owner, 1, reduction=reduction)
         if hidden_channels is None:
@@ -69,7 +69,7 @@ class Attention(nn.Module):
         dtype: torch.dtype | None,
         **offers: Any,
     ) -> nn.Module:
-        """The module that a user's factory makes, where this layer is made."""
+        """The module that a user's factory makes, on the device and in the dtype of this layer."""
         offers |= {"device": device, "dtype": dtype}
         module = made_by(type(self).__name__, name, factory, *args, **offers)
         return module if device is None and dtype is None else module.to(device, dtype)

@@ -10,7 +10,7 @@ from ._base import Attention, Device
 
 
 class Excitation(Attention):
-    """A channel attention with two linear layers, the first of which reduces the channels."""
+    """Channel attention with two linear layers; the first one reduces the channels."""
 
     @options_by_name
     def __init__(
@@ -36,7 +36,7 @@ class Excitation(Attention):
 
     @property
     def channels(self) -> int | None:
-        """The channels that the first linear layer takes now. None if it does not say."""
+        """The channels that the first linear layer takes now. None if unknown."""
         return getattr(self.fc1, "in_features", None)
 
     def excite(self, statistics: Tensor) -> Tensor:

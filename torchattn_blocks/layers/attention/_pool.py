@@ -1,6 +1,6 @@
-"""Means and maxima, whose gradients eager code writes as seldom as it can.
+"""Means and maxima; eager code writes their gradients as rarely as it can.
 
-Writing a tensor as large as the feature maps is what these layers spend their time with.
+These layers spend most of their time on writing tensors as large as the feature maps.
 """
 
 import math
@@ -13,9 +13,9 @@ from .._eager import has_memory
 
 
 def mean(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """Mean of `x` over `dims`, which the result no longer has."""
+    """Mean of `x` over `dims`, which are removed."""
     if has_memory(x) and x.dtype in (torch.float32, torch.float64):  # in float16 a sum overflows
-        # The gradient of a mean is written element by element, that of a sum is an expanded view.
+        # A mean's gradient is written element by element, a sum's gradient is an expanded view.
         return x.sum(dims) / math.prod(x.shape[dim] for dim in dims)
     return x.mean(dims)
 
@@ -32,7 +32,7 @@ def max_and_mean(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
 
 class _MaxAndMean(torch.autograd.Function):
-    """Both in one step: their gradients are one tensor as large as `x`, not several."""
+    """Both in one step: their gradient is one tensor as large as `x`, not several."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:

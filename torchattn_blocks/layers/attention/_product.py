@@ -1,6 +1,6 @@
-"""Products with maps as large as the feature maps that follow from smaller ones.
+"""Products of feature maps with maps of the same size that follow from smaller maps.
 
-Torch would keep the large map for the backward pass. Here only `x` and the small maps are kept.
+Torch would keep the large map for the backward pass. This code keeps only `x` and the small maps.
 """
 
 import math
@@ -14,7 +14,7 @@ from .._eager import has_memory
 
 
 def times_sum(x: Tensor, *maps: Tensor) -> Tensor:
-    """``x`` times the sum of maps, each broadcastable to its shape, such as (N, C, 1, ...)."""
+    """Return ``x`` times the sum of maps, each broadcastable to it, such as (N, C, 1, ...)."""
     if keeps(x, *maps):
         product: Tensor = _TimesSum.apply(x, *maps)  # type: ignore[no-untyped-call]
         return product
@@ -22,7 +22,7 @@ def times_sum(x: Tensor, *maps: Tensor) -> Tensor:
 
 
 def times_product(x: Tensor, *maps: Tensor) -> Tensor:
-    """``x`` times maps (N, C, L, 1, ...), (N, C, 1, L, ...) and so on, one for each axis."""
+    """Return ``x`` times maps (N, C, L, 1, ...), (N, C, 1, L, ...) and so on, one per axis."""
     if keeps(x, *maps):
         product: Tensor = _TimesProduct.apply(x, *maps)  # type: ignore[no-untyped-call]
         return product
@@ -30,7 +30,7 @@ def times_product(x: Tensor, *maps: Tensor) -> Tensor:
 
 
 def plus_times_sigmoid(x: Tensor, first: Tensor, second: Tensor, *, add: bool) -> Tensor:
-    """``x * (1 + sigmoid(first + second))``, or with the product of the two maps."""
+    """Return ``x * (1 + sigmoid(first + second))``, or with the product of the two maps."""
     if keeps(x, first, second):
         out: Tensor = _PlusTimesSigmoid.apply(x, first, second, add)  # type: ignore[no-untyped-call]
         return out
@@ -87,7 +87,7 @@ def _multiplied(x: Tensor, maps: Sequence[Tensor]) -> Tensor:
 
 
 def _contracted(x: Tensor, maps: Sequence[Tensor], kept: int) -> Tensor:
-    """The sum of `x` times all maps but one, over the axes of these maps."""
+    """The sum of `x` times all maps except one, over the axes of these maps."""
     for i in reversed(range(len(maps))):
         if i != kept:
             axis = 2 + i

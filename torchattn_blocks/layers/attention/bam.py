@@ -29,20 +29,20 @@ class BAM(Attention):
 
     .. math:: y = x \cdot (1 + \sigma(m_c(x) + m_p(x)))
 
-    :math:`m_c` has a number for each channel: two linear layers on the means of all channels.
-    :math:`m_p` has one for each position: a 1 x 1 convolution that reduces the channels, two
+    :math:`m_c` gives a number for each channel: two linear layers on the means of all channels.
+    :math:`m_p` gives one for each position: a 1 x 1 convolution that reduces the channels, two
     dilated 3 x 3 convolutions, and a 1 x 1 convolution to one channel. From Park et al., "BAM:
     Bottleneck attention module", BMVC 2018, equations 1 to 4. With batch normalisation the layer
-    differs between training and evaluation as that does.
+    behaves differently in training and evaluation.
 
     Args:
         channels: Channels C of the input.
         fusion: ``"add"``, as in the paper, or ``"multiply"``, as in the authors' code.
-        reduction: Ratio of C to the channels in between; these are at least 1.
-        hidden_channels: Channels in between, in place of `reduction`.
+        reduction: Ratio of C to the channels in between, which are at least 1.
+        hidden_channels: Channels in between, instead of `reduction`.
         dilation: Dilation of the 3 x 3 convolutions.
-        norm: Function from a number of channels to the normalisation after each convolution but the
-            last; by default batch normalisation. None: no normalisation.
+        norm: Function from a number of channels to the normalisation after each convolution except
+            the last; by default batch normalisation. None: no normalisation.
         channel_norm: Function from a number of channels to the normalisation between the linear
             layers, of tensors (N, hidden_channels). None: no normalisation.
         spatial_dims: Dimensions after the channels: 1, 2 or 3.
@@ -64,9 +64,9 @@ class BAM(Attention):
             normalisation as `channel_norm`, if it has one sample.
 
     Note:
-        In the paper's equations batch normalisation comes last in both parts; here it stands where
-        the authors' code has it. That code multiplies :math:`m_c` and :math:`m_p`, where the paper
-        adds them.
+        In the paper's equations batch normalisation comes last in both parts; here it comes where
+        the authors' code has it. The authors' code multiplies :math:`m_c` and :math:`m_p`; the
+        paper adds them.
 
     Example:
         >>> import torch
@@ -123,7 +123,7 @@ class BAM(Attention):
 
     @property
     def channels(self) -> int | None:
-        """The channels that the first linear layer takes now. None if it does not say."""
+        """The channels that the first linear layer takes now. None if unknown."""
         return getattr(self.channel[0], "in_features", None)
 
     def weigh(self, x: Tensor) -> Tensor:

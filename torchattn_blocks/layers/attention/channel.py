@@ -30,8 +30,8 @@ class ChannelAttention(Excitation):
 
     Args:
         channels: Channels C of the input.
-        reduction: Ratio of C to the channels between the two linear layers; these are at least 1.
-        hidden_channels: Channels between the two linear layers, in place of `reduction`.
+        reduction: Ratio of C to the channels between the two linear layers, which are at least 1.
+        hidden_channels: Channels between the two linear layers, instead of `reduction`.
         bias: Whether the linear layers have biases. The paper's formula has none.
         activation: Function without arguments that returns δ.
         gate: Function without arguments that returns σ.
@@ -52,8 +52,8 @@ class ChannelAttention(Excitation):
             dimensions or channels.
 
     Note:
-        The code of CBAM's authors has biases, and makes a layer without weights where C is below
-        the reduction. timm has none. Positions that share the maximum share its gradient here and
+        The CBAM authors' code has biases, and makes a layer without weights if C is below the
+        reduction. timm has no biases. Positions that share the maximum share its gradient here and
         in timm; max-pooling layers give it to one of them.
 
     Example:
@@ -96,7 +96,7 @@ class ChannelAttention(Excitation):
     def weigh(self, x: Tensor) -> Tensor:
         """A weight for each channel, (N, C, 1, 1)."""
         maximum, average = (one.flatten(1) for one in max_and_mean(x, self.spatial_axes))
-        # The batch first, as tools for per-sample gradients and for pruning expect.
+        # The batch comes first, as tools for per-sample gradients and pruning expect.
         statistics = torch.stack((maximum, average), 1)  # (N, 2, C)
         by_maximum, by_mean = self.excite(statistics).unbind(1)
         return self.as_map(self.gate(by_maximum + by_mean))
@@ -105,9 +105,8 @@ class ChannelAttention(Excitation):
 class CBAM(Attention):
     """`ChannelAttention`, then `SpatialAttention` on its output.
 
-    From Woo et al., "CBAM: Convolutional block attention module", ECCV 2018, equation 1. With
-    batch normalisation as `norm` the layer differs between training and evaluation as that does;
-    else it does the same in both.
+    From Woo et al., "CBAM: Convolutional block attention module", ECCV 2018, equation 1. The layer
+    does the same in training and evaluation, unless `norm` is batch normalisation.
 
     Args:
         channels: Channels C of the input.
@@ -115,8 +114,8 @@ class CBAM(Attention):
         hidden_channels: See `ChannelAttention`.
         mlp_bias: The `bias` of `ChannelAttention`.
         channel: Function from a number of channels to the attention layer that comes first, such as
-            the class `EfficientChannelAttention`. None: `ChannelAttention`. With another,
-            `reduction`, `hidden_channels` and `mlp_bias` are refused.
+            the class `EfficientChannelAttention`. None: `ChannelAttention`. With any other layer,
+            `reduction`, `hidden_channels` and `mlp_bias` raise an error.
         kernel_size: See `SpatialAttention`.
         bias: See `SpatialAttention`.
         norm: See `SpatialAttention`.
@@ -126,10 +125,10 @@ class CBAM(Attention):
 
     Shape:
         (N, C, H, W) in, or as many sizes as `spatial_dims` says; the same out; dtype and memory
-        format are kept. The attention map has the shape of the input: it is the product of the
-        maps of the children `channel` and `spatial`, which for `attention_map` must be layers that
-        multiply by their maps, and whose hooks it does not call. `forward` calls them as any
-        modules.
+        format are kept. The attention map has the shape of the input: it is the product of the maps
+        of the children `channel` and `spatial`. For `attention_map` both must be layers that
+        multiply by their maps, and their hooks are not called. `forward` calls them like any
+        module.
 
     Parameters:
         2 C H + 98, where H = max(1, C // `reduction`), with the default options.
@@ -138,8 +137,8 @@ class CBAM(Attention):
         TypeError: If a number is not an int, `channel` not a function as above, or the input not a
             floating-point tensor.
         ValueError: If a number is below 1, `kernel_size` even, `spatial_dims` above 3, an option of
-            `ChannelAttention` is given beside `channel`, or the input has other dimensions or
-            channels.
+            `ChannelAttention` is given together with `channel`, or the input has other dimensions
+            or channels.
 
     Note:
         The authors' code is ``mlp_bias=True, norm=torch.nn.BatchNorm2d``; timm's is
@@ -201,7 +200,7 @@ class CBAM(Attention):
 
     @property
     def channels(self) -> int | None:
-        """The channels that the child `channel` takes now. None if it does not say."""
+        """The channels that the child `channel` takes now. None if unknown."""
         return getattr(self.channel, "channels", None)
 
     def weigh(self, x: Tensor) -> Tensor:
@@ -217,9 +216,9 @@ class CBAM(Attention):
         return by_channel * self.spatial.attention_map(x * by_channel)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Multiply `x` by the map of its channels, then by the map of the product's positions."""
+        """Multiply `x` by its channel map, then the product by its spatial map."""
         self.check(x)
-        with recomputation(PRODUCTS, x, least=LARGE):  # else the product in between is kept
+        with recomputation(PRODUCTS, x, least=LARGE):  # do not keep the product in between
             out: Tensor = self.spatial(self.channel(x))
         return out
 

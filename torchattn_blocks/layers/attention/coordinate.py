@@ -22,16 +22,16 @@ class CoordinateAttention(Attention):
         [f; g] = \delta(\mathrm{BN}(W_1 [\mathrm{mean}_w x; \mathrm{mean}_h x])), \qquad
         a = \sigma(W_h f), \quad b = \sigma(W_w g)
 
-    The means of rows and of columns stand one after the other, and share the first convolution and
-    the normalisation. δ is the hard swish, σ the sigmoid; each W has a bias. From Hou, Zhou & Feng,
+    The means of rows and columns are concatenated and share the first convolution and the
+    normalisation. δ is the hard swish, σ the sigmoid; each W has a bias. From Hou, Zhou & Feng,
     "Coordinate attention for efficient mobile network design", CVPR 2021, equations 4 to 9. In a
-    volume, planes across each of the three axes have a weight. With batch normalisation the layer
-    differs between training and evaluation as that does.
+    volume, each plane across each of the three axes has a weight. With batch normalisation the
+    layer behaves differently in training and evaluation.
 
     Args:
         channels: Channels C of the input.
-        reduction: Ratio of C to the channels between the convolutions; these are at least 8.
-        hidden_channels: Channels between the convolutions, in place of `reduction`.
+        reduction: Ratio of C to the channels between the convolutions, which are at least 8.
+        hidden_channels: Channels between the convolutions, instead of `reduction`.
         bias: Whether the convolutions have biases.
         norm: Function from a number of channels to the normalisation after the first convolution,
             of tensors (N, hidden_channels, L). None: no normalisation.
@@ -55,8 +55,8 @@ class CoordinateAttention(Attention):
             dimensions or channels.
 
     Note:
-        The defaults are those of the authors' code. timm's ``CoordAttn`` has no biases, and from
-        512 channels on more hidden channels; `torchattn_blocks.convert` reads the weights of both.
+        The defaults follow the authors' code. timm's ``CoordAttn`` has no biases, and more hidden
+        channels from 512 channels on; `torchattn_blocks.convert` reads the weights of both.
 
     Example:
         >>> import torch
@@ -102,7 +102,7 @@ class CoordinateAttention(Attention):
 
     @property
     def channels(self) -> int | None:
-        """The channels that the first convolution takes now. None if it does not say."""
+        """The channels that the first convolution takes now. None if unknown."""
         return getattr(self.conv, "in_channels", None)
 
     def weigh(self, x: Tensor) -> Tensor:

@@ -24,8 +24,8 @@ class EfficientChannelAttention(Attention):
     CVPR 2020, section 3. The layer does the same in training and evaluation.
 
     Args:
-        channels: Channels C of the input. They choose the default of `kernel_size` and nothing
-            else: the layer takes inputs of any C.
+        channels: Channels C of the input. They only set the default of `kernel_size`: the layer
+            takes inputs of any C.
         kernel_size: Size k of the convolution, odd. By default the paper's (equation 12): the
             integer part of (log2 C + 1) / 2, plus 1 if that is even.
         spatial_dims: Dimensions after the channels: 1, 2 or 3.
@@ -45,7 +45,8 @@ class EfficientChannelAttention(Attention):
             has other dimensions.
 
     Note:
-        timm's kernels have at least 3 elements, ours 1 where C is below 8, as in the authors' code.
+        timm's kernels have at least 3 elements; ours has 1 if C is below 8, as in the authors'
+        code.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""The attention gate: what the decoder knows selects what a skip connection brings.
+"""The attention gate: the decoder's features select what passes through a skip connection.
 
 Oktay et al., "Attention U-Net: Learning where to look for the pancreas", MIDL 2018.
 """
@@ -16,7 +16,7 @@ from ._base import Device
 
 
 def resized(x: Tensor, like: Tensor) -> Tensor:
-    """`x`, interpolated linearly where its sizes are not those of `like`."""
+    """Return `x`, interpolated linearly if its size differs from the size of `like`."""
     if has_torch_function_unary(x):  # an FX proxy, whose sizes are not known, records the call
         return handle_torch_function(resized, (x,), x, like)
     size = like.shape[2:]
@@ -30,10 +30,9 @@ class AttentionGate(nn.Module):
 
     .. math:: y = x \cdot \sigma(\psi\, \delta(W_x x + W_g g + b_g) + b_\psi)
 
-    x are the feature maps of the skip connection, g those of the gate; all weights are 1 x 1
-    convolutions, δ is the ReLU, σ the sigmoid. From Oktay et al., "Attention U-Net: Learning where
-    to look for the pancreas", MIDL 2018, equations 1 and 2. The layer does the same in training and
-    evaluation.
+    x are the skip connection's feature maps, g the gate's; all weights are 1 x 1 convolutions, δ is
+    the ReLU, σ the sigmoid. From Oktay et al., "Attention U-Net: Learning where to look for the
+    pancreas", MIDL 2018, equations 1 and 2. The layer does the same in training and evaluation.
 
     Args:
         gate_channels: Channels of the gate.
@@ -45,9 +44,9 @@ class AttentionGate(nn.Module):
 
     Shape:
         ``layer(gate, skip)`` takes (N, gate_channels, \*, \*) and (N, C, H, W), or as many sizes as
-        `spatial_dims` says. The gate may be of any size: it is interpolated linearly after its
-        convolution. Out comes (N, C, H, W), with dtype and memory format of `skip`. The attention
-        map has shape (N, 1, H, W).
+        `spatial_dims` says. The gate may have any size: it is interpolated linearly after its
+        convolution. The output is (N, C, H, W), with the dtype and memory format of `skip`. The
+        attention map has shape (N, 1, H, W).
 
     Parameters:
         H (G + C + 2) + 1, where G = `gate_channels`.
@@ -58,8 +57,8 @@ class AttentionGate(nn.Module):
             channels, or the two have batches of different sizes.
 
     Note:
-        In the paper the skip connection is reduced to the size of the gate, and the map enlarged
-        again. MONAI and most copies of the layer take gates of the same size only, and add batch
+        The paper reduces the skip connection to the size of the gate and enlarges the map again.
+        MONAI and most copies of the layer take only gates of the same size, and add batch
         normalisation after each convolution. On CUDA the gradient of the interpolation is not
         deterministic, unless `torch.use_deterministic_algorithms` is on.
 
@@ -114,7 +113,7 @@ class AttentionGate(nn.Module):
 
 
 def _check_batches(gate: Tensor, skip: Tensor) -> None:
-    """Raise where a product would repeat one of them. FX proxies pass."""
+    """Raise if a product would broadcast one of the two batches. FX proxies pass."""
     if isinstance(gate, Tensor) and isinstance(skip, Tensor) and gate.shape[0] != skip.shape[0]:
         batch = f"{skip.shape[0]}, got {gate.shape[0]}"
         raise ValueError(f"AttentionGate: gate must have the batch size of skip, {batch}")

@@ -1,4 +1,4 @@
-"""Global context: what the whole feature map says, handed to each position.
+"""Global context: a summary of the whole feature map, given to each position.
 
 Cao, Xu, Lin, Wei & Hu, "GCNet: Non-local networks meet squeeze-excitation networks and beyond",
 ICCV workshops 2019.
@@ -25,7 +25,7 @@ class GlobalContext(Attention):
     .. math:: y = x + W_2\, \delta(\mathrm{LN}(W_1 \sum_j a_j x_j + b_1)) + b_2, \qquad
         a = \mathrm{softmax}(w^\top x + b)
 
-    The softmax is over all positions j: the layer learns which of them to listen to. LN is layer
+    The softmax is over all positions j: the layer learns which positions matter. LN is layer
     normalisation, δ the ReLU. With ``fusion="scale"`` the sum is a product, as in
     squeeze-and-excitation: :math:`y = x \cdot \sigma(W_2 \ldots + b_2)`. From Cao et al., "GCNet:
     Non-local networks meet squeeze-excitation networks and beyond", ICCV workshops 2019, equation
@@ -34,22 +34,22 @@ class GlobalContext(Attention):
     Args:
         channels: Channels C of the input.
         fusion: ``"add"``, as in the paper's block, or ``"scale"``, as in timm by default.
-        reduction: Ratio of C to the channels between the two linear layers; these are at least 8.
-        hidden_channels: Channels between the two linear layers, in place of `reduction`.
+        reduction: Ratio of C to the channels between the two linear layers, which are at least 8.
+        hidden_channels: Channels between the two linear layers, instead of `reduction`.
         norm: Function from a number of channels to the normalisation after the first linear layer.
             None: no normalisation.
         activation: Function without arguments that returns δ.
-        gate: Function without arguments that returns σ, for ``fusion="scale"`` alone; by default
-            the sigmoid.
+        gate: Function without arguments that returns σ, only for ``fusion="scale"``; by default the
+            sigmoid.
         spatial_dims: Dimensions after the channels: 1, 2 or 3.
         device: See `torch.nn.Linear`.
         dtype: See `torch.nn.Linear`.
 
     Shape:
         (N, C, H, W) in, or as many sizes as `spatial_dims` says; the same out; dtype and memory
-        format are kept. The attention map has shape (N, 1, H, W). It is what the paper calls by
-        this name, the weights :math:`a` of the positions, which sum to 1. The output is not the
-        input times it.
+        format are kept. The attention map has shape (N, 1, H, W). As in the paper, it holds the
+        weights :math:`a` of the positions, which sum to 1. The output is not the input times this
+        map.
 
     Parameters:
         2 C H + 2 C + 3 H + 1, where H = max(8, C // `reduction`).
@@ -57,15 +57,15 @@ class GlobalContext(Attention):
     Raises:
         TypeError: If a number is not an int or the input not a floating-point tensor.
         ValueError: If a number is below 1, `spatial_dims` above 3, `fusion` is not one of the
-            strings above, `gate` is given where nothing is multiplied, or the input has other
+            strings above, `gate` is given without ``fusion="scale"``, or the input has other
             dimensions or channels.
 
     Note:
-        With ``fusion="add"`` the second linear layer starts at zero, as in the authors' code: the
-        layer starts as the identity. Layer normalisation leaves nothing of one hidden channel, and
-        no more than a sign of two; hence the lower bound of H, which the paper, with 256 channels
-        and more, does not need. timm's ``GlobalContext`` has ``fusion="scale"`` and a reduction of
-        8 by default.
+        With ``fusion="add"`` the second linear layer starts at zero, as in the authors' code, so
+        the layer starts as the identity. H has a lower bound because layer normalisation removes
+        all information from one hidden channel and leaves only a sign from two. The paper has 256
+        channels or more and does not need this bound. timm's ``GlobalContext`` has
+        ``fusion="scale"`` and a reduction of 8 by default.
 
     Example:
         >>> import torch
@@ -116,7 +116,7 @@ class GlobalContext(Attention):
 
     @property
     def channels(self) -> int | None:
-        """The channels that the first linear layer takes now. None if it does not say."""
+        """The channels that the first linear layer takes now. None if unknown."""
         return getattr(self.fc1, "in_features", None)
 
     multiplies_by_map = False
@@ -131,7 +131,7 @@ class GlobalContext(Attention):
         return logits.flatten(2).softmax(-1).view_as(logits)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add the transformed context of `x` to it, or multiply the two."""
+        """Add the transformed context to `x`, or multiply the two."""
         weights = self.attention_map(x).flatten(2)  # (N, 1, H W)
         context = (x.flatten(2) @ weights.mT)[..., 0]  # (N, C)
         context = self.fc2(self.activation(self.norm(self.fc1(context))))

@@ -1,4 +1,4 @@
-"""SimAM: a weight for every element from how far it is from its channel's mean.
+"""SimAM: a weight for every element, from its distance to its channel's mean.
 
 Yang, Zhang, Li & Xie, "SimAM: A simple, parameter-free attention module for convolutional neural
 networks", ICML 2021.
@@ -20,10 +20,10 @@ class SimAM(Attention):
 
     .. math:: y = x \cdot \sigma\left(\frac{(x - \mu)^2}{4 (v + \lambda)} + \frac12\right)
 
-    μ and v are mean and variance over all positions of a channel, v with one less than the number
-    of positions as its divisor. From Yang et al., "SimAM: A simple, parameter-free attention module
-    for convolutional neural networks", ICML 2021, equations 5 and 6. The layer has no parameters
-    and does the same in training and evaluation. In half precision it computes in float32.
+    μ and v are mean and variance over all positions of a channel; the divisor of v is the number of
+    positions minus one. From Yang et al., "SimAM: A simple, parameter-free attention module for
+    convolutional neural networks", ICML 2021, equations 5 and 6. The layer has no parameters and
+    does the same in training and evaluation. In half precision it computes in float32.
 
     Args:
         eps: The paper's λ, above 0.
@@ -43,9 +43,9 @@ class SimAM(Attention):
             dimensions.
 
     Note:
-        An element far below the mean gets the same weight as one far above it. The divisor of v is
-        that of the authors' code; the paper's is the number of positions. On a feature map of one
-        position, where that code divides zero by zero, the weight is 0.62.
+        An element far below the mean gets the same weight as one far above it. The divisor of v
+        follows the authors' code; in the paper it is the number of positions. On a feature map of
+        one position, the authors' code divides zero by zero; here the weight is 0.62.
 
     Example:
         >>> import torch
@@ -82,7 +82,7 @@ class SimAM(Attention):
 
 
 def _wide(x: Tensor) -> Tensor:
-    """In float32 at least: squares, and quotients by small variances, overflow in float16."""
+    """In float32 at least: float16 overflows in squares and in quotients by small variances."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -104,7 +104,7 @@ def _correction(x: Tensor, axes: tuple[int, ...]) -> Any:
 
 
 class _SimAM(torch.autograd.Function):
-    """Keeps the input alone, where torch would keep three tensors of its size."""
+    """Keeps only the input; torch would keep three tensors of its size."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
@@ -121,7 +121,7 @@ class _SimAM(torch.autograd.Function):
         distance, factor = _distance_and_factor(values, axes, eps)
         weights = _weights(distance, factor)
         # The gradient of the logit times the distance: 2 factor times it reaches the distance
-        # directly. Its mean goes through the mean of the input, the rest through the variance.
+        # directly. Its mean goes through the input's mean, the rest through the variance.
         slope = torch.ops.aten.sigmoid_backward(grad * values, weights) * distance
         of_factor = (slope * distance).mean(axes, keepdim=True)
         through_variance = -8 * _correction(x, axes) * factor * factor * of_factor

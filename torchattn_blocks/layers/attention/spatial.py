@@ -30,7 +30,7 @@ def spatial_attention(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
     section 3, and equations 2 to 4 of the RSAN paper.
 
     Args:
-        x: Feature maps of shape (N, C, H, W), or with one or three sizes in place of two.
+        x: Feature maps of shape (N, C, H, W), or with one or three sizes instead of two.
         weight: Kernel of shape (1, 2, k, k), k odd, with as many sizes as `x` has: the first
             channel for the maximum, the second for the mean.
         bias: Bias of shape (1,), or None.
@@ -70,15 +70,15 @@ def _summary(x: Tensor, *, channels_last: bool = True) -> Tensor:
     """Maximum and mean over channels, (N, C, *size) -> (N, 2, *size)."""
     both = max_and_mean(x, (1,))
     if channels_last and has_memory(x) and x.device.type == "cpu":
-        # Channels last in memory: a convolution of two channels is faster then.
+        # Channels last in memory: this makes a convolution of two channels faster.
         return torch.stack([one.squeeze(1) for one in both], -1).movedim(-1, 1)
     return torch.cat(both, 1)
 
 
 def _is_alone(conv: nn.Module) -> bool:
-    """Whether this is torch's convolution, and nobody hooks it.
+    """Whether this is torch's convolution without hooks.
 
-    Else it gets the memory layout of the input: Opacus 1.6.0 misreads another, see `docs/tools.md`.
+    If not, it gets the input's memory layout: Opacus 1.6.0 misreads others, see `docs/tools.md`.
     """
     return isinstance(conv, Convolution) and not is_hooked(conv)
 
@@ -89,15 +89,15 @@ class SpatialAttention(Attention):
     .. math:: y = x \cdot \sigma(w * [\max_c x;\; \mathrm{mean}_c\, x])
 
     The maximum and the mean over channels, concatenated in this order, go through a k x k
-    convolution and a sigmoid. The result, the attention map, is multiplied with the input. From
-    Woo et al., "CBAM: Convolutional block attention module", ECCV 2018, equation 3. The layer does
-    the same in training and evaluation, unless it has batch normalisation as `norm`.
+    convolution and a sigmoid. The result is the attention map, which multiplies the input. From Woo
+    et al., "CBAM: Convolutional block attention module", ECCV 2018, equation 3. The layer does the
+    same in training and evaluation, unless it has batch normalisation as `norm`.
 
     Args:
         kernel_size: Size k of the convolution, odd.
-        bias: Whether the convolution has a bias. In RSAN it has none.
+        bias: Whether the convolution has a bias. RSAN has none.
         norm: Function from a number of channels, here 1, to a normalisation layer between
-            convolution and sigmoid. In RSAN there is none.
+            convolution and sigmoid. RSAN has none.
         spatial_dims: Dimensions after the channels: 1, 2 or 3.
         device: See `torch.nn.Conv2d`.
         dtype: See `torch.nn.Conv2d`.
@@ -107,8 +107,7 @@ class SpatialAttention(Attention):
         memory format are kept. The attention map has shape (N, 1, H, W).
 
     Parameters:
-        2 k k, whatever C: 98 for k = 7; 99 with the bias, 100 with batch normalisation in its
-        place.
+        2 k k, whatever C: 98 for k = 7; 99 with the bias, 100 with batch normalisation instead.
 
     Raises:
         TypeError: If a number is not an int or the input not a floating-point tensor.
@@ -116,11 +115,11 @@ class SpatialAttention(Attention):
             has other dimensions.
 
     Note:
-        The kernel is initialised by Keras' ``he_normal``, as in the RSAN authors' code. The code of
-        CBAM's authors and timm add batch normalisation, many copies a bias. The maximum comes first
-        here and in the code of CBAM's authors. CBAM's equation 3, timm and the RSAN authors' code
-        have the mean first, which makes no difference but to who reads weights:
-        `torchattn_blocks.convert` swaps them.
+        The kernel is initialised with Keras' ``he_normal``, as in the RSAN authors' code. The CBAM
+        authors' code and timm add batch normalisation, many copies a bias. The maximum comes first
+        here and in the CBAM authors' code. CBAM's equation 3, timm and the RSAN authors' code have
+        the mean first. This only matters when you read weights: `torchattn_blocks.convert` swaps
+        the two.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Squeeze and excitation: a weight for every channel, and with it one for every position.
+"""Squeeze and excitation: a weight for every channel, optionally also one for every position.
 
 Hu, Shen & Sun, "Squeeze-and-excitation networks", CVPR 2018;
 Roy, Navab & Wachinger, "Concurrent spatial and channel squeeze & excitation in fully convolutional
@@ -29,8 +29,8 @@ class SqueezeExcite(Excitation):
 
     Args:
         channels: Channels C of the input.
-        reduction: Ratio of C to the channels between the two linear layers; these are at least 1.
-        hidden_channels: Channels between the two linear layers, in place of `reduction`.
+        reduction: Ratio of C to the channels between the two linear layers, which are at least 1.
+        hidden_channels: Channels between the two linear layers, instead of `reduction`.
         bias: Whether the linear layers have biases.
         activation: Function without arguments that returns δ.
         gate: Function without arguments that returns σ.
@@ -52,8 +52,8 @@ class SqueezeExcite(Excitation):
 
     Note:
         timm rounds the hidden channels to a multiple of 8. segmentation_models.pytorch and MONAI
-        raise an error or fail where C is smaller than the reduction. Most libraries compute the
-        linear layers as 1 x 1 convolutions; `torchattn_blocks.convert` reads their weights.
+        raise an error or fail if C is smaller than the reduction. Most libraries compute the linear
+        layers as 1 x 1 convolutions; `torchattn_blocks.convert` reads their weights.
 
     Example:
         >>> import torch
@@ -77,15 +77,15 @@ class ConcurrentSqueezeExcite(SqueezeExcite):
     .. math:: y = x \cdot (\sigma(W_2\, \delta(W_1\, \mathrm{mean}(x) + b_1) + b_2)
         + \sigma(w_3^\top x + b_3))
 
-    The first term is that of `SqueezeExcite`. The second is a 1 x 1 convolution to one channel and
-    a sigmoid. From Roy, Navab & Wachinger, "Concurrent spatial and channel squeeze & excitation in
-    fully convolutional networks", MICCAI 2018, section 2. The layer does the same in training and
-    evaluation.
+    The first term is the weight of `SqueezeExcite`. The second is a 1 x 1 convolution to one
+    channel and a sigmoid. From Roy, Navab & Wachinger, "Concurrent spatial and channel squeeze &
+    excitation in fully convolutional networks", MICCAI 2018, section 2. The layer does the same in
+    training and evaluation.
 
     Args:
         channels: Channels C of the input.
-        reduction: Ratio of C to the channels between the two linear layers; these are at least 1.
-        hidden_channels: Channels between the two linear layers, in place of `reduction`.
+        reduction: Ratio of C to the channels between the two linear layers, which are at least 1.
+        hidden_channels: Channels between the two linear layers, instead of `reduction`.
         bias: Whether the linear layers and the convolution have biases.
         activation: Function without arguments that returns δ.
         gate: Function without arguments that returns σ.
@@ -107,8 +107,8 @@ class ConcurrentSqueezeExcite(SqueezeExcite):
             dimensions or channels.
 
     Note:
-        The reduction is 2 in the paper and 16 in segmentation_models.pytorch, which fails where C
-        is smaller. Some libraries take the greater of the two products instead of their sum.
+        The reduction is 2 in the paper and 16 in segmentation_models.pytorch, which fails if C is
+        smaller. Some libraries take the greater of the two products instead of their sum.
 
     Example:
         >>> import torch
@@ -161,5 +161,5 @@ class ConcurrentSqueezeExcite(SqueezeExcite):
         return times_sum(x, by_channel, by_position)
 
     def _both(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The weights of the channels, and those of the positions."""
+        """The weights of the channels and the weights of the positions."""
         return super().weigh(x), self.position_gate(self.conv(x))

@@ -22,11 +22,11 @@ class TripletAttention(Attention):
     .. math:: y = x \cdot \tfrac{1}{3} (a_{hw} + a_{cw} + a_{ch}), \qquad
         a_{hw} = \sigma(\mathrm{BN}(w_{hw} * [\max_c x;\; \mathrm{mean}_c\, x]))
 
-    :math:`a_{cw}` and :math:`a_{ch}` are computed in the same way, from maxima and means over rows
-    and over columns: there the k x k convolution runs over channels and columns, and over rows and
+    :math:`a_{cw}` and :math:`a_{ch}` are computed the same way, from maxima and means over rows and
+    over columns. There the k x k convolution runs over channels and columns, and over rows and
     channels. From Misra et al., "Rotate to attend: Convolutional triplet attention module", WACV
-    2021, equations 1 and 2. With batch normalisation the layer differs between training and
-    evaluation as that does.
+    2021, equations 1 and 2. With batch normalisation the layer behaves differently in training and
+    evaluation.
 
     Args:
         kernel_size: Size k of the convolutions, odd.
@@ -49,9 +49,9 @@ class TripletAttention(Attention):
             other dimensions; from torch, in training with batch normalisation, for a single value.
 
     Note:
-        Channels that are neighbours share a weight's neighbourhood, though their order means
-        nothing before training. The momentum of the authors' batch normalisation is 0.01; it is
-        torch's 0.1 here.
+        The convolutions also run across neighbouring channels, though their order means nothing
+        before training. The authors' batch normalisation has a momentum of 0.01; ours has torch's
+        0.1.
 
     Example:
         >>> import torch
@@ -101,8 +101,8 @@ class TripletAttention(Attention):
         """A third of the weights across channels, rows and columns: (N, 1, H, W) and so on."""
         weights = []
         for axis, conv, norm in zip((1, 2, 3), self.convs, self.norms, strict=True):
-            # (N, 2, H, W), (N, 2, C, W), (N, 2, H, C). With the statistics of `x` itself, stacked,
-            # inductor 2.13 fails where sizes vary.
+            # (N, 2, H, W), (N, 2, C, W), (N, 2, H, C). If the statistics of `x` itself are stacked,
+            # inductor 2.13 fails on varying sizes.
             summary = torch.cat(max_and_mean(x.transpose(1, axis), (1,)), 1)
             weights.append(norm(conv(summary)).sigmoid().transpose(1, axis) / 3)
         return weights
