@@ -319,7 +319,7 @@ def test_the_record_says_what_made_the_run(tmp_path, images):
     assert record["recipe"]["steps"] == 6
     layout = str(fastest_layout(torch.device("cpu")))
     assert record["machine"] == {"device": "cpu", "memory_format": layout, "processes": 1}
-    assert record["versions"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(record["versions"]["torch"])  # it may add the build
     assert set(record["versions"]) == {"torch", "numpy", "monai", "torchattn_blocks"}
     prints = record["images"]["training"] | record["images"]["validation"]
     assert list(prints) == [fundus.name for fundus in images]

@@ -1,11 +1,10 @@
 """What a `UNet` keeps for the backward pass: everything, less, or next to nothing."""
 
 from contextlib import AbstractContextManager, nullcontext
-from inspect import signature
 from typing import Any, Literal
 
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
 from .._restored import BuffersOfNow
 from ..layers._recipes import ACTIVATIONS, ALL
@@ -35,16 +34,10 @@ def run_stage(stage: nn.Module, x: Tensor, memory_efficient: MemoryEfficient) ->
         # Running statistics count only the first run, and the second run starts from the same
         # values.
         contexts = nullcontext(), BuffersOfNow(stage)
-        out: Tensor = checkpoint(
-            stage, x, use_reentrant=False, context_fn=lambda: contexts, **_TO_THE_END
-        )
+        # Otherwise torch 2.13 ends the second run of RReLU before drawing its slopes, see
+        # https://github.com/pytorch/pytorch/issues/193671.
+        with set_checkpoint_early_stop(False):
+            out: Tensor = checkpoint(stage, x, use_reentrant=False, context_fn=lambda: contexts)
     else:
         out = stage(x)
     return out
-
-
-# Without this, torch 2.13 ends the second run of RReLU before drawing its slopes, see
-# https://github.com/pytorch/pytorch/issues/193671. Older versions of torch have no such option.
-_TO_THE_END: dict[str, Any] = (
-    {"early_stop": False} if "early_stop" in signature(checkpoint).parameters else {}
-)
