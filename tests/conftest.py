@@ -11,6 +11,11 @@ import pytest
 import torch
 from hypothesis import settings
 
+# Triton reads it when it is imported, which torch may do before a test. Without a GPU nobody else
+# needs what is compiled.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+
 # The examples' networks are tested, and some tests use them.
 sys.path.append(str(Path(__file__).parents[1] / "examples" / "hosts"))
 
