@@ -86,11 +86,12 @@ def scores(model: nn.Module, images: list[Fundus], *, drop: bool = False) -> tup
 
 
 def print_table(title: str, columns: list[str], rows: dict[str, list[tuple[float, float]]]) -> None:
-    """F1 and loss for each row and column."""
-    print(f"\n| {title} | {' | '.join(columns)} |")
-    print("|---|" + "---:|" * len(columns))
-    for name, cells in rows.items():
-        print(f"| {name} | {' | '.join(f'{f1:.4f}, {loss:.4f}' for f1, loss in cells)} |")
+    """A table of F1 and one of the loss, for each row and column."""
+    for number, score in enumerate(("F1", "loss")):
+        print(f"\n| {score} {title} | {' | '.join(columns)} |")
+        print("|---|" + "---:|" * len(columns))
+        for name, cells in rows.items():
+            print(f"| {name} | {' | '.join(f'{cell[number]:.4f}' for cell in cells)} |")
 
 
 def tune(
@@ -133,7 +134,7 @@ def main() -> None:
         started = after(STAGES, lambda stage, make=factory: IdentityStart(make(stage)))
         networks = after(STAGES, factory), started
         rows[name] = [scores(network, validation) for network in networks]
-    print_table("after all stages: F1, loss", ["as it is", "in IdentityStart"], rows)
+    print_table("after all stages", ["as it is", "in IdentityStart"], rows)
 
     rows = {
         stage: [
@@ -142,7 +143,7 @@ def main() -> None:
         ]
         for stage in STAGES
     }
-    print_table("DropBlock after: F1, loss", [f"p = {p:g}" for p in RATES], rows)
+    print_table("with DropBlock after", [f"p = {p:g}" for p in RATES], rows)
 
     def identity(stage: nn.Module) -> nn.Module:
         return IdentityStart(CBAM(out_channels(stage)))
@@ -173,7 +174,7 @@ def main() -> None:
     at = list(range(0, args.steps + 1, args.every))
     shown = at[:: max(1, len(at) // 5)]
     rows = {name: [curve[at.index(step)] for step in shown] for name, curve in curves.items()}
-    print_table("F1, loss after steps", [str(step) for step in shown], rows)
+    print_table("after steps", [str(step) for step in shown], rows)
 
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for name, curve in curves.items():

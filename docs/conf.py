@@ -49,6 +49,8 @@ myst_enable_extensions = ["dollarmath"]
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False
+autodoc_preserve_defaults = True
+toc_object_entries_show_parents = "hide"
 maximum_signature_line_length = 80
 default_role = "py:obj"
 napoleon_custom_sections = ["Shape"]
@@ -61,6 +63,8 @@ copybutton_prompt_is_regexp = True
 
 html_theme = "furo"
 html_title = f"{project} {release}"
+html_static_path = ["_static"]
+html_css_files = ["narrow.css"]
 html_math_renderer = "mathml"
 
 # Builds work without a network; with one, links to torch, Python and NumPy can be asked for.
@@ -73,13 +77,18 @@ if os.environ.get("DOCS_INTERSPHINX") == "1":
     }
 
 
-# A signature says `NDArray[uint8]`, as the source does, and not what NumPy makes of it.
+# A signature says `NDArray[uint8]`, as the source does, and not what NumPy makes of it. It names
+# classes of ours as one imports them, not by the file in which they are written.
 _ARRAY = r"~?numpy\.ndarray\[tuple\[~?typing\.Any, \.\.\.\], ~?numpy\.dtype\[(~?[\w.]+)\]\]"
 
 
-def _shorten_arrays(*event: Any) -> tuple[str | None, str | None]:
+_PRIVATE = r"~?(torchattn_blocks(?:\.retina)?)(?:\.\w+)*\.(\w+)"
+
+
+def _shorten(*event: Any) -> tuple[str | None, str | None]:
     signature, returns = (
-        text and re.sub(_ARRAY, r"~numpy.typing.NDArray[\1]", text) for text in event[-2:]
+        text and re.sub(_PRIVATE, r"~\1.\2", re.sub(_ARRAY, r"~numpy.typing.NDArray[\1]", text))
+        for text in event[-2:]
     )
     return signature, returns
 
@@ -116,6 +125,6 @@ def _visit_math_block(self: HTML5Translator, node: nodes.Element) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    app.connect("autodoc-process-signature", _shorten_arrays)
+    app.connect("autodoc-process-signature", _shorten)
     app.connect("autodoc-process-docstring", _words_of_data)
     app.add_html_math_renderer("mathml", (_visit_math, None), (_visit_math_block, None))
