@@ -52,10 +52,46 @@ def test_the_table_of_libraries_is_the_measured_one() -> None:
     assert table in README
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/index.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", "docs/index.md", "findings/README.md"]
+)
 def test_links_lead_somewhere(document: str) -> None:
     links = re.findall(r"\]\((?!http)([^)#]+)", (ROOT / document).read_text(encoding="utf-8"))
     assert [link for link in links if not (ROOT / document).parent.joinpath(link).exists()] == []
+
+
+@pytest.mark.skipif(not (ROOT / "findings").exists(), reason="no clone")
+def test_every_finding_is_listed_and_says_what_it_shows() -> None:
+    listed = re.findall(r"\]\((\w+\.sh)\)", (ROOT / "findings" / "README.md").read_text())
+    scripts = [*(ROOT / "findings").glob("*.sh")]
+    assert sorted(listed) == sorted(path.name for path in scripts)
+    for path in scripts:
+        head, _, code = path.read_text(encoding="utf-8").partition("set -euo pipefail")
+        said = re.findall(
+            r"^# (Package|Valid input|Seen|Expected|What a user can do|Exit)", head, re.M
+        )
+        assert said == ["Package", "Valid input", "Seen", "Expected", "What a user can do", "Exit"]
+        assert "torchattn" not in code
+
+
+# By benchmarks.
+WRITTEN = {ROOT / "docs" / name for name in ("unet_peers.md", "memory/steps.md")}
+WRITTEN |= {ROOT / "docs" / name for name in ("drop_block/times.md", "drop_block/facts.md")}
+WRITTEN |= {ROOT / "docs" / "attention" / "times.md"}
+
+
+def test_markdown_wraps_at_120_columns() -> None:
+    pages = {*ROOT.glob("*.md"), *ROOT.glob("[dewfb]*/**/*.md")}
+    assert pages >= WRITTEN
+    found = []
+    for path in sorted(pages - WRITTEN):
+        code = False
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            code ^= line.lstrip().startswith(("```", ":::"))
+            table = line.lstrip().startswith(("|", "![", "<!--"))
+            if len(line) > 120 and not (code or table or " " not in line.strip()):
+                found.append(f"{path.relative_to(ROOT)}:{number}")
+    assert found == []
 
 
 def test_tests_named_in_the_readme_are_there() -> None:

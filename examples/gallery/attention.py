@@ -52,3 +52,22 @@ attentive = ta.insert_after(attentive, nn.ReLU, lambda relu: ta.DropBlock2d(0.1,
 with ta.report(attentive.train()) as used:
     attentive(image)
 print(used)
+
+# %%
+# What a trained network looks at: the first and the last attention map of the RSAN that finds
+# vessels, on the photograph that scikit-image ships (public domain).
+
+import matplotlib.pyplot as plt
+from skimage import data, transform
+
+from torchattn_blocks.retina import load_pretrained
+
+photograph = transform.resize(data.retina(), (592, 592), anti_aliasing=True)
+model = load_pretrained("drive").model
+image = torch.from_numpy(photograph).float().permute(2, 0, 1)[None]
+maps = list(ta.attention_maps(model, image).values())
+
+figure, axes = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
+for axis, picture in zip(axes, (photograph, maps[0][0, 0], maps[-1][0, 0]), strict=True):
+    axis.imshow(picture)
+    axis.set_axis_off()
