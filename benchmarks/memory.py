@@ -13,7 +13,7 @@ Written are the tables `steps.md` and `batches.md`, the same as `steps.json`, an
 - **resident**: the most memory of the process above what it had before its first step, with freed
   memory returned at once (a fixed mmap threshold of 128 KiB) and as the command `train` sets the
   allocator. Each is measured in a process of its own;
-- **time**: the median over rounds of a step's time divided by that of the plain network in the same
+- **time**: the median over rounds of a step's time divided by the plain network's time in the same
   round. Settings take turns in one process, in an order drawn anew for each round.
 """
 

@@ -120,7 +120,7 @@ def others(own: dict, rows: list[dict]) -> list[dict]:
 
 
 def beside_fastest(rows: list[dict]) -> str:
-    """The time of ours divided by that of the fastest other."""
+    """Our time divided by the time of the fastest other."""
     lines = []
     for own in rows:
         if own["ours"]:
@@ -155,7 +155,7 @@ def section(kind: str, rows: list[dict]) -> list[str]:
     for passes in PASSES:
         parts += [f"**{passes}**", grid(of_passes(rows, passes), or_fails(ratio_cell))]
     parts += [
-        "**Bytes held for the backward pass**, divided by those of `x`",
+        "**Bytes held for the backward pass**, divided by the bytes of `x`",
         grid(training, or_fails(lambda row: significant(row["held"]))),
         "**Parameters**",
         grid(training, or_fails(lambda row: f"{row['parameters']:,}")),
@@ -172,10 +172,10 @@ def markdown(results: dict) -> str:
     parts = [
         "<!-- Written by benchmarks/report_attention.py -->",
         f"float32. {environment(results)}",
-        "Times are divided by that of `x * 2.`: the median of the rounds, and quartiles.",
+        "Times are divided by the time of `x * 2.`: the median of the rounds, and quartiles.",
         "### Ours beside the fastest other",
-        "The time of ours divided by that of the fastest other, and which that is: below 1 ours is "
-        "faster. Others do the same as ours, or batch normalisation besides.",
+        "Our time divided by the time of the fastest other, and its name: below 1 ours is "
+        "faster. Others do the same as ours, or add batch normalisation.",
     ]
     for passes in PASSES:
         parts += [f"**{passes}**", beside_fastest(of_passes(rows, passes))]

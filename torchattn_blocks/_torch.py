@@ -155,7 +155,7 @@ def is_wrapped(x: Tensor) -> bool:
 def is_watched(x: Tensor) -> bool:
     """Whether somebody traces or counts operators, or `x` turns out to have no memory to paint in.
 
-    Such are fake tensors, and those of autograd's ``is_grads_batched``. If it cannot be known: True
+    Examples are fake tensors and autograd's ``is_grads_batched``. If it cannot be known: True
     is always safe, and slower.
     """
     modes = torch._C._len_torch_dispatch_stack()  # of this thread

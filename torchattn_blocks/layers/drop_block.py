@@ -117,7 +117,7 @@ def drop_block1d(
 ) -> Tensor:
     """Zero random segments of a sequence of features and scale up the rest.
 
-    The arguments are those of `drop_block2d`, with one length as `block_size`. Shapes are (N, C, L)
+    Takes the arguments of `drop_block2d`, with one length as `block_size`. Shapes are (N, C, L)
     or (C, L).
 
     Example:
@@ -146,7 +146,7 @@ def drop_block3d(
 ) -> Tensor:
     """Zero random cuboids of a feature volume and scale up the rest.
 
-    The arguments are those of `drop_block2d`; `block_size` is depth, height and width, or one
+    Takes the arguments of `drop_block2d`; `block_size` is depth, height and width, or one
     number for all three. Shapes are (N, C, D, H, W) or (C, D, H, W).
 
     Example:
@@ -196,7 +196,7 @@ def _drop_block(
 class DropBlock(Dropping):
     """The base of `DropBlock1d`, `DropBlock2d` and `DropBlock3d`, for ``isinstance``.
 
-    The arguments are those of `DropBlock2d`.
+    Takes the arguments of `DropBlock2d`.
 
     Raises:
         TypeError: If you call this class itself: it does not know the number of dimensions.
@@ -303,7 +303,7 @@ class DropBlock2d(DropBlock):
 class DropBlock1d(DropBlock):
     """Zero random segments of sequences of features in training and scale up the rest.
 
-    The arguments are those of `DropBlock2d`, with one length as `block_size`.
+    Takes the arguments of `DropBlock2d`, with one length as `block_size`.
 
     Shape:
         (N, C, L) or (C, L) in, the same out; dtype is kept.
@@ -322,7 +322,7 @@ class DropBlock1d(DropBlock):
 class DropBlock3d(DropBlock):
     """Zero random cuboids of feature volumes in training and scale up the rest.
 
-    The arguments are those of `DropBlock2d`, with depth, height and width as `block_size`.
+    Takes the arguments of `DropBlock2d`, with depth, height and width as `block_size`.
 
     Shape:
         (N, C, D, H, W) or (C, D, H, W) in, the same out; dtype and memory format are kept.

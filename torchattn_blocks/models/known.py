@@ -45,7 +45,7 @@ def sd_unet(
     From Guo et al., "SD-Unet: A structured dropout U-Net for retinal vessel segmentation", BIBE
     2019. Each stage is two times (convolution 3 x 3, DropBlock, ReLU), without normalisation.
 
-    The arguments are those of `rsan`, except `attention`. By default `p` is 0.1 and
+    Takes the arguments of `rsan`, except `attention`. By default `p` is 0.1 and
     `up_kernel_size` 3, as in the code of SA-UNet by the same authors.
 
     Example:
@@ -85,7 +85,7 @@ def sa_unet(
     Batch normalisation has the eps and momentum of Keras, 1e-3 and 0.01 in torch's terms: the
     running statistics take some hundred steps to match the images.
 
-    The arguments are those of `rsan`. Without attention (None) it is the authors' "Backbone",
+    Takes the arguments of `rsan`. Without attention (None) it is the authors' "Backbone",
     537,201 parameters. The authors' scripts train with `p` 0.18 on DRIVE and 0.13 on CHASE_DB1; 0.1
     is the default of their code.
 
@@ -128,7 +128,7 @@ def attention_unet(
     To upsample, feature maps are repeated to twice their size and go through one convolution, batch
     normalisation and ReLU. The result is the gate of the skip connection's `AttentionGate`.
 
-    The arguments are those of `rsan`, except the ones for DropBlock, attention and transposed
+    Takes the arguments of `rsan`, except the ones for DropBlock, attention and transposed
     convolutions.
 
     Note:

@@ -32,7 +32,7 @@ def unet(
 ) -> Options:
     """A plain U-Net with the widths of `rsan`.
 
-    The arguments are those of `rsan`, except the ones for DropBlock and attention. Each stage is
+    Takes the arguments of `rsan`, except the ones for DropBlock and attention. Each stage is
     two times (convolution 3 x 3, batch normalisation, ReLU). The U-Net in the paper's tables is a
     different one, from other work.
 
@@ -59,7 +59,7 @@ def backbone(
 ) -> Options:
     """RSAN without attention and DropBlock: the paper's "Backbone", 996,583 parameters.
 
-    The arguments are those of `rsan`, except the ones for DropBlock and attention.
+    Takes the arguments of `rsan`, except the ones for DropBlock and attention.
 
     Example:
         >>> from torchattn_blocks import backbone
@@ -87,7 +87,7 @@ def backbone_dropblock(
 ) -> Options:
     """RSAN without attention: the paper's "Backbone+DropBlock", 996,583 parameters.
 
-    The arguments are those of `rsan`, except `attention`.
+    Takes the arguments of `rsan`, except `attention`.
 
     Example:
         >>> import torch

@@ -95,7 +95,7 @@ def insert_before(
 ) -> nn.Module:
     """Insert a layer before each module that `where` picks; it processes the first argument.
 
-    The arguments are those of `insert_after`, with the same notes and errors. In addition, calling
+    Takes the arguments of `insert_after`, with the same notes and errors. In addition, calling
     the module without any argument raises a TypeError.
 
     Example:
@@ -115,7 +115,7 @@ def replace(
 ) -> nn.Module:
     """Replace each module that `where` picks.
 
-    The arguments are those of `insert_after`, with the same errors. In addition, picking the model
+    Takes the arguments of `insert_after`, with the same errors. In addition, picking the model
     itself, or a module with inserted layers in it, raises a ValueError.
 
     The new layer takes the module's name, wherever the module is used. Its keys replace the
