@@ -13,8 +13,8 @@ size in float32 are measured:
 - **GFLOP**: of the forward pass in evaluation mode, as torch counts them.
 
 The networks of a group take turns in one process, in an order drawn anew for each round. Written
-are medians over rounds of seconds divided by the time of the group's first network in the same round,
-with quartiles.
+are medians over rounds of seconds divided by the time of the group's first network in the same
+round, with quartiles.
 """
 
 import argparse

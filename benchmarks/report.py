@@ -137,7 +137,8 @@ def markdown(results: dict) -> str:
     ]
     for passes in PASSES:
         parts += [
-            f"**{passes}: time divided by the time of `x * 2.`** (median of the rounds, and quartiles)",
+            f"**{passes}: time divided by the time of `x * 2.`** "
+            "(median of the rounds, and quartiles)",
             grid(of_passes(level, passes), ratio_cell, MASK),
             f"**{passes}: milliseconds** (median)",
             grid(of_passes(level, passes), lambda row: significant(row["seconds"] * 1e3), MASK),
@@ -149,8 +150,8 @@ def markdown(results: dict) -> str:
     if swept:
         parts += [
             f"**Blocks and rates**, {shape_name(swept[0]['shape'])}, forward+backward, the fastest "
-            "round divided by the fastest of `x * 2.`: ours, ours with the paper's gamma and scale / "
-            "the faster of torchvision (odd blocks only) and the textbook form",
+            "round divided by the fastest of `x * 2.`: ours, ours with the paper's gamma and scale "
+            "/ the faster of torchvision (odd blocks only) and the textbook form",
             sweep(swept),
         ]
     for passes in PASSES if compiler else []:

@@ -20,7 +20,7 @@ export OMP_NUM_THREADS=1
 python3 -m venv "$tmp/venv"
 pip=("$tmp/venv/bin/python" -m pip install --quiet --disable-pip-version-check)
 "${pip[@]}" torch==2.13.0 numpy==2.4.6
-"${pip[@]}" pyyaml huggingface_hub==2.4.0 safetensors==0.8.0
+"${pip[@]}" pyyaml pillow huggingface_hub==2.4.0 safetensors==0.8.0
 "${pip[@]}" --no-deps torchvision==0.28.0 timm==1.0.31
 
 cat > "$tmp/show.py" <<'PY'
