@@ -1,4 +1,4 @@
-"""What a report of a bug needs to say: ``python -m torchattn_blocks.env``."""
+"""Print versions and machine, for a bug report: ``python -m torchattn_blocks.env``."""
 
 import re
 from importlib.metadata import PackageNotFoundError, requires, version
