@@ -18,8 +18,8 @@ export OMP_NUM_THREADS=1
 python3 -m venv "$tmp/venv"
 pip=("$tmp/venv/bin/python" -m pip install --quiet --disable-pip-version-check)
 "${pip[@]}" torch==2.13.0 numpy==2.4.6
+"${pip[@]}" "structlog<23" h5py matplotlib pillow requests scikit-learn scipy torchmetrics==1.9.0 tqdm
 "${pip[@]}" --no-deps baal==2.1.0
-"${pip[@]}" structlog==25.5.0 tqdm==4.70.1
 
 cat > "$tmp/show.py" <<'PY'
 import warnings

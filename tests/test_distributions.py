@@ -157,6 +157,13 @@ def test_one_version_stands_everywhere() -> None:
     assert f"date-released: {released[0][1]}" in citation.splitlines()
 
 
+def test_the_address_of_the_repository_is_the_same_everywhere() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    addresses = re.findall(r'^Repository = "(.+)"', project, re.MULTILINE)
+    assert re.findall(r"^repository-code: (.+)$", citation, re.MULTILINE) == addresses
+
+
 def test_the_environment_names_what_users_can_install() -> None:
     found = env.versions()
     assert found["torchattn_blocks"] == torchattn_blocks.__version__

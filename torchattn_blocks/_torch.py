@@ -1,7 +1,8 @@
 """All that this package uses of torch and torch does not promise to keep, gathered in one file.
 
-When a new release of torch moves one of these names, mend it here. The comment at each says what
-to use instead. `tests/test_torch.py` calls each, and finds private names of torch elsewhere.
+When a new release of torch moves one of these names, mend it here. Each says what to do without
+it. `tests/test_torch.py` calls each, and finds private names of torch elsewhere. One must stand
+elsewhere: `surgery/_insertion.py` overrides `_load_from_state_dict`, as torch's own layers do.
 """
 
 import sys
@@ -43,8 +44,9 @@ __all__ = [
 COMPILED = "_orig_mod"  # by torch.compile
 CHECKPOINTED = "_checkpoint_wrapped_module"  # by torch's activation checkpointing
 
-# --- The tables of a module. If one is gone, `named_children()`, `named_parameters(recurse=False)`
-# and `named_buffers(recurse=False)` read it, and `register_module` and its like write it.
+# --- The tables of a module. Without them, read `vars(module)` for the dictionary in which torch
+# keeps the same now. `named_children()` does not do: it leaves out what stands there twice, or is
+# None.
 
 
 def children(module: nn.Module) -> dict[str, nn.Module | None]:
@@ -62,10 +64,10 @@ def buffers(module: nn.Module) -> dict[str, Tensor | None]:
     return module._buffers
 
 
-# What `surgery` moves from a module to what stands in its place, and back. There is no public way:
-# without these tables, refuse a module that has hooks.
+# What `surgery` moves from a module to what stands in its place, and back. Without one of these
+# names, leave it out: hooks of that kind then stay where they are, and `undo` may lose them.
 TABLES = ("_parameters", "_buffers", "_modules")
-# What every module has, and holds no other module.
+# What every module has, and holds no other module. Without `vars` of a new module, list the names.
 WITHOUT_MODULES = frozenset(vars(nn.Module())) - {"_modules"}
 FORWARD_HOOKS = ("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called")
 OTHER_HOOKS = (
@@ -92,16 +94,19 @@ def load_hooks(module: nn.Module) -> dict[int, Any]:
 
 
 def hand_on_kind_of_backward_hooks(source: nn.Module, to: nn.Module) -> None:
-    """Say of a module's backward hooks what is said of another's: whether they are full ones.
+    """Note at `to` whether backward hooks are full ones, as it is noted at `source`.
 
-    It goes with `OTHER_HOOKS`.
+    Without it: leave it out. Torch may then let both kinds be mixed at one module.
     """
     if to._is_full_backward_hook is None:
         to._is_full_backward_hook = source._is_full_backward_hook
 
 
 def is_compiled(module: nn.Module) -> bool:
-    """Whether it is what torch.compile returns, or `compile()` was called on it."""
+    """Whether it is what torch.compile returns, or `compile()` was called on it.
+
+    Without the second: leave it out. Inserting layers then has no effect on compiled calls.
+    """
     return hasattr(module, COMPILED) or module._compiled_call_impl is not None
 
 
@@ -117,8 +122,8 @@ def metadata_being_loaded(depth: int) -> dict[str, Any] | None:
     """What the state dict that torch is loading says of modules beside their entries.
 
     `depth` counts the calls from torch's function to the caller of this one. Torch tells a module
-    what is said of its own name alone; all of it is a variable of torch's. Without it, modules
-    that change with the version of their class load old state dicts as if they were new.
+    only what is said of its own name; all of it is a variable of torch's. Without it: return None.
+    Modules that got a longer name then load new state dicts as if they were old ones.
     """
     load = sys._getframe(depth + 1)
     metadata = load.f_locals.get("metadata")
@@ -127,15 +132,21 @@ def metadata_being_loaded(depth: int) -> dict[str, Any] | None:
 
 
 def set_metadata(entries: OrderedDict[str, Tensor], metadata: dict[str, Any]) -> None:
-    """Say of a state dict what torch's own say beside their entries. As above, without it."""
+    """Say of a state dict what torch's own say beside their entries.
+
+    Without it: leave it out, with the same effect as `metadata_being_loaded`.
+    """
     setattr(entries, "_metadata", metadata)  # noqa: B010 (for mypy)
 
+
+# In the metadata of a module: whether loading replaces tensors. Without it: False.
+ASSIGN = "assign_to_params_buffers"
 
 # --- What kind of code runs.
 
 
 def is_functional(x: Tensor) -> bool:
-    """Whether torch.export or AOTAutograd follows `x`. Without it: `type(x)` may do."""
+    """Whether torch.export or AOTAutograd follows `x`. Without it: False, and run the tests."""
     return torch._is_functional_tensor(x)
 
 
@@ -171,7 +182,7 @@ def is_dynamo_loaded() -> bool:
 def ordinary_tensors() -> Iterator[None]:
     """Tensors made in it are ordinary, even under fake tensors or in a transform.
 
-    Without it, a `DropBlock2d` that is made there fails when it is used outside.
+    Without it: leave out what is gone. A `DropBlock2d` made there then fails outside.
     """
     with torch.inference_mode(False), _disable_current_modes(), torch._C._DisableFuncTorch():
         yield
@@ -181,12 +192,19 @@ def ordinary_tensors() -> Iterator[None]:
 
 
 def is_in_backward() -> bool:
-    """Whether this thread runs a backward pass. Without it: a hook on the loss can note it."""
+    """Whether this thread runs a backward pass.
+
+    Without it: False. `report` then counts calls twice that checkpointing repeats.
+    """
     return torch._C._current_graph_task_id() != -1
 
 
 def version(x: Tensor) -> int:
-    """How often `x` was written into. Without it, `memory_efficient` must copy what it keeps."""
+    """How often `x` was written into.
+
+    Without it: `memory_efficient` must give up recipes, since gradients would be silently wrong
+    where something is written in place.
+    """
     return x._version
 
 
@@ -214,13 +232,24 @@ def saved_tensor_hooks_allowed() -> bool:
     return torch._C._autograd._saved_tensors_hooks_get_disabled_error_message() is None
 
 
-def saved_result(node: Any, index: int) -> Tensor | None:
-    """A result, of several, that a node of the graph has saved: statistics, or indices of pooling.
+def pooling_indices(node: Any) -> Tensor | None:
+    """The indices that max-pooling has saved, from the node of its output.
 
-    None if it has none, or says so in another way; `memory_efficient` then keeps more.
+    Without it: None. `memory_efficient` then keeps them.
     """
-    result = getattr(node, f"_saved_result{index}", None)
-    return result if isinstance(result, Tensor) else None
+    indices = getattr(node, "_saved_result1", None)
+    return indices if isinstance(indices, Tensor) else None
+
+
+def batch_statistics(node: Any) -> tuple[Tensor, Tensor] | None:
+    """Mean and inverse deviation that batch normalisation has saved in training.
+
+    Without it: None. `memory_efficient` then computes them again.
+    """
+    if node is None or node.name() != "NativeBatchNormBackward0":
+        return None
+    mean, inverse = (getattr(node, f"_saved_result{index}", None) for index in (1, 2))
+    return (mean, inverse) if isinstance(mean, Tensor) and isinstance(inverse, Tensor) else None
 
 
 # --- Numbers.

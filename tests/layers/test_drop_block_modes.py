@@ -66,6 +66,11 @@ def in_a_transform(transform, layer):
     transform(set_p)(ones())
 
 
+only_then = pytest.mark.xfail(
+    torch.__version__ < "2.13", reason="there, compiled code has the rate that it began with"
+)
+
+
 def in_compiled_code(layer):
     def set_p(x):
         layer.p = 0.6
@@ -91,8 +96,8 @@ def in_a_compiled_transform(layer):
         with_another_default_device,
         partial(in_a_transform, torch.func.grad),
         partial(in_a_transform, torch.func.functionalize),
-        in_compiled_code,
-        in_a_compiled_transform,
+        pytest.param(in_compiled_code, marks=only_then),
+        pytest.param(in_a_compiled_transform, marks=only_then),
     ],
 )
 def test_a_rate_set_in_any_mode_holds_outside_it(set_p):

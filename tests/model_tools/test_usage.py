@@ -352,6 +352,7 @@ def test_a_layer_in_a_measured_layer_is_counted_once():
     assert outer.kept == inner.kept < 1
 
 
+@pytest.mark.xfail(torch.__version__ < "2.9", reason="torch exports no module that has hooks")
 def test_export_in_the_block():
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Dropout(0.5))
     with report(net) as used:

@@ -419,6 +419,7 @@ def test_compiled_code_decides_itself(setting):
     torch._dynamo.reset()
 
 
+@pytest.mark.filterwarnings("ignore:Warning. Profiler clears events")  # of torch 2.10
 @every_setting
 def test_nothing_stays_behind(setting):
     model = rsan(widths=WIDTHS, memory_efficient=setting)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .._torch import saved_result
+from .._torch import batch_statistics, pooling_indices
 from ._recompute import Plan, Rule, Value
 
 
@@ -103,10 +103,9 @@ def _planned_batch_norm(
 ) -> Plan:
     """Use the forward pass's statistics. Running statistics do not change again."""
     statistics: tuple[Tensor | None, Tensor | None]
-    node = out.grad_fn
-    known = training and node is not None and node.name() == "NativeBatchNormBackward0"
-    mean, inverse = (saved_result(node, i) if known else None for i in (1, 2))
-    if mean is not None and inverse is not None:
+    known = batch_statistics(out.grad_fn) if training else None
+    if known is not None:
+        mean, inverse = known
         weight = inverse if weight is None else weight * inverse
         # As in evaluation, with variance 1: the same arithmetic, bit for bit, as in training.
         statistics = mean, torch.ones_like(inverse)
@@ -157,7 +156,7 @@ def _pooling_indices(
     function: Callable[..., Any], out: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Plan | None:
     """Eight bytes for each position of the smaller feature map."""
-    if (indices := saved_result(out.grad_fn, 1)) is None:
+    if (indices := pooling_indices(out.grad_fn)) is None:
         return None
     window = args[1:], {name: one for name, one in kwargs.items() if name != "input"}
     x = args[0] if args else kwargs["input"]

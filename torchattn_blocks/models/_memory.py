@@ -1,6 +1,7 @@
 """What a `UNet` keeps for the backward pass: everything, less, or next to nothing."""
 
 from contextlib import AbstractContextManager, nullcontext
+from inspect import signature
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -34,10 +35,22 @@ def run_stage(stage: nn.Module, x: Tensor, memory_efficient: MemoryEfficient) ->
         # Running statistics count only the first run, and the second run starts from the same
         # values.
         contexts = nullcontext(), BuffersOfNow(stage)
-        # Otherwise torch 2.13 ends the second run of RReLU before drawing its slopes, see
-        # https://github.com/pytorch/pytorch/issues/193671.
-        with set_checkpoint_early_stop(False):
-            out: Tensor = checkpoint(stage, x, use_reentrant=False, context_fn=lambda: contexts)
+        with _whole_before_2_10():
+            out: Tensor = checkpoint(
+                stage, x, use_reentrant=False, context_fn=lambda: contexts, **_WHOLE
+            )
     else:
         out = stage(x)
     return out
+
+
+# Without this, torch ends the second run of RReLU before drawing its slopes, see
+# https://github.com/pytorch/pytorch/issues/193671. Before torch 2.10, which has an option, it is a
+# switch of the whole process, and checkpoints of other threads may get it.
+_WHOLE: dict[str, Any] = (
+    {"early_stop": False} if "early_stop" in signature(checkpoint).parameters else {}
+)
+
+
+def _whole_before_2_10() -> AbstractContextManager[None]:
+    return nullcontext() if _WHOLE else set_checkpoint_early_stop(False)

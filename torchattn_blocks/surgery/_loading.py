@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from .._torch import IncompatibleKeys, load_hooks, set_metadata
+from .._torch import ASSIGN, IncompatibleKeys, load_hooks, set_metadata
 from ._insertion import original_name
 from ._mark import replaced
 
@@ -41,7 +41,7 @@ def load_original(
     elif _are_of_original(given, state_dict, layer, module):
         entries = OrderedDict((name, _whole(state_dict.pop(key))) for name, key in given.items())
         set_metadata(entries, {"": local_metadata})
-        assign = local_metadata.get("assign_to_params_buffers", False)
+        assign = local_metadata.get(ASSIGN, False)
         load = copy_context().run  # do not mix notes of this load with another's
         found = load(module.load_state_dict, entries, strict=False, assign=assign)
         missing_keys += [prefix + name for name in found.missing_keys]
