@@ -55,7 +55,7 @@ print(used)
 
 # %%
 # What a trained network looks at: the first and the last attention map of the RSAN that finds
-# vessels, on the photograph that scikit-image ships (public domain).
+# vessels, on the photograph that scikit-image ships (CC0).
 
 import matplotlib.pyplot as plt
 from skimage import data, transform

@@ -7,7 +7,7 @@ which a network restores from their neighbours.
 """
 
 # %%
-# The input is a photograph of the retina, which scikit-image ships (public domain), as one channel
+# The input is a photograph of the retina, which scikit-image ships (CC0), as one channel
 # of 176 x 176.
 
 import matplotlib.pyplot as plt

@@ -7,7 +7,7 @@ the diameter that the network was trained at, and resized back.
 """
 
 # %%
-# The photograph is scikit-image's (public domain), 1411 x 1411 pixels from a camera that is not
+# The photograph is scikit-image's (CC0), 1411 x 1411 pixels from a camera that is not
 # DRIVE's.
 
 import matplotlib.pyplot as plt
