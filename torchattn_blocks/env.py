@@ -19,7 +19,6 @@ def versions() -> dict[str, str]:
         line for line in needed if not re.search(r"extra == .(test|docs|bench|dev)\b", line)
     ]
     names = {re.split(r"[\s<>=!~;@\[]", line, maxsplit=1)[0]: None for line in for_users}
-    names.pop(PACKAGE, None)  # extras require extras
     return {PACKAGE: __version__, **{name: _version(name) for name in names}}
 
 
