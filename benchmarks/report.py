@@ -93,8 +93,8 @@ def summary(results: dict, facts: dict) -> str:
                 f"{found[first]['bytes_held']:,}",
             ]
         )
-    header = ["block 7", "keeps of .85 on 7 × 7", "14 × 14", "592 × 592"]
-    header += ["float16, mean of a million ones", f"time, {shape_name(first)}"]
+    header = ["block 7", "fraction kept (target .85), 7 × 7", "14 × 14", "592 × 592"]
+    header += ["float16, mean output for ones", f"time, {shape_name(first)}"]
     header += [f"time, {shape_name(small)}", f"bytes held, {shape_name(first)}"]
     return table(header, lines)
 
