@@ -169,8 +169,8 @@ def test_a_dtensor_is_dropped_part_by_part(one_process_group, compiled):
     run = torch.compile(layer, backend="aot_eager", fullgraph=True) if compiled else layer
     x = distribute_tensor(image(2, 3, 20, 20), one_process_group, [Shard(0)]).requires_grad_()
     said = r"drop_block2d: x must not be a DTensor\..*local_map"
-    if compiled and torch.__version__ < "2.9":  # where compiled code shows no message of ours
-        said = "Observed exception"
+    if compiled and torch.__version__ < "2.9":  # whose compiled code may show no message of ours
+        said += "|Observed exception"
     with pytest.raises(Exception, match=said):
         run(x)
     y = local_map(layer, list(x.placements))(x)
