@@ -277,6 +277,9 @@ def test_rate_is_a_float_that_no_conversion_rounds_and_no_state_dict_holds():
         assert DropBlock2d(0.15).p == 0.15
 
 
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute:UserWarning"
+)  # the check itself, torch 2.14
 @every_scale
 @pytest.mark.parametrize("channelwise", [True, False])
 def test_operator_passes_torchs_own_check(scale, channelwise):

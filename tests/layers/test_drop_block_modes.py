@@ -175,7 +175,18 @@ def test_compiled_autograd():
     assert torch.equal(x.grad, y.detach())
 
 
-@pytest.mark.parametrize("run", [lambda f: f, compiled], ids=["eager", "compiled"])
+not_from_outside = pytest.mark.xfail(
+    torch.__version__ >= "2.14", reason="there, compiled code takes no dual numbers from outside"
+)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        pytest.param(lambda f: f, id="eager"),
+        pytest.param(compiled, id="compiled", marks=not_from_outside),
+    ],
+)
 def test_in_place_with_dual_numbers(run):
     x = torch.full((1, 4, 20, 20), torch.inf)
     with forward_ad.dual_level():
