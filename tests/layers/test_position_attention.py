@@ -225,6 +225,8 @@ def test_torch_jit_records_them(layer_class):
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # inductor's own
 @pytest.mark.parametrize("layer_class", FORMULA)
 def test_inductor_trains_with_sizes_that_change(layer_class):
+    if layer_class is SimAM and torch.__version__ < "2.9":
+        pytest.skip("compiled training of SimAM crashes in torch 2.8")
     torch._dynamo.reset()
     layer = filled(layer_class, 4).float()
     compiled = torch.compile(layer, dynamic=True, fullgraph=True)
