@@ -114,7 +114,7 @@ def print_steps(images: list[Fundus]) -> None:
 def print_validation(images: list[Fundus]) -> None:
     model = Network("rsan").build()
     recipe = replace(CROPS_RECIPE, precision="no")
-    validate = validation.Validation(images, recipe)
+    validate = validation.Validation(images, [], recipe)
     layout = fastest_layout(torch.device("cpu"))
 
     def forward() -> None:

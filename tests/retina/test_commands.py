@@ -168,8 +168,11 @@ def test_evaluate_scores_the_maps_of_any_program(command, images, trained, tmp_p
     paths = [tmp_path / "maps" / f"{fundus.name}-probability.png" for fundus in watched]
     written = [np.array(Image.open(path)) / 65535 for path in paths]  # 0 outside fields of view
     for report, maps in ((own, computed), (others, written)):
-        expected = best_threshold(maps, [fundus.label for fundus in watched])
+        labels, masks = ([getattr(one, name) for one in watched] for name in ("label", "fov"))
+        expected = best_threshold(maps, labels, masks=masks)
         assert report["chosen"]["threshold"] == expected
+        assert report["thresholds"]["training and validation images"] == expected
+    assert "| training and validation images " in (tmp_path / "own" / "tables.md").read_text()
 
     for name in own["chosen_on"]:  # without these maps no threshold can be chosen
         for kind in ("probability", "vessels", "overlay", "fov", "uncertainty"):

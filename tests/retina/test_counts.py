@@ -10,7 +10,7 @@ from sklearn import metrics
 from torchattn_blocks.retina import best_threshold
 from torchattn_blocks.retina.evaluation import counts as module
 from torchattn_blocks.retina.evaluation.counts import THRESHOLDS, Counts, Pool, above, joined
-from torchattn_blocks.retina.evaluation.threshold import best_threshold_of
+from torchattn_blocks.retina.evaluation.threshold import Sweep
 
 KINDS = {16: np.float16, 32: np.float32, 64: np.float64}
 
@@ -135,7 +135,7 @@ def test_groups_never_cross_a_threshold(monkeypatch):
     true, false = (found[many] for found in counts.found())
     assert true.tolist() == [(truth & (values > t)).sum() for t in THRESHOLDS.tolist()]
     assert false.tolist() == [(~truth & (values > t)).sum() for t in THRESHOLDS.tolist()]
-    assert best_threshold_of("x", counts) == best_threshold([values[None]], [truth[None]])
+    assert Sweep.of(counts).best() == best_threshold([values[None]], [truth[None]])
 
 
 def test_a_value_of_many_pixels_stays_alone(monkeypatch):

@@ -337,7 +337,7 @@ def test_a_stop_in_the_ramp_leaves_the_models_own_rate(tmp_path, images):
     assert {m.p for m in model.modules() if isinstance(m, DropBlock2d)} == {0.3}
 
 
-def test_the_bias_is_calibrated_on_the_validation_images(tmp_path, images):
+def test_the_bias_is_calibrated_on_training_and_validation_images(tmp_path, images):
     network = Network("backbone", widths=(4, 8))
     recipe = replace(FAST, epochs=12, learning_rate=1e-2)
     results = {}
@@ -349,16 +349,24 @@ def test_the_bias_is_calibrated_on_the_validation_images(tmp_path, images):
         results[calibrate] = model, load_weights(folder / "last.safetensors").settings.about
     (plain, plain_about), (shifted, about) = results[False], results[True]
     assert plain_about["bias_shift"] == 0
-    maps = [vessel_probability(plain, f.image) for f in images[4:]]
-    labels, fovs = ([getattr(f, name) for f in images[4:]] for name in ("label", "fov"))
+    maps = [vessel_probability(plain, f.image) for f in images]
+    labels, fovs = ([getattr(f, name) for f in images] for name in ("label", "fov"))
     threshold = best_threshold(maps, labels, masks=fovs)
     assert threshold != 0.5
+    assert threshold != best_threshold(maps[4:], labels[4:], masks=fovs[4:])
+    each = [
+        best_threshold([probability], [label], masks=[fov])
+        for probability, label, fov in zip(maps, labels, fovs, strict=True)
+    ]
+    shifts = np.log((1 - np.array(each)) / each)
+    assert about["bias_shift_spread"] == pytest.approx(np.std(shifts, ddof=1))
+    assert about["bias_shift_images"] == len(images)
     assert about["bias_shift"] == pytest.approx(np.log((1 - threshold) / threshold))
     difference = (shifted.head.bias - plain.head.bias).item()
     assert difference == pytest.approx(about["bias_shift"], abs=1e-5)
     weights = {k: v for k, v in plain.state_dict().items() if k != "head.bias"}
     assert all(torch.equal(v, shifted.state_dict()[k]) for k, v in weights.items())
-    moved = [vessel_probability(shifted, f.image) for f in images[4:]]
+    moved = [vessel_probability(shifted, f.image) for f in images]
     for before, after in zip(maps, moved, strict=True):
         assert np.mean((before > threshold) != (after > 0.5)) < 1e-3
 
@@ -473,7 +481,8 @@ def test_segment_gives_what_the_validation_saw(tmp_path, images, monkeypatch, sc
     train(network.build(), same[:4], same[4:], recipe, tmp_path, network=network)
     trained = load_weights(tmp_path / "last.safetensors")
     shift = trained.settings.about["bias_shift"]
-    for fundus, [before] in zip(same[4:], seen[-len(same[4:]) :], strict=True):
+    last = seen[-len(same) :]  # of the last validation: first the validation images
+    for fundus, [before] in zip([*same[4:], *same[:4]], last, strict=True):
         expected = torch.logit(before.double(), eps=1e-6)
         got = torch.from_numpy(segment(fundus.image, trained, fov=fundus.fov))
         if scale == 1:
@@ -539,13 +548,13 @@ def test_refuses_images_without_labels(tmp_path, images):
         train(small_rsan(), [], images, FAST, tmp_path)
 
 
-def test_refuses_empty_fields_of_view_and_validation_without_vessels(tmp_path, images):
+def test_refuses_empty_fields_of_view_and_images_without_vessels(tmp_path, images):
     blind = replace(images[0], fov=np.zeros_like(images[0].fov))
     with pytest.raises(ValueError, match="field of view of training image synthetic-0000 is empty"):
         train(small_rsan(), [blind], images, FAST, tmp_path)
     bare = replace(images[0], label=np.zeros_like(images[0].label))
-    with pytest.raises(ValueError, match="validation must have vessels in the field of view"):
-        train(small_rsan(), images, [bare], SMALL_CROPS, tmp_path)
+    with pytest.raises(ValueError, match="training or validation must have vessels in the field"):
+        train(small_rsan(), [bare], [bare], SMALL_CROPS, tmp_path)
     with pytest.raises(ValueError, match=r"calibrate, model must have head\.bias"):
         train(nn.Conv2d(3, 1, 1), images, images, SMALL_CROPS, tmp_path)
 

@@ -87,9 +87,9 @@ def red(name, values, label, fov=None):
     return Fundus(name, image, label, fov)
 
 
-def validated(images, **options):
+def validated(images, training=(), **options):
     recipe = Recipe(precision="no", **options)
-    return Validation(images, recipe)(Copies(), fastest_layout(CPU))
+    return Validation(images, training, recipe)(Copies(), fastest_layout(CPU))
 
 
 def test_pixels_outside_the_field_of_view_do_not_count():
@@ -100,7 +100,7 @@ def test_pixels_outside_the_field_of_view_do_not_count():
     wrong_outside = np.where(label & fov, 255, 0)
     wrong_outside[:, 20:] = 255
     found = validated([red("a", wrong_outside, label, fov)])
-    assert (found.f1, found.auc, found.cl_dice, found.bias_shift) == (1.0, 1.0, 1.0, 0.0)
+    assert (found.f1, found.auc, found.cl_dice, found.choice) == (1.0, 1.0, 1.0, None)
 
 
 def test_f1_and_cl_dice_are_at_the_threshold_that_is_chosen():
@@ -110,7 +110,28 @@ def test_f1_and_cl_dice_are_at_the_threshold_that_is_chosen():
     assert validated([red("a", faint, label)]).f1 == 0.0
     found = validated([red("a", faint, label)], calibrate=True)
     assert (found.f1, found.cl_dice) == (1.0, 1.0)
-    assert found.bias_shift > 0
+    assert found.choice.shift > 0
+
+
+def test_training_images_help_to_choose_the_threshold_and_are_not_scored():
+    label = np.zeros((24, 24), bool)
+    label[10:13] = True
+    # Vessels at a logit of -0.6 in the validation image, and at -1.8 in three training images.
+    few, many = (np.where(label, value, 60) for value in (120, 104))
+    fov = np.ones((24, 24), bool)
+    fov[:, 20:] = False  # what lies outside does not choose
+    many[:, 20:] = np.where(label[:, 20:], 60, 120)
+    training = [red(f"t{number}", many, label, fov) for number in range(3)]
+    alone = validated([red("a", few, label)], calibrate=True)
+    found = validated([red("a", few, label)], training, calibrate=True)
+    assert (alone.f1, found.f1, found.auc) == (1.0, 1.0, 1.0)
+    assert alone.choice.threshold == 0.35 < 1 / (1 + np.exp(20 * (0.5 - 120 / 255)))
+    assert found.choice.threshold == 0.13 < 1 / (1 + np.exp(20 * (0.5 - 104 / 255)))
+    assert found.choice.images == 4
+    assert found.choice.sensitivity == 1.0
+    assert found.choice.unshifted == 0.0
+    # Without calibration they are not looked at.
+    assert validated([red("a", few, label)], training).f1 == 0.0
 
 
 def test_cl_dice_is_that_of_some_images_spread_over_all(monkeypatch):

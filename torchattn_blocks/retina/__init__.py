@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .allocator import keep_freed_memory as keep_freed_memory
+    from .calibration import calibrate as calibrate
     from .data.chase_files import list_chase_db1 as list_chase_db1
     from .data.csv_files import list_csv as list_csv
     from .data.decode import read_image as read_image
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .evaluation.scoring import evaluate as evaluate
     from .evaluation.sheet import save_sheet as save_sheet
     from .evaluation.tables import markdown_table as markdown_table
+    from .evaluation.threshold import ThresholdChoice as ThresholdChoice
     from .evaluation.threshold import best_threshold as best_threshold
     from .fundus import Fundus as Fundus
     from .measures.measure import measure_vessels as measure_vessels
@@ -73,6 +75,7 @@ else:
         __name__,
         {
             "keep_freed_memory": ".allocator",
+            "calibrate": ".calibration",
             "list_chase_db1": ".data.chase_files",
             "list_csv": ".data.csv_files",
             "read_image": ".data.decode",
@@ -100,6 +103,7 @@ else:
             "evaluate": ".evaluation.scoring",
             "save_sheet": ".evaluation.sheet",
             "markdown_table": ".evaluation.tables",
+            "ThresholdChoice": ".evaluation.threshold",
             "best_threshold": ".evaluation.threshold",
             "Fundus": ".fundus",
             "measure_vessels": ".measures.measure",

@@ -261,10 +261,15 @@ def folder_protocol(files: Sequence[FundusFiles]) -> Protocol:
     )
 
 
+def is_test(name: str) -> bool:
+    """Whether an image of a folder lies below a folder ``test/``, by its name."""
+    return "test" in PurePosixPath(name).parent.parts
+
+
 def _part(name: str) -> str:
     """The part of an image, from the folders in its name."""
     above = PurePosixPath(name).parent.parts
-    if "test" in above:
+    if is_test(name):
         return "test"
     return "validation" if {*above} & {"validation", "validate", "val"} else "training"
 

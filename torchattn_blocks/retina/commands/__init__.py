@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from .calibrate import Calibrate
 from .compare import Compare
 from .evaluate import Evaluate
 from .measure import Measure
@@ -16,6 +17,7 @@ COMMANDS: dict[str, Callable[..., Callable[[], None]]] = {
     "evaluate": Evaluate,
     "compare": Compare,
     "train": Train,
+    "calibrate": Calibrate,
     "study": Study,
     "synthesize": Synthesize,
 }

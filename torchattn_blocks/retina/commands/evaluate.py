@@ -1,7 +1,8 @@
 """The command ``evaluate``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -30,12 +31,16 @@ class _Maps(NamedTuple):
     Attributes:
         of: Gives the map of an image.
         about: The report's entries on them.
-        has_validation: Whether there are maps of the validation images.
+        names: The images that have one; None: all.
     """
 
     of: "Callable[[Fundus], NDArray[np.float32]]"
     about: dict[str, Any]
-    has_validation: bool = True
+    names: "Container[str] | None" = None
+
+    def cover(self, files: "list[FundusFiles]") -> bool:
+        """Whether each of these images has a map."""
+        return self.names is None or all(one.name in self.names for one in files)
 
 
 @dataclass(frozen=True)
@@ -44,9 +49,9 @@ class Evaluate:
 
     The report has scores of the network and of the second observer: on whole images and within the
     field of view; for all pixels pooled and per image; at the threshold 0.5 and, for the network,
-    at the threshold with the best F1 on the validation images. Writes report.json, tables.md,
-    tables.csv, curves.png (ROC and precision-recall) and a figure of each image to the folder
-    --out.
+    at the threshold with the best F1 on the validation and up to twenty training images. Writes
+    report.json, tables.md, tables.csv, curves.png (ROC and precision-recall) and a figure of each
+    image to the folder --out.
     """
 
     data: Path
@@ -81,6 +86,7 @@ class Evaluate:
     def __call__(self) -> None:
         """Run the command."""
         from ..evaluation.scoring import Scoring
+        from ..evaluation.threshold import choosing
         from ._bar import image_bar
 
         self._check()
@@ -89,10 +95,15 @@ class Evaluate:
         split = self._split(part)
         if leak:
             print(f"--part all: {leak}")
+        if shift := _shift_leak(trained, self.dataset, split.test):
+            print(shift)
+            leak = f"{leak}; {shift}" if leak else shift
         maps = self._predictions(split) if trained is None else self._segmentations(trained)
-        watched = split.validation if maps.has_validation else []
-        with image_bar(len(watched) + len(split.test)) as bar:
-            scoring = Scoring(self._threshold(watched, maps, bar))
+        parts = choosing(split.training), split.validation
+        watched = [part if maps.cover(part) else [] for part in parts]
+        with image_bar(len([*chain(*watched), *split.test])) as bar:
+            thresholds = self._thresholds(watched, maps, bar)
+            scoring = Scoring(next(iter(thresholds.values()), None))
             for files in split.test:
                 self._score(files, maps, scoring)
                 bar.update()
@@ -102,7 +113,8 @@ class Evaluate:
             "part": part,
             "leak": leak,
             "fold": self.fold,
-            "chosen_on": [files.name for files in watched],
+            "chosen_on": sorted(files.name for files in chain(*watched)),
+            "thresholds": thresholds,
         }
         self._write(scoring, about)
 
@@ -119,27 +131,30 @@ class Evaluate:
             if folder is not None:
                 check_folder(option, folder)
 
-    def _threshold(
-        self, watched: "list[FundusFiles]", maps: _Maps, bar: "tqdm[Any]"
-    ) -> float | None:
-        """The threshold with the best F1 on the validation images."""
-        from ..evaluation.counts import Counts, Pool
-        from ..evaluation.threshold import best_threshold_of
+    def _thresholds(
+        self, watched: "list[list[FundusFiles]]", maps: _Maps, bar: "tqdm[Any]"
+    ) -> dict[str, float]:
+        """The thresholds that training and validation images choose, by way, the best way first."""
+        from ..evaluation.counts import Counts
+        from ..evaluation.threshold import Sweep, thresholds_by_way
 
-        pool = Pool()
-        for files in watched:
-            fundus = files.read()
-            if fundus.label is None:
-                raise ValueError(f"{files.image}: this validation image must have a vessel mask")
-            pool.add(Counts.of(maps.of(fundus), fundus.label))
-            bar.update()
-        if not watched:
-            return None
-        counts = pool.total()
-        if not counts.vessel.any():
-            names = ", ".join(files.name for files in watched)
-            raise ValueError(f"{self.data}: no validation image ({names}) has a vessel in its mask")
-        return best_threshold_of("evaluate", counts)
+        sweeps: list[list[Sweep]] = [[], []]
+        for part, found in zip(watched, sweeps, strict=True):
+            for files in part:
+                fundus = files.read()
+                if fundus.label is None:
+                    raise ValueError(
+                        f"{files.image}: this image, which chooses a threshold, must have a vessel "
+                        "mask"
+                    )
+                probability, inside = maps.of(fundus), fundus.fov
+                found.append(Sweep.of(Counts.of(probability[inside], fundus.label[inside])))
+                bar.update()
+        thresholds = thresholds_by_way(*sweeps)
+        if any(watched) and not thresholds:
+            names = ", ".join(files.name for files in chain(*watched))
+            raise ValueError(f"{self.data}: no image of {names} has a vessel in its mask")
+        return thresholds
 
     def _score(self, files: "FundusFiles", maps: _Maps, scoring: "Scoring") -> None:
         """Score a test image, and draw its figure if asked to. Keep nothing of it in memory."""
@@ -163,10 +178,14 @@ class Evaluate:
     def _write(self, scoring: "Scoring", about: dict[str, Any]) -> None:
         """Write tables, curves and, at the very end, the report."""
         from ..evaluation.plots import draw_score_curves
+        from ..evaluation.tables import markdown_table
         from ..write import csv_text, write_whole
 
         evaluation = scoring.evaluation(about)
         tables, rows = evaluation.tables(), evaluation.rows()
+        if thresholds := about["thresholds"]:
+            ways = {way: {"threshold": chosen} for way, chosen in thresholds.items()}
+            tables += f"\n\n### Thresholds that other images choose\n\n{markdown_table(ways)}"
         self.out.mkdir(parents=True, exist_ok=True)
         self._begin()
         write_whole(self.out / "tables.md", f"{tables}\n".encode())
@@ -242,7 +261,7 @@ class Evaluate:
         return _Maps(of, {"weights": asdict(trained.settings), **about})
 
     def _predictions(self, split: "Split") -> _Maps:
-        """The maps in a folder. Maps of the validation images may be missing."""
+        """The maps in a folder. Maps of training and validation images may be missing."""
         from ..data.predictions import find_predictions, prediction_of, read_prediction
 
         folder = self.predictions or Path()
@@ -252,8 +271,19 @@ class Evaluate:
         return _Maps(
             lambda fundus: read_prediction(folder, found, fundus),
             {"predictions": folder.name},
-            all(files.name in found for files in split.validation),
+            found,
         )
+
+
+def _shift_leak(trained: "Trained | None", dataset: str, scored: "list[FundusFiles]") -> str | None:
+    """What to say if scored images chose the shift of the output bias, see `calibrate`."""
+    on = {} if trained is None else trained.settings.about.get("calibrated_on") or {}
+    if on.get("dataset") not in ("", dataset):
+        return None
+    names = sorted({files.name for files in scored} & {*on["images"]})
+    return (
+        f"scored images chose the shift of the output bias: {', '.join(names)}" if names else None
+    )
 
 
 def _file(folder: Path, name: str) -> Path:

@@ -1,12 +1,25 @@
-"""The choice of a threshold."""
+"""The choice of a threshold, and of the shift of an output bias that puts it at 0.5."""
 
-from collections.abc import Sequence
+import functools
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from statistics import stdev
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .confusion import ratio
 from .counts import THRESHOLDS, Counts, above
 from .scores import Arrays, check_scored, pooled_counts
+
+T = TypeVar("T")
+
+_MOST = 20  # training images that help to choose a threshold: more hardly change it
+_PRIOR = 8  # images that the threshold F1/2 counts for, where others are shrunk towards it
+# A shift is remarkable from here on: in logits, and in sensitivity.
+_LARGE, _MOVED = 1.0, 0.05
 
 
 def best_threshold(
@@ -17,8 +30,8 @@ def best_threshold(
 ) -> float:
     """Find the threshold with the highest pooled F1 among 0.01, 0.02, ..., 0.99.
 
-    Pass training or validation images: a threshold chosen on the test images raises their scores
-    unfairly.
+    Pass training and validation images: a threshold chosen on the test images raises their scores
+    unfairly. Two or three images are too few.
 
     Args:
         probabilities: A probability map for each image, values between 0 and 1.
@@ -41,15 +54,168 @@ def best_threshold(
         0.39
     """
     check_scored("best_threshold", probabilities, labels, masks)
-    return best_threshold_of("best_threshold", pooled_counts(probabilities, labels, masks))
+    sweep = Sweep.of(pooled_counts(probabilities, labels, masks))
+    if not sweep.vessel:
+        raise ValueError(
+            "best_threshold: labels must hold a vessel pixel (inside the masks), got 0"
+        )
+    return sweep.best()
 
 
-def best_threshold_of(owner: str, counts: Counts) -> float:
-    """The same from counts of pixels."""
-    if not counts.vessel.any():
-        raise ValueError(f"{owner}: labels must hold a vessel pixel (inside the masks), got 0")
-    many = len(counts.values) - above(counts, THRESHOLDS)  # values above each threshold
-    true, false = (found[many] for found in counts.found())
-    f1 = 2 * true / (true + false + counts.vessel.sum())  # 2 tp / (2 tp + fp + fn)
-    best = np.flatnonzero(f1 == f1.max()) + 1
-    return int(min(best, key=lambda percent: abs(percent - 50))) / 100
+class Sweep(NamedTuple):
+    """What is found at each threshold from 0.01 to 0.99.
+
+    Attributes:
+        true: Pixels of vessel above each threshold, shape (99,).
+        false: Other pixels above it, shape (99,).
+        vessel: All pixels of vessel.
+    """
+
+    true: NDArray[np.int64]
+    false: NDArray[np.int64]
+    vessel: int
+
+    @classmethod
+    def of(cls, counts: Counts) -> "Sweep":
+        """From counts of pixels."""
+        many = len(counts.values) - above(counts, THRESHOLDS)  # values above each threshold
+        true, false = (found[many] for found in counts.found())
+        return cls(true, false, int(counts.vessel.sum()))
+
+    @classmethod
+    def sum(cls, sweeps: Iterable["Sweep"]) -> "Sweep":
+        """Of all images together."""
+        return functools.reduce(cls.plus, sweeps)
+
+    def plus(self, other: "Sweep") -> "Sweep":
+        """Of both images together."""
+        return Sweep(self.true + other.true, self.false + other.false, self.vessel + other.vessel)
+
+    def f1(self) -> NDArray[np.float64]:
+        """F1 at each threshold; there must be vessels."""
+        f1: NDArray[np.float64] = 2 * self.true / (self.true + self.false + self.vessel)
+        return f1
+
+    def best(self) -> float:
+        """The threshold with the highest F1; of several, the one closest to 0.5."""
+        f1 = self.f1()
+        best = np.flatnonzero(f1 == f1.max()) + 1
+        return int(min(best, key=lambda percent: abs(percent - 50))) / 100
+
+    def sensitivity(self, threshold: float) -> float:
+        """The fraction of vessel pixels above a threshold of 0.01, 0.02 and so on."""
+        return ratio(int(self.true[round(100 * threshold) - 1]), self.vessel)
+
+
+class ThresholdChoice(NamedTuple):
+    """A threshold that was chosen on several images, and how sure it is.
+
+    Attributes:
+        threshold: The threshold with the highest F1 of all pixels of the images together.
+        shift: The shift of the output bias, in logits, that makes 0.5 this threshold.
+        spread: Standard deviation, over images, of the shifts that would be best for each image
+            alone; NaN for one image.
+        images: Number of images with vessels.
+        sensitivity: Their sensitivity at this threshold.
+        unshifted: Their sensitivity at the threshold 0.5.
+
+    Example:
+        >>> from torchattn_blocks.retina import ThresholdChoice
+        >>> choice = ThresholdChoice(0.4, 0.405, 0.3, images=20, sensitivity=0.83, unshifted=0.8)
+        >>> choice.remark() is None, choice._replace(unshifted=0.75).remark()[:33]
+        (True, 'The shift of the output bias, +0.')
+    """
+
+    threshold: float
+    shift: float
+    spread: float
+    images: int
+    sensitivity: float
+    unshifted: float
+
+    @classmethod
+    def of(cls, sweeps: Iterable[Sweep]) -> "ThresholdChoice":
+        """Choose on the images with vessels; there must be one."""
+        each = [sweep for sweep in sweeps if sweep.vessel]
+        together = Sweep.sum(each)
+        threshold = together.best()
+        shifts = [shift_of(sweep.best()) for sweep in each]
+        return cls(
+            threshold,
+            shift_of(threshold),
+            stdev(shifts) if len(shifts) > 1 else math.nan,
+            len(each),
+            together.sensitivity(threshold),
+            together.sensitivity(0.5),
+        )
+
+    def notes(self) -> dict[str, float | None]:
+        """What a weights file says of it."""
+        return {
+            "bias_shift": self.shift,
+            "bias_shift_spread": None if math.isnan(self.spread) else self.spread,
+            "bias_shift_images": self.images,
+        }
+
+    def said(self) -> str:
+        """One line on the shift and how much it differs between images."""
+        each = "" if math.isnan(self.spread) else f", best for each alone: ± {self.spread:.2f}"
+        return (
+            f"Shift of the output bias {self.shift:+.2f} ({self.images} images{each}). Sensitivity "
+            f"{self.unshifted:.3f} before, {self.sensitivity:.3f} now."
+        )
+
+    def remark(self) -> str | None:
+        """What a user should look at: a shift of more than 1, or one that moves much."""
+        if abs(self.shift) <= _LARGE and abs(self.sensitivity - self.unshifted) <= _MOVED:
+            return None
+        return (
+            f"The shift of the output bias, {self.shift:+.2f}, changes the sensitivity from "
+            f"{self.unshifted:.3f} to {self.sensitivity:.3f} on the {self.images} images that "
+            f"chose it (a shift of more than {_LARGE:g}, or a change of more than {_MOVED}, is "
+            "unusual). Look at the vessel masks."
+        )
+
+    def print_remark(self) -> None:
+        """Print the remark, if there is one, where progress bars are shown."""
+        if remark := self.remark():
+            print(remark, file=sys.stderr)
+
+
+def shift_of(threshold: float) -> float:
+    """The shift of logits that makes 0.5 of a threshold; 0 at 0.5."""
+    return math.log((1 - threshold) / threshold)
+
+
+def choosing(training: Sequence[T]) -> list[T]:
+    """The training images that choose a threshold together with the validation images.
+
+    All, or 20 of them, evenly spread.
+    """
+    step = max(len(training) / _MOST, 1)
+    return [training[int(number * step)] for number in range(min(len(training), _MOST))]
+
+
+def thresholds_by_way(training: Sequence[Sweep], validation: Sequence[Sweep]) -> dict[str, float]:
+    """The thresholds that several ways of choosing give, by name.
+
+    A way without images with vessels is left out.
+    """
+    training, validation = (
+        [sweep for sweep in sweeps if sweep.vessel] for sweeps in (training, validation)
+    )
+    ways = {
+        "training and validation images": [*training, *validation],
+        "training images": training,
+        "validation images": validation,
+    }
+    chosen = {way: Sweep.sum(sweeps).best() for way, sweeps in ways.items() if sweeps}
+    if training:
+        half = float(Sweep.sum(training).f1().max()) / 2
+        chosen["F1/2 of the training images"] = half
+        if validation:
+            few = shift_of(chosen["validation images"])
+            many = _PRIOR * shift_of(half)
+            mean = (len(validation) * few + many) / (len(validation) + _PRIOR)
+            chosen["validation images, shrunk towards F1/2"] = 1 / (1 + math.exp(mean))
+    return chosen

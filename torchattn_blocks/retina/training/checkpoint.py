@@ -21,9 +21,9 @@ _KEPT = 2  # checkpoints: if the last is damaged, there is another
 class LogEntry(NamedTuple):
     """A validation: losses, and scores within the field of view of the validation images.
 
-    The scores belong to the weights written at this step. With ``Recipe.calibrate``, the threshold
-    for F1 and clDice is chosen on the same images, so both are a little too high. (If images are
-    resized, scores of `segment` with these weights differ by about 0.001.)
+    The scores belong to the weights written at this step. With ``Recipe.calibrate``, these images
+    and training images choose the threshold for F1 and clDice, so both can be a little too high.
+    (If images are resized, scores of `segment` with these weights differ by about 0.001.)
 
     Attributes:
         step: Number of completed steps.

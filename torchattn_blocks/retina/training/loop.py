@@ -80,14 +80,15 @@ def train(
         training: Images with labels. For batches of whole images, all must have one size unless the
             recipe pads them.
         validation: Images with labels, to compute the loss on. They decide which weights are kept
-            as ``best.safetensors`` and, with ``recipe.calibrate``, the shift of the output bias.
-            Otherwise they do not influence the training.
+            as ``best.safetensors`` and, with ``recipe.calibrate`` and together with up to twenty
+            training images, the shift of the output bias. Otherwise they do not influence the
+            training.
         recipe: How to train.
         folder: The folder to write checkpoints, ``run.json`` and ``log.csv`` to. ``run.json``
             records images, model, recipe, machine and versions.
         network: Name and options of `model`. If given, `folder` also gets two weights files for
-            `load_weights`: ``last.safetensors``, and ``best.safetensors`` from the validation with
-            the lowest loss.
+            `load_weights`: ``last.safetensors``, which we recommend, and ``best.safetensors`` from
+            the validation with the lowest loss.
         dataset: Name of the data set, to be recorded; several are joined by ``+``.
         auxiliary: A probability map (H, W) for the name of each training image, for
             ``recipe.auxiliary``.
@@ -191,7 +192,7 @@ def train(
             accelerator.prepare(Objective(model, recipe, layout)),
             state,
             examples,
-            Validation(validation, recipe),
+            Validation(validation, training, recipe),
             layout,
             folder,
             settings,
@@ -209,6 +210,8 @@ def train(
         with state.calibrated() as kept:
             weights = {name: tensor.clone() for name, tensor in kept.state_dict().items()}
         model.load_state_dict(broadcast(weights))  # statistics differ between processes
+    if state.choice is not None and accelerator.is_main_process and state.step == steps:
+        state.choice.print_remark()
     return state.log
 
 
@@ -311,7 +314,7 @@ class _Run:
         if self.accelerator.is_main_process:
             with self.limit.timed("validation"):
                 found = [*self.validation(state.kept, self.layout)]
-        loss, state.bias_shift, *scores = broadcast_object_list(found)
+        loss, state.choice, *scores = broadcast_object_list(found)
         if not isfinite(loss):
             raise FloatingPointError(
                 f"train: after step {state.step} the validation loss is {loss}. "
@@ -325,7 +328,8 @@ class _Run:
         self.accelerator.log(named, state.step)
         if self.settings is not None and self.accelerator.is_main_process:
             # Before the checkpoint: after a power cut between the two, resuming repeats both.
-            notes = state.log[-1]._asdict() | {"bias_shift": state.bias_shift}
+            notes = state.log[-1]._asdict()
+            notes |= {"bias_shift": 0.0} if state.choice is None else state.choice.notes()
             settings = replace(self.settings, about={**self.settings.about, **notes})
             best = state.log[-1] == min(state.log, key=lambda entry: entry.validation_loss)
             with state.calibrated() as kept:

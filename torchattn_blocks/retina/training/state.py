@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from ... import DropBlock, DropSchedule
 from ..._torch import lerp_all_
+from ..evaluation.threshold import ThresholdChoice
 from .checkpoint import LogEntry
 from .recipe import Recipe
 
@@ -27,7 +28,7 @@ class State:
         self.step = 0
         self.losses: list[float] = []  # of the steps since the last validation
         self.log: list[LogEntry] = []
-        self.bias_shift = 0.0
+        self.choice: ThresholdChoice | None = None
         self.optimizer = _optimizer(model, recipe)
         self.optimizer.zero_grad()  # earlier gradients, such as from an interrupted step
         self.average = _average(model, recipe.average) if recipe.average else None
@@ -55,12 +56,12 @@ class State:
     @contextmanager
     def calibrated(self) -> Iterator[nn.Module]:
         """The network that is kept, with its output bias shifted during the block."""
-        if not self.bias_shift:
+        if self.choice is None:
             yield self.kept
             return
         bias = output_bias(self.kept).data
         before = bias.clone()
-        bias += self.bias_shift
+        bias += self.choice.shift
         try:
             yield self.kept
         finally:
@@ -69,8 +70,9 @@ class State:
     def state_dict(self) -> dict[str, Any]:
         """Everything, as plain data and tensors."""
         parts = {name: part.state_dict() for name, part in self._parts().items()}
-        counts = {"step": self.step, "losses": self.losses, "bias_shift": self.bias_shift}
-        return parts | counts | {"log": [tuple(entry) for entry in self.log]}
+        counts = {"step": self.step, "losses": self.losses}
+        choice = None if self.choice is None else tuple(self.choice)
+        return parts | counts | {"choice": choice, "log": [tuple(entry) for entry in self.log]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
@@ -79,9 +81,8 @@ class State:
                 part.load_state_dict({**part.state_dict(), "step": state["step"]})
             else:
                 part.load_state_dict(state[name])
-        self.step, self.losses, self.bias_shift = (
-            state[name] for name in ("step", "losses", "bias_shift")
-        )
+        self.step, self.losses = state["step"], state["losses"]
+        self.choice = None if state["choice"] is None else ThresholdChoice(*state["choice"])
         self.log = [LogEntry(*entry) for entry in state["log"]]
 
     def _parts(self) -> dict[str, Any]:

@@ -1,14 +1,14 @@
 """The validation of a network in training."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from ..._restored import in_evaluation
 from ..data.tensors import crop_evenly, pad_evenly, resized_map
@@ -16,7 +16,7 @@ from ..evaluation.confusion import Confusion
 from ..evaluation.connectivity import VesselMask
 from ..evaluation.counts import Counts, Pool
 from ..evaluation.scores import Spread
-from ..evaluation.threshold import best_threshold_of
+from ..evaluation.threshold import Sweep, ThresholdChoice, choosing
 from ..fundus import Fundus
 from .examples import prepared
 from .losses import Objective
@@ -30,56 +30,63 @@ class Validated(NamedTuple):
 
     Attributes:
         loss: The mean loss.
-        bias_shift: The shift of the output bias that makes 0.5 the threshold with the best F1; 0
-            without ``recipe.calibrate``.
-        f1: F1 of the weights with this shift, within the field of view, all pixels pooled.
+        choice: The choice of the threshold with the best F1; None without ``recipe.calibrate``.
+        f1: F1 at the chosen threshold, within the field of view, all pixels pooled.
         auc: Area under the ROC curve, over the same pixels.
-        cl_dice: Mean clDice of up to eight images, with this shift, within the field of view.
+        cl_dice: Mean clDice of up to eight images, at this threshold, within the field of view.
     """
 
     loss: float
-    bias_shift: float = 0.0
+    choice: ThresholdChoice | None = None
     f1: float = math.nan
     auc: float = math.nan
     cl_dice: float = math.nan
 
 
 class Validation:
-    """Computes the loss of a network on whole images, its best threshold and its scores."""
+    """Computes the loss of a network on whole images, its best threshold and its scores.
 
-    def __init__(self, images: Sequence[Fundus], recipe: Recipe) -> None:
+    Args:
+        images: The validation images.
+        training: The training images. With ``recipe.calibrate`` up to twenty of them help to choose
+            the threshold; they are not scored.
+        recipe: The recipe of the training.
+    """
+
+    def __init__(
+        self, images: Sequence[Fundus], training: Sequence[Fundus], recipe: Recipe
+    ) -> None:
         self.recipe = recipe
         self.images = images
         self.samples = [prepared(fundus, recipe) for fundus in images]
         self.truths = [VesselMask(_label(fundus) & fundus.fov) for fundus in images]
-        if recipe.calibrate and not any(truth.pixels.any() for truth in self.truths):
+        self.others = choosing(training) if recipe.calibrate else []
+        every = [*images, *self.others]
+        if recipe.calibrate and not any((_label(one) & one.fov).any() for one in every):
             raise ValueError(
-                "train: with recipe.calibrate, validation must have vessels in the field of view"
+                "train: with recipe.calibrate, training or validation must have vessels in the "
+                "field of view"
             )
 
     @torch.no_grad()
     def __call__(self, network: nn.Module, layout: torch.memory_format) -> Validated:
         """Validate a network."""
         objective = Objective(network, self.recipe, layout)
-        device = next(network.parameters()).device
-        losses, maps, pool = [], [], Pool()
+        losses, maps, pool, sweeps = [], [], Pool(), []
         with in_evaluation(objective):
             for sample, fundus in zip(self.samples, self.images, strict=True):
-                image, target = (
-                    pad_evenly(sample[name], self.recipe.side)[None].to(device)
-                    for name in ("image", "label")
-                )
-                loss, logits = objective(image, target)
-                losses.append(loss.item())
-                if not math.isfinite(losses[-1]):
-                    return Validated(losses[-1])
-                seen = crop_evenly(logits.sigmoid(), *sample["fov"].shape[1:])[0].cpu()
-                probability = resized_map(seen, fundus.fov.shape)[0].numpy()
+                loss, probability = self._seen(objective, sample, fundus)
+                losses.append(loss)
+                if not math.isfinite(loss):
+                    return Validated(loss)
                 inside = fundus.fov
-                pool.add(Counts.of(probability[inside], _label(fundus)[inside]))
+                counts = Counts.of(probability[inside], _label(fundus)[inside])
+                pool.add(counts)
+                sweeps.append(Sweep.of(counts))
                 maps.append(probability)
-        counts = pool.total()
-        threshold = best_threshold_of("train", counts) if self.recipe.calibrate else 0.5
+            sweeps += self._sweeps_of_others(objective)
+        choice = ThresholdChoice.of(sweeps) if self.recipe.calibrate else None
+        threshold = 0.5 if choice is None else choice.threshold
         found = [
             VesselMask((probability > threshold) & fundus.fov)
             for probability, fundus in zip(maps, self.images, strict=True)
@@ -88,15 +95,33 @@ class Validation:
         confusion = Confusion(0, 0, 0, 0)
         for vessels, truth in pairs:
             confusion = confusion.plus(Confusion.of(vessels.pixels, truth.pixels))
-        areas = counts.areas()
+        areas = pool.total().areas()
         every = math.ceil(len(pairs) / _SKELETONS)
         return Validated(
             fmean(losses),
-            math.log((1 - threshold) / threshold),  # 0 at 0.5
+            choice,
             confusion.scores(areas)["F1"],
             areas[0],
             Spread.of([vessels.cl_dice(truth) for vessels, truth in pairs[::every]]).mean,
         )
+
+    def _sweeps_of_others(self, objective: Objective) -> Iterator[Sweep]:
+        """What is found in the training images."""
+        for fundus in self.others:
+            _, probability = self._seen(objective, prepared(fundus, self.recipe), fundus)
+            yield Sweep.of(Counts.of(probability[fundus.fov], _label(fundus)[fundus.fov]))
+
+    def _seen(
+        self, objective: Objective, sample: Mapping[str, Tensor], fundus: Fundus
+    ) -> tuple[float, NDArray[np.float32]]:
+        """The loss of an image and its probability map, at the image's own size."""
+        image, target = (
+            pad_evenly(sample[name], self.recipe.side)[None].to(next(objective.parameters()).device)
+            for name in ("image", "label")
+        )
+        loss, logits = objective(image, target)
+        seen = crop_evenly(logits.sigmoid(), *sample["fov"].shape[1:])[0].cpu()
+        return loss.item(), resized_map(seen, fundus.fov.shape)[0].numpy()
 
 
 def _label(fundus: Fundus) -> NDArray[np.bool_]:

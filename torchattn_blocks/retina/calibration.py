@@ -1,0 +1,97 @@
+"""Calibrating trained weights on labelled images, so that 0.5 is a good threshold for them."""
+
+import copy
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+
+from .._check import check_kind
+from .evaluation.counts import Counts
+from .evaluation.threshold import Sweep, ThresholdChoice
+from .fundus import Fundus
+from .predict import segment
+from .weights import Trained, check_trained
+
+
+def calibrate(
+    trained: Trained,
+    images: Iterable[Fundus],
+    *,
+    fov_diameter: float | None = None,
+    flips: bool = False,
+) -> tuple[Trained, ThresholdChoice]:
+    """Shift the output bias of a trained network so that 0.5 is the best threshold for images.
+
+    The best threshold is the one with the highest F1 of all pixels within the field of view of all
+    images together. The shift changes neither AUC nor the order of probabilities. Pass images of
+    the camera and the observer that the weights are for, ten or more, and no image that you will
+    score. (The page on weights says what how many images are worth.)
+
+    Args:
+        trained: The network and its settings, from `load_pretrained` or `load_weights`. It stays
+            as it is.
+        images: Images with labels. They are taken one after the other and not kept, so you may pass
+            a generator.
+        fov_diameter: As for `segment`.
+        flips: As for `segment`. Calibrate in the way in which you will segment.
+
+    Returns:
+        A network with the shifted bias, whose ``settings.about`` name the images, and the choice:
+        the shift, how much it differs between images, and what it does to the sensitivity.
+
+    Raises:
+        TypeError: If `trained` is not a `Trained`, an image not a `Fundus`, or `fov_diameter` not a
+            number.
+        ValueError: If an image has no label, no image has a vessel within its field of view, or
+            `fov_diameter` is not above 0.
+
+    Example:
+        >>> from torchattn_blocks.retina import calibrate, load_pretrained, synthesize
+        >>> trained = load_pretrained("drive")
+        >>> images = [synthesize(seed, height=160, width=150) for seed in range(2)]
+        >>> calibrated, choice = calibrate(trained, images)
+        >>> moved = calibrated.model.head.bias - trained.model.head.bias
+        >>> choice.images, abs(moved.item() - choice.shift) < 1e-6
+        (2, True)
+    """
+    check_trained("calibrate", trained)
+    names, sweeps = [], []
+    for fundus in images:
+        check_kind("calibrate", Fundus, images=fundus)
+        names.append(fundus.name)
+        sweeps.append(sweep_of(fundus, trained, fov_diameter, flips=flips))
+    choice = chosen("calibrate: images", sweeps)
+    return shifted(trained, choice, names), choice
+
+
+def sweep_of(fundus: Fundus, trained: Trained, fov_diameter: float | None, *, flips: bool) -> Sweep:
+    """What a network finds within the field of view of an image."""
+    if fundus.label is None:
+        raise ValueError(f"calibrate: every image must have a label; missing: {fundus.name}")
+    fov = fundus.fov
+    found = segment(fundus.image, trained, fov=fov, fov_diameter=fov_diameter, flips=flips)
+    return Sweep.of(Counts.of(found[fov], fundus.label[fov]))
+
+
+def chosen(owner: str, sweeps: Iterable[Sweep]) -> ThresholdChoice:
+    """The choice of a threshold on images, of which one must have vessels."""
+    sweeps = list(sweeps)
+    if not any(sweep.vessel for sweep in sweeps):
+        raise ValueError(
+            f"{owner} must hold vessels in a field of view, got none in {len(sweeps)} images"
+        )
+    return ThresholdChoice.of(sweeps)
+
+
+@torch.no_grad()
+def shifted(
+    trained: Trained, choice: ThresholdChoice, names: Iterable[str], dataset: str = ""
+) -> Trained:
+    """A copy of a trained network with the shift; its settings say which images chose it."""
+    model, settings = copy.deepcopy(trained.model), trained.settings
+    model.get_parameter("head.bias").add_(choice.shift)
+    notes = choice.notes()
+    notes["bias_shift"] = settings.about.get("bias_shift", 0.0) + choice.shift
+    on = {"dataset": dataset, "images": sorted(names)}
+    return Trained(model, replace(settings, about={**settings.about, **notes, "calibrated_on": on}))
