@@ -197,15 +197,16 @@ def choosing(training: Sequence[T]) -> list[T]:
 
 
 def thresholds_by_way(training: Sequence[Sweep], validation: Sequence[Sweep]) -> dict[str, float]:
-    """The thresholds that several ways of choosing give, by name.
+    """The thresholds that several ways of choosing give, by name, the way that we use first.
 
-    A way without images with vessels is left out.
+    A way whose images are missing, or have no vessels, is left out.
     """
     training, validation = (
         [sweep for sweep in sweeps if sweep.vessel] for sweeps in (training, validation)
     )
+    both = [*training, *validation] if training and validation else []
     ways = {
-        "training and validation images": [*training, *validation],
+        "training and validation images": both,
         "training images": training,
         "validation images": validation,
     }

@@ -1,0 +1,234 @@
+"""Which images should choose a threshold, and how many of them it takes.
+
+    python benchmarks/thresholds.py --drive path/to/DRIVE --chase-db1 path/to/CHASE_DB1
+
+Five folds of the training images of each data set (never the test images): each fold trains for 300
+steps, from weights that were trained on the other data set and so have not seen these images. Then
+each way chooses a threshold, and F1 at it is compared with the best F1 on the images that the fold
+left out. Takes an hour on one core; finished trainings (--runs) are not repeated.
+
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from torchattn_blocks.retina import (
+    CHASE_DB1_PROTOCOL,
+    DRIVE_PROTOCOL,
+    FundusFiles,
+    Protocol,
+    Split,
+    Trained,
+    cross_validation,
+    list_chase_db1,
+    list_drive,
+    load_pretrained,
+    load_weights,
+)
+from torchattn_blocks.retina.calibration import sweep_of
+from torchattn_blocks.retina.evaluation.threshold import (
+    Sweep,
+    ThresholdChoice,
+    shift_of,
+    thresholds_by_way,
+)
+from torchattn_blocks.retina.write import write_whole
+
+FOLDS, STEPS = 5, 300
+DRAWN = 500  # random choices of images for each number of them
+NUMBERS = (1, 2, 3, 5, 10, 15)
+
+
+class DataSet(NamedTuple):
+    """A data set, and weights that have not seen it."""
+
+    name: str
+    title: str
+    protocol: Protocol
+    list: Callable[[Path], list[FundusFiles]]
+    start: str
+
+
+SETS = (
+    DataSet(
+        "drive",
+        "DRIVE",
+        DRIVE_PROTOCOL,
+        lambda root: [*list_drive(root, "training"), *list_drive(root, "test")],
+        "chase_db1-v1",
+    ),
+    DataSet("chase_db1", "CHASE_DB1", CHASE_DB1_PROTOCOL, list_chase_db1, "drive"),
+)
+
+
+class Fold(NamedTuple):
+    """What an uncalibrated network finds in the images of a fold."""
+
+    training: list[Sweep]
+    validation: list[Sweep]
+    scored: list[Sweep]
+
+
+def trained_fold(data: DataSet, root: Path, fold: int, runs: Path) -> Path:
+    """The weights of a fold, which are trained if they are not there yet."""
+    out = runs / data.name / f"fold-{fold}"
+    options = ["--pretrained", data.start, "--recipe", "crops", "--learning-rate", "2e-3"]
+    options += ["--steps", STEPS, "--validate-every", STEPS, "--fold", f"{fold}/{FOLDS}"]
+    words = ["train", "--dataset", data.name, "--data", root, *options, "--out", out]
+    if not (out / "last.safetensors").exists():
+        resume = ["--resume"] if (out / "log.csv").exists() else []
+        command = [sys.executable, "-m", "torchattn_blocks.retina", *map(str, [*words, *resume])]
+        subprocess.run(command, check=True)
+    return out / "last.safetensors"
+
+
+@torch.no_grad()
+def uncalibrated(trained: Trained) -> Trained:
+    """The network as it was before its bias was shifted."""
+    trained.model.get_parameter("head.bias").sub_(trained.settings.about["bias_shift"])
+    return trained
+
+
+def swept(trained: Trained, files: Iterable[FundusFiles], kept: Path) -> list[Sweep]:
+    """What a network finds in images; kept in a file."""
+    if not kept.exists():
+        found = [sweep_of(one.read(), trained, None, flips=False) for one in tqdm([*files])]
+        rows = [[one.true.tolist(), one.false.tolist(), one.vessel] for one in found]
+        write_whole(kept, json.dumps(rows).encode())
+    return [
+        Sweep(np.array(true), np.array(false), vessel)
+        for true, false, vessel in json.loads(kept.read_text())
+    ]
+
+
+def fold_of(data: DataSet, root: Path, fold: int, runs: Path) -> Fold:
+    """Train and measure a fold."""
+    weights = trained_fold(data, root, fold, runs)
+    trained = uncalibrated(load_weights(weights))
+    split = data.protocol.split(data.list(root))
+    parts = cross_validation(Split(split.training, split.validation, []), fold, FOLDS)
+    return Fold(
+        *(
+            swept(trained, files, weights.parent / f"{part}.json")
+            for part, files in parts._asdict().items()
+        )[: len(Fold._fields)]
+    )
+
+
+def lost(sweeps: Iterable[Sweep], threshold: float) -> float:
+    """How far F1 at a threshold lies below the best one, of all pixels of the images."""
+    f1 = Sweep.sum(sweeps).f1()
+    return float(f1.max() - np.interp(threshold, np.arange(1, 100) / 100, f1))
+
+
+def table_of_ways(folds: dict[str, list[Fold]]) -> str:
+    """The threshold of each way in each fold, and the F1 that is lost on the fold's images."""
+    lines = []
+    for title, each in folds.items():
+        rows: dict[str, list[float]] = {}
+        spans: dict[str, list[float]] = {}
+        for number, fold in enumerate(each):
+            ways = thresholds_by_way(fold.training, fold.validation)
+            others = [sweep for i, one in enumerate(each) if i != number for sweep in one.scored]
+            ways["out-of-fold maps of the other folds"] = Sweep.sum(others).best()
+            ways["none: 0.5, uncalibrated"] = 0.5
+            for way, threshold in ways.items():
+                rows.setdefault(way, []).append(lost(fold.scored, threshold))
+                spans.setdefault(way, []).append(threshold)
+        for way, losses in rows.items():
+            low, high = min(spans[way]), max(spans[way])
+            lines.append(
+                f"| {title} | {way} | {_f(low, 2)} to {_f(high, 2)} | {_f(fmean(losses))} "
+                f"± {_f(stdev(losses))} | {_f(max(losses))} |"
+            )
+    head = "| | chosen by | thresholds | F1 lost | most |\n|---|---|---|---|---:|"
+    return "\n".join([head, *lines])
+
+
+def table_of_numbers(sweeps: dict[str, list[Sweep]]) -> str:
+    """What so many images, drawn at random, are worth on the others."""
+    draw, lines = np.random.default_rng(0), []
+    for title, every in sweeps.items():
+        for number in NUMBERS:
+            losses, shifts = [], []
+            for _ in range(DRAWN):
+                order = draw.permutation(len(every))
+                few, rest = ([every[i] for i in part] for part in np.split(order, [number]))
+                threshold = Sweep.sum(few).best()
+                losses.append(lost(rest, threshold))
+                shifts.append(shift_of(threshold))
+            most = float(np.quantile(losses, 0.95))
+            lines.append(
+                f"| {title} | {number} | {stdev(shifts):.2f} | {_f(fmean(losses))} | {_f(most)} |"
+            )
+        lines.append(f"| {title} | 0 (as shipped) | – | {_f(lost(every, 0.5))} | – |")
+    head = "| | images | ± shift | F1 lost | in 19 of 20 draws at most |\n|---|---|---:|---:|---:|"
+    return "\n".join([head, *lines])
+
+
+def table_of_shipped(sweeps: dict[str, list[Sweep]]) -> str:
+    """The shift that training and validation images choose for shipped weights, and its spread."""
+    lines = []
+    for name, every in sweeps.items():
+        choice = ThresholdChoice.of(every)
+        shift = load_pretrained(name).settings.about["bias_shift"]
+        two = ThresholdChoice.of(every[-2:])
+        lines.append(
+            f"| `{name}` | {shift:+.2f} | {choice.shift:+.2f} | {choice.spread:.2f} "
+            f"| {two.shift:+.2f} |"
+        )
+    head = (
+        "| weights | shipped shift | best for training and validation images | ± of single images "
+        "| best for the two validation images |\n|---|---:|---:|---:|---:|"
+    )
+    return "\n".join([head, *lines])
+
+
+def _f(number: float, digits: int = 4) -> str:
+    return f"{number:.{digits}f}".removeprefix("0")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for data in SETS:
+        parser.add_argument(f"--{data.name.replace('_', '-')}", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, default=Path("runs/thresholds"))
+    parser.add_argument("--out", type=Path, help="folder to write the tables to")
+    args = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    folds, own, foreign = {}, {}, {}
+    for data in SETS:
+        root = getattr(args, data.name)
+        split = data.protocol.split(data.list(root))
+        every = [*split.training, *split.validation]
+        for name in ("drive", "chase_db1", "chase_db1-v1"):
+            kept = args.runs / "shipped" / f"{name}-on-{data.name}.json"
+            if name.startswith(data.name):
+                own[name] = swept(uncalibrated(load_pretrained(name)), every, kept)
+            else:
+                foreign[f"`{name}` on {data.title}"] = swept(load_pretrained(name), every, kept)
+        folds[data.title] = [fold_of(data, root, fold, args.runs) for fold in range(1, FOLDS + 1)]
+    tables = {
+        "ways": table_of_ways(folds),
+        "numbers": table_of_numbers(foreign),
+        "shipped": table_of_shipped(own),
+    }
+    for name, table in tables.items():
+        print(f"\n{table}")
+        if args.out:
+            write_whole(args.out / f"{name}.md", f"{table}\n".encode())
+
+
+if __name__ == "__main__":
+    main()
