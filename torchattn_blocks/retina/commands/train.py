@@ -31,7 +31,7 @@ _EITHER = (("epochs", "steps"), ("recipe", "config"), ("input_scale", "fov_diame
 class Train:
     """Train a network on a data set, by default by the paper's protocol.
 
-    Writes to the folder --out: the last weights (last.safetensors) and the weights with the lowest
+    Writes to the folder --out: the weights to use (last.safetensors), the weights with the lowest
     validation loss (best.safetensors), losses and validation scores (log.csv, curves.png), a record
     of the run's data, network and settings (run.json), and checkpoints. After a stop (--max-time,
     Ctrl-C or a power cut) run the same command with --resume to continue; Ctrl-C costs at most a
@@ -204,7 +204,10 @@ class Train:
         if not is_finished(self.out):
             print(f"Stopped after step {done} of {steps}. --resume continues.")
         else:
-            print(f"Trained for {steps} steps. Saved weights, log and curves in {self.out}")
+            print(
+                f"Trained for {steps} steps. Saved weights, log and curves in {self.out}. Use "
+                "last.safetensors."
+            )
 
     def _check(self) -> None:
         """Check that the options go together."""
