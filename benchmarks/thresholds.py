@@ -105,6 +105,7 @@ def swept(trained: Trained, files: Iterable[FundusFiles], kept: Path) -> list[Sw
     if not kept.exists():
         found = [sweep_of(one.read(), trained, None, flips=False) for one in tqdm([*files])]
         rows = [[one.true.tolist(), one.false.tolist(), one.vessel] for one in found]
+        kept.parent.mkdir(parents=True, exist_ok=True)
         write_whole(kept, json.dumps(rows).encode())
     return [
         Sweep(np.array(true), np.array(false), vessel)
@@ -118,12 +119,11 @@ def fold_of(data: DataSet, root: Path, fold: int, runs: Path) -> Fold:
     trained = uncalibrated(load_weights(weights))
     split = data.protocol.split(data.list(root))
     parts = cross_validation(Split(split.training, split.validation, []), fold, FOLDS)
-    return Fold(
-        *(
-            swept(trained, files, weights.parent / f"{part}.json")
-            for part, files in parts._asdict().items()
-        )[: len(Fold._fields)]
+    found = (
+        swept(trained, files, weights.parent / f"{part}.json")
+        for part, files in zip(Fold._fields, parts, strict=True)
     )
+    return Fold(*found)
 
 
 def lost(sweeps: Iterable[Sweep], threshold: float) -> float:

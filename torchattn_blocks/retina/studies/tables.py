@@ -12,8 +12,9 @@ from .results import COMPARED, SCORES, VIEWS, Row
 
 _HOW = (
     "All pixels pooled, threshold 0.5; clDice is the mean over images. Mean ± sample standard "
-    "deviation over seeds, folds or data sets. last: the last weights; best: those of the lowest "
-    "validation loss; flips: averaged over each image and its three flips."
+    "deviation over seeds, folds or data sets. last: the last weights, which we "
+    "recommend; best: the weights with the lowest validation loss; flips: averaged over each image "
+    "and its three flips."
 )
 
 
