@@ -1,11 +1,20 @@
 """Which images `evaluate` scores, and what it says of those that were trained on."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from test_other_layouts import make_stare
 
-from torchattn_blocks.retina import Network, Settings, list_stare, save_weights
+from torchattn_blocks.retina import (
+    Network,
+    Settings,
+    list_folder,
+    list_stare,
+    save_folder,
+    save_weights,
+)
 
 
 @pytest.fixture
@@ -40,6 +49,29 @@ def test_all_images_are_scored_by_weights_of_another_data_set(scored, stare, tmp
     _, report = scored(*stare, *given, "--part", "test")
     assert report["images"] == ["0255"]
     assert (report["part"], report["leak"]) == ("test", None)
+
+
+def test_thresholds_are_chosen_within_the_field_of_view(scored, images, tmp_path):
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    cut = np.arange(72) < 40
+
+    def narrowed():
+        for files in list_folder(images):
+            fundus = files.read()
+            fov, label = fundus.fov & cut, fundus.label | ~cut
+            np.save(maps / f"{fundus.name}.npy", np.where(label, np.where(fov, 0.3, 0.2), 0.1))
+            yield replace(fundus, fov=fov, label=label)
+
+    save_folder(tmp_path / "mine", narrowed())
+    data = ["--data", tmp_path / "mine", "--dataset", "folder", "--no-pictures"]
+    _, report = scored("evaluate", *data, "--predictions", maps)
+    assert report["thresholds"]["training and validation images"] == 0.29
+    assert len(report["chosen_on"]) == 8
+    (maps / f"{report['chosen_on'][0]}.npy").unlink()  # then only the validation image is left
+    _, report = scored("evaluate", *data, "--predictions", maps)
+    assert [*report["thresholds"]] == ["validation images"]
+    assert len(report["chosen_on"]) == 1
 
 
 @pytest.mark.parametrize(
