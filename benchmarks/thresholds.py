@@ -147,9 +147,9 @@ def table_of_ways(folds: dict[str, list[Fold]]) -> str:
                 rows.setdefault(way, []).append(lost(fold.scored, threshold))
                 spans.setdefault(way, []).append(threshold)
         for way, losses in rows.items():
-            low, high = min(spans[way]), max(spans[way])
+            ends = dict.fromkeys(_f(end(spans[way]), 2) for end in (min, max))
             lines.append(
-                f"| {title} | {way} | {_f(low, 2)} to {_f(high, 2)} | {_f(fmean(losses))} "
+                f"| {title} | {way} | {' to '.join(ends)} | {_f(fmean(losses))} "
                 f"± {_f(stdev(losses))} | {_f(max(losses))} |"
             )
     head = "| | chosen by | thresholds | F1 lost | most |\n|---|---|---|---|---:|"
