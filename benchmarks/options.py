@@ -122,11 +122,17 @@ def print_validation(images: list[Fundus]) -> None:
             for sample in validate.samples:
                 model.eval()(sample["image"][None].contiguous(memory_format=layout))
 
-    taken = in_turns({"network alone": forward, "all": lambda: validate(model, layout)}, 3)
-    alone, everything = (statistics.median(times) for times in taken.values())
+    choosing = validation.Validation(images, images[:1] * 10, recipe)
+    calls = {
+        "network alone": forward,
+        "all": lambda: validate(model, layout),
+        "choosing": lambda: choosing(model, layout),
+    }
+    alone, everything, more = (statistics.median(times) for times in in_turns(calls, 3).values())
     print("\n| a validation of 2 images | seconds |\n|---|---:|")
     print(f"| the network's passes | {alone:.2f} |")
     print(f"| with loss, threshold and scores | {everything:.2f} |")
+    print(f"| and ten training images to choose the threshold | {more:.2f} |")
 
 
 def main() -> None:

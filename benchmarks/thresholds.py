@@ -40,6 +40,7 @@ from torchattn_blocks.retina.calibration import sweep_of
 from torchattn_blocks.retina.evaluation.threshold import (
     Sweep,
     ThresholdChoice,
+    choosing,
     shift_of,
     thresholds_by_way,
 )
@@ -139,7 +140,7 @@ def table_of_ways(folds: dict[str, list[Fold]]) -> str:
         rows: dict[str, list[float]] = {}
         spans: dict[str, list[float]] = {}
         for number, fold in enumerate(each):
-            ways = thresholds_by_way(fold.training, fold.validation)
+            ways = thresholds_by_way(choosing(fold.training), fold.validation)
             others = [sweep for i, one in enumerate(each) if i != number for sweep in one.scored]
             ways["out-of-fold maps of the other folds"] = Sweep.sum(others).best()
             ways["none: 0.5, uncalibrated"] = 0.5

@@ -104,18 +104,18 @@ def test_an_unusual_shift_is_remarked(capsys, shift, before, now, is_said):
 
 @pytest.mark.parametrize(
     ("images", "expected"),
-    [(0, []), (3, [0, 1, 2]), (20, [*range(20)]), (40, [*range(0, 40, 2)])],
+    [(0, []), (3, [0, 1, 2]), (10, [*range(10)]), (20, [*range(0, 20, 2)])],
 )
-def test_up_to_twenty_training_images_choose_evenly_spread(images, expected):
+def test_up_to_ten_training_images_choose_evenly_spread(images, expected):
     assert choosing(range(images)) == expected
-    assert len({*choosing(range(images))}) == min(images, 20)
+    assert len({*choosing(range(images))}) == min(images, 10)
 
 
 def test_of_most_numbers_of_images_none_chooses_twice():
     for images in range(1, 200):
         chosen = choosing(range(images))
-        assert len({*chosen}) == min(images, 20)
-        assert chosen[-1] >= images - math.ceil(images / 20)
+        assert len({*chosen}) == min(images, 10)
+        assert chosen[-1] >= images - math.ceil(images / 10)
 
 
 def test_the_ways_of_choosing(eyes, sweeps):

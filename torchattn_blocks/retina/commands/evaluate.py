@@ -49,7 +49,7 @@ class Evaluate:
 
     The report has scores of the network and of the second observer: on whole images and within the
     field of view; for all pixels pooled and per image; at the threshold 0.5 and, for the network,
-    at the threshold with the best F1 on the validation and up to twenty training images. Writes
+    at the threshold with the best F1 on the validation and up to ten training images. Writes
     report.json, tables.md, tables.csv, curves.png (ROC and precision-recall) and a figure of each
     image to the folder --out.
     """

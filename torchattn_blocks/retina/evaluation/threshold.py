@@ -16,7 +16,7 @@ from .scores import Arrays, check_scored, pooled_counts
 
 T = TypeVar("T")
 
-_MOST = 20  # training images that help to choose a threshold: more hardly change it
+_MOST = 10  # training images that help to choose a threshold: more take time, and add nothing
 _PRIOR = 8  # images that the threshold F1/2 counts for, where others are shrunk towards it
 # A shift is remarkable from here on: in logits, and in sensitivity.
 _LARGE, _MOVED = 1.0, 0.05
@@ -190,7 +190,7 @@ def shift_of(threshold: float) -> float:
 def choosing(training: Sequence[T]) -> list[T]:
     """The training images that choose a threshold together with the validation images.
 
-    All, or 20 of them, evenly spread.
+    All, or ten of them, evenly spread.
     """
     step = max(len(training) / _MOST, 1)
     return [training[int(number * step)] for number in range(min(len(training), _MOST))]

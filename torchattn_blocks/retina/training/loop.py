@@ -80,7 +80,7 @@ def train(
         training: Images with labels. For batches of whole images, all must have one size unless the
             recipe pads them.
         validation: Images with labels, to compute the loss on. They decide which weights are kept
-            as ``best.safetensors`` and, with ``recipe.calibrate`` and together with up to twenty
+            as ``best.safetensors`` and, with ``recipe.calibrate`` and together with up to ten
             training images, the shift of the output bias. Otherwise they do not influence the
             training.
         recipe: How to train.

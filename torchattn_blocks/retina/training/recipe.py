@@ -59,7 +59,7 @@ class Recipe:
             start, as Adam's moments are.
         calibrate: Shift the last layer's bias in the weights that are kept, so that 0.5 is the
             threshold with the best F1 within the field of view of the validation images and up to
-            twenty training images, all pixels pooled. The shift does not change AUC. The model must
+            ten training images, all pixels pooled. The shift does not change AUC. The model must
             have ``head.bias``, as a `UNet` has.
         validate_every: Steps between validations, at least 1. None: a pass over the images.
         seed: Seed of the order of images, of crops and augmentation and of DropBlock, in [0,

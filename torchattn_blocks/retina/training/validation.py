@@ -48,7 +48,7 @@ class Validation:
 
     Args:
         images: The validation images.
-        training: The training images. With ``recipe.calibrate`` up to twenty of them help to choose
+        training: The training images. With ``recipe.calibrate`` up to ten of them help to choose
             the threshold; they are not scored.
         recipe: The recipe of the training.
     """
