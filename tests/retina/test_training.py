@@ -337,7 +337,7 @@ def test_a_stop_in_the_ramp_leaves_the_models_own_rate(tmp_path, images):
     assert {m.p for m in model.modules() if isinstance(m, DropBlock2d)} == {0.3}
 
 
-def test_the_bias_is_calibrated_on_training_and_validation_images(tmp_path, images):
+def test_the_bias_is_calibrated_on_training_and_validation_images(tmp_path, images, capsys):
     network = Network("backbone", widths=(4, 8))
     recipe = replace(FAST, epochs=12, learning_rate=1e-2)
     results = {}
@@ -347,6 +347,8 @@ def test_the_bias_is_calibrated_on_training_and_validation_images(tmp_path, imag
         train(model, images[:4], images[4:], replace(recipe, calibrate=calibrate), folder,
               network=network)  # fmt: skip
         results[calibrate] = model, load_weights(folder / "last.safetensors").settings.about
+        said = capsys.readouterr().err  # the network is still unsure after so few steps
+        assert ("changes the sensitivity from" in said) is calibrate
     (plain, plain_about), (shifted, about) = results[False], results[True]
     assert plain_about["bias_shift"] == 0
     maps = [vessel_probability(plain, f.image) for f in images]
