@@ -68,10 +68,15 @@ def test_thresholds_are_chosen_within_the_field_of_view(scored, images, tmp_path
     _, report = scored("evaluate", *data, "--predictions", maps)
     assert report["thresholds"]["training and validation images"] == 0.29
     assert len(report["chosen_on"]) == 8
-    (maps / f"{report['chosen_on'][0]}.npy").unlink()  # then only the validation image is left
-    _, report = scored("evaluate", *data, "--predictions", maps)
-    assert [*report["thresholds"]] == ["validation images"]
-    assert len(report["chosen_on"]) == 1
+    (maps / f"{report['chosen_on'][0]}.npy").unlink()  # the others still choose
+    _, fewer = scored("evaluate", *data, "--predictions", maps)
+    assert fewer["chosen_on"] == report["chosen_on"][1:]
+    assert fewer["thresholds"] == report["thresholds"]
+    # If nothing is found at all, F1/2 is no threshold.
+    for path in maps.glob("*.npy"):
+        np.save(path, np.zeros((64, 72)))
+    _, blank = scored("evaluate", *data, "--predictions", maps)
+    assert [*blank["thresholds"]][-1] == "validation images"
 
 
 @pytest.mark.parametrize(

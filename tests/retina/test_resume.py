@@ -520,15 +520,28 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_remains(
     assert same_run("crops", whole, model, log, tmp_path)
 
 
-@pytest.mark.parametrize("part", ["loss", "gradient", "validation"])
+def test_a_checkpoint_without_the_choice_is_refused(tmp_path, images):
+    """As version 0.1.0 wrote them."""
+    run(tmp_path, images, SMALL_CROPS, network=NETWORK, max_time=1e-9)
+    path = tmp_path / "checkpoint-0.pt"
+    saved = torch.load(path)
+    del saved["choice"]
+    torch.save(saved, path)
+    with pytest.raises(ValueError, match=r"checkpoint-0\.pt: an earlier version of this library"):
+        run(tmp_path, images, SMALL_CROPS, network=NETWORK, resume=True)
+
+
+@pytest.mark.parametrize("part", ["loss", "gradient", "validation", "calibration"])
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, images, whole, monkeypatch, part):
     forward, done = Objective.forward, itertools.count(1)
+    # The second validation looks at two validation images, then at four training images.
+    seen = {"validation": len(images) + 1, "calibration": len(images) + 4}
 
     def diverge(self, *batch):
         loss, logits = forward(self, *batch)
-        if part == "validation" and not self.training and next(done) == 3:
+        if part in seen and not self.training and next(done) == seen[part]:
             return loss * np.nan, logits
-        if part != "validation" and self.training and next(done) == 4:
+        if part not in seen and self.training and next(done) == 4:
             if part == "loss":
                 return loss * np.nan, logits
             return loss + (loss - loss.detach()).abs().sqrt(), logits  # its slope is infinite
@@ -540,7 +553,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, images, whole, monkey
             run(tmp_path, images, SMALL_CROPS, network=NETWORK)
     message = str(error.value)
     assert f"{tmp_path / 'checkpoint-2.pt'} is the last checkpoint" in message
-    if part == "validation":
+    if part in seen:
         assert "after step 4 the validation loss is nan" in message
     else:
         numbers = loop.Batches(4, SMALL_CROPS, 0, 6, 0, 1).of_step(3)

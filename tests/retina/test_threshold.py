@@ -64,9 +64,15 @@ def test_the_choice_is_best_for_all_images_together(eyes, sweeps):
     assert choice.images == 3
 
 
-def test_images_without_vessels_choose_with_the_others_only_if_they_have_some(sweeps):
-    bare = Sweep(np.zeros(99, int), np.full(99, 7), 0)
-    assert ThresholdChoice.of([bare, *sweeps]) == ThresholdChoice.of(sweeps)
+def test_what_is_found_in_images_without_vessels_counts(eyes, sweeps):
+    blank = np.full((1, 300), 0.62), np.zeros((1, 300), bool)
+    choice = ThresholdChoice.of([*sweeps, sweep(*blank)])
+    assert choice.threshold == best_threshold(*zip(*eyes, blank, strict=True))
+    assert choice.threshold >= 0.62 > ThresholdChoice.of(sweeps).threshold
+    assert choice.images == 4
+    assert choice.spread == ThresholdChoice.of(sweeps).spread
+    ways = thresholds_by_way(sweeps[:2], [sweeps[2], sweep(*blank)])
+    assert next(iter(ways.values())) == choice.threshold
 
 
 def test_one_image_has_no_spread(sweeps):

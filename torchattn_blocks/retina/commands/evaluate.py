@@ -38,9 +38,9 @@ class _Maps(NamedTuple):
     about: dict[str, Any]
     names: "Container[str] | None" = None
 
-    def cover(self, files: "list[FundusFiles]") -> bool:
-        """Whether each of these images has a map."""
-        return self.names is None or all(one.name in self.names for one in files)
+    def known(self, files: "list[FundusFiles]") -> "list[FundusFiles]":
+        """Those of the images that have a map."""
+        return [one for one in files if self.names is None or one.name in self.names]
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Evaluate:
             leak = f"{leak}; {shift}" if leak else shift
         maps = self._predictions(split) if trained is None else self._segmentations(trained)
         parts = choosing(split.training), split.validation
-        watched = [part if maps.cover(part) else [] for part in parts]
+        watched = [maps.known(part) for part in parts]
         with image_bar(len([*chain(*watched), *split.test])) as bar:
             thresholds = self._thresholds(watched, maps, bar)
             scoring = Scoring(next(iter(thresholds.values()), None))

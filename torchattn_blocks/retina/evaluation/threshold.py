@@ -113,9 +113,9 @@ class ThresholdChoice(NamedTuple):
     Attributes:
         threshold: The threshold with the highest F1 of all pixels of the images together.
         shift: The shift of the output bias, in logits, that makes 0.5 this threshold.
-        spread: Standard deviation, over images, of the shifts that would be best for each image
-            alone; NaN for one image.
-        images: Number of images with vessels.
+        spread: Standard deviation, over images with vessels, of the shifts that would be best for
+            each image alone; NaN if there are less than two.
+        images: Number of images.
         sensitivity: Their sensitivity at this threshold.
         unshifted: Their sensitivity at the threshold 0.5.
 
@@ -135,11 +135,11 @@ class ThresholdChoice(NamedTuple):
 
     @classmethod
     def of(cls, sweeps: Iterable[Sweep]) -> "ThresholdChoice":
-        """Choose on the images with vessels; there must be one."""
-        each = [sweep for sweep in sweeps if sweep.vessel]
+        """Choose on images, of which one must have vessels."""
+        each = list(sweeps)
         together = Sweep.sum(each)
         threshold = together.best()
-        shifts = [shift_of(sweep.best()) for sweep in each]
+        shifts = [shift_of(sweep.best()) for sweep in each if sweep.vessel]
         return cls(
             threshold,
             shift_of(threshold),
@@ -172,8 +172,8 @@ class ThresholdChoice(NamedTuple):
         return (
             f"The shift of the output bias, {self.shift:+.2f}, changes the sensitivity from "
             f"{self.unshifted:.3f} to {self.sensitivity:.3f} on the {self.images} images that "
-            f"chose it (a shift of more than {_LARGE:g}, or a change of more than {_MOVED}, is "
-            "unusual). Look at the vessel masks."
+            f"chose it. (This line is for a shift of more than {_LARGE:g} or a change of more than "
+            f"{_MOVED}.) Look at the vessel masks."
         )
 
     def print_remark(self) -> None:
@@ -202,7 +202,7 @@ def thresholds_by_way(training: Sequence[Sweep], validation: Sequence[Sweep]) ->
     A way whose images are missing, or have no vessels, is left out.
     """
     training, validation = (
-        [sweep for sweep in sweeps if sweep.vessel] for sweeps in (training, validation)
+        sweeps if any(sweep.vessel for sweep in sweeps) else [] for sweeps in (training, validation)
     )
     both = [*training, *validation] if training and validation else []
     ways = {
@@ -211,8 +211,8 @@ def thresholds_by_way(training: Sequence[Sweep], validation: Sequence[Sweep]) ->
         "validation images": validation,
     }
     chosen = {way: Sweep.sum(sweeps).best() for way, sweeps in ways.items() if sweeps}
-    if training:
-        half = float(Sweep.sum(training).f1().max()) / 2
+    half = float(Sweep.sum(training).f1().max()) / 2 if training else 0.0
+    if half:
         chosen["F1/2 of the training images"] = half
         if validation:
             few = shift_of(chosen["validation images"])

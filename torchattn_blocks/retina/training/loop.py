@@ -66,10 +66,12 @@ def train(
 ) -> list[LogEntry]:
     """Train `model`, on the device and in as many processes as `accelerate` finds.
 
-    Shows a progress bar. At least every minute, and when time is over, the state of the training is
-    written to ``folder/checkpoint-STEP.pt``, so that a stopped training can be resumed. On a CPU
-    you get the same weights, bit for bit, as without the stop (with the same number of threads, on
-    the same kind of CPU). Torch's random numbers outside of the training do not change.
+    Shows a progress bar, and at the end a line if ``recipe.calibrate`` shifted the bias by more
+    than 1 or changed the sensitivity by more than 0.05. At least every minute, and when time is
+    over, the state of the training is written to ``folder/checkpoint-STEP.pt``, so that a stopped
+    training can be resumed. On a CPU you get the same weights, bit for bit, as without the stop
+    (with the same number of threads, on the same kind of CPU). Torch's random numbers outside of
+    the training do not change.
 
     Args:
         model: A network from images (N, 3, H, W) to logits (N, 1, H, W), which may be
@@ -186,7 +188,13 @@ def train(
         check_model(model, examples.shape, accelerator.device)
         state = State(model, recipe, steps)
         if checkpoint is not None:
-            state.load_state_dict(load_checkpoint(checkpoint))
+            saved = load_checkpoint(checkpoint)
+            if "choice" not in saved:
+                raise ValueError(
+                    f"{checkpoint}: an earlier version of this library wrote this checkpoint. "
+                    "Resume with that version, or start anew in another folder."
+                )
+            state.load_state_dict(saved)
         run = _Run(
             accelerator,
             accelerator.prepare(Objective(model, recipe, layout)),
@@ -210,7 +218,8 @@ def train(
         with state.calibrated() as kept:
             weights = {name: tensor.clone() for name, tensor in kept.state_dict().items()}
         model.load_state_dict(broadcast(weights))  # statistics differ between processes
-    if state.choice is not None and accelerator.is_main_process and state.step == steps:
+    is_over = bool(state.log) and state.log[-1].step == steps
+    if state.choice is not None and accelerator.is_main_process and is_over:
         state.choice.print_remark()
     return state.log
 

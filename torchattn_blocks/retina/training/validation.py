@@ -1,7 +1,7 @@
 """The validation of a network in training."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
@@ -84,7 +84,12 @@ class Validation:
                 pool.add(counts)
                 sweeps.append(Sweep.of(counts))
                 maps.append(probability)
-            sweeps += self._sweeps_of_others(objective)
+            for fundus in self.others:
+                loss, probability = self._seen(objective, prepared(fundus, self.recipe), fundus)
+                if not math.isfinite(loss):
+                    return Validated(loss)
+                inside = fundus.fov
+                sweeps.append(Sweep.of(Counts.of(probability[inside], _label(fundus)[inside])))
         choice = ThresholdChoice.of(sweeps) if self.recipe.calibrate else None
         threshold = 0.5 if choice is None else choice.threshold
         found = [
@@ -104,12 +109,6 @@ class Validation:
             areas[0],
             Spread.of([vessels.cl_dice(truth) for vessels, truth in pairs[::every]]).mean,
         )
-
-    def _sweeps_of_others(self, objective: Objective) -> Iterator[Sweep]:
-        """What is found in the training images."""
-        for fundus in self.others:
-            _, probability = self._seen(objective, prepared(fundus, self.recipe), fundus)
-            yield Sweep.of(Counts.of(probability[fundus.fov], _label(fundus)[fundus.fov]))
 
     def _seen(
         self, objective: Objective, sample: Mapping[str, Tensor], fundus: Fundus
