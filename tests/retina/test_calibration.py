@@ -15,6 +15,7 @@ from torchattn_blocks.retina import (
     Trained,
     best_threshold,
     calibrate,
+    list_csv,
     list_folder,
     load_pretrained,
     load_weights,
@@ -88,19 +89,40 @@ def test_what_the_function_refuses(trained, eyes):
         calibrate(trained, eyes, fov_diameter=-1.0)
 
 
-def test_the_command_does_the_same(command, images, trained, weights, tmp_path):
-    out = tmp_path / "new" / "mine.safetensors"
-    said = command("calibrate", "--data", images, "--weights", weights, "--out", out)
-    every = [files.read() for files in list_folder(images)]
-    calibrated, choice = calibrate(trained, every)
+@pytest.mark.parametrize(
+    ("options", "how"),
+    [([], {}), (["--flips"], {"flips": True}), (["--fov-diameter", 90], {"fov_diameter": 90.0})],
+)
+def test_the_command_does_the_same(command, images, trained, weights, tmp_path, options, how):
+    out, table = tmp_path / "new" / "mine.safetensors", tmp_path / "mine.csv"
+    files = list_folder(images)[:9]
+    rows = [f"{one.image},{one.label},{one.fov}" for one in files[:8]]
+    rows.append(f"{files[8].image},,{files[8].fov}")  # an image without a label has no say
+    table.write_text("\n".join(["image,label,mask", *rows]))
+    data = ["--data", table, "--dataset", "csv"]
+    every = [one.read() for one in list_csv(table)[:8]]
+    said = command("calibrate", *data, "--weights", weights, "--out", out, *options)
+    calibrated, choice = calibrate(trained, every, **how)
     written = load_weights(out)
     assert torch.equal(written.model.head.bias, calibrated.model.head.bias)
     about = {**calibrated.settings.about}
-    about["calibrated_on"] = {**about["calibrated_on"], "dataset": "folder"}
+    about["calibrated_on"] = {**about["calibrated_on"], "dataset": "csv"}
     assert written.settings.about == about
-    assert said.splitlines()[-2:] == [choice.said(), f"Saved weights in {out}"]
-    again = command("calibrate", "--data", images, "--weights", out, "--out", out)
+    few = "Fewer than 10 images: the best threshold for others may be another."
+    assert said.splitlines() == [choice.said(), few, f"Saved weights in {out}"]
+    again = command("calibrate", *data, "--weights", out, "--out", out, *options)
     assert "Shift of the output bias +0.00" in again.replace("-0.00", "+0.00")
+
+
+def test_a_threshold_at_the_end_of_the_range_takes_two_calibrations(
+    command, images, trained, tmp_path, capsys
+):
+    trained.model.head.bias.data -= 6
+    out = tmp_path / "w.safetensors"
+    save_weights(out, *trained)
+    ends = "The best threshold is at the end of .01 to .99. Calibrate the new weights again."
+    assert ends in command("calibrate", "--data", images, "--weights", out, "--out", out)
+    assert ends not in command("calibrate", "--data", images, "--weights", out, "--out", out)
 
 
 def test_images_in_a_test_folder_do_not_choose(command, weights, images, tmp_path, capsys):
@@ -123,7 +145,7 @@ def test_evaluate_says_if_scored_images_chose_the_shift(command, weights, images
     scores = ["--no-pictures", "--out", tmp_path / "scores"]
     said = command("evaluate", *data, "--weights", out, *scores)
     names = "synthetic-0004, synthetic-0009"
-    leak = f"scored images chose the shift of the output bias: {names}"
+    leak = f"images with the names of scored images chose the shift of the output bias: {names}"
     assert leak in said.splitlines()
     assert json.loads((tmp_path / "scores" / "report.json").read_text())["leak"] == leak
     assert "chose the shift" not in command("evaluate", *data, "--weights", weights, *scores)
@@ -146,7 +168,7 @@ def test_what_the_command_refuses(command, images, weights, tmp_path):
     for files in list_folder(images)[:2]:
         (bare / files.image.name).write_bytes(files.image.read_bytes())
     said = refused("--data", bare.parent, "--out", tmp_path / "x")
-    assert "no image outside test/ has a vessel mask" in said
+    assert "no image that may choose a threshold has a vessel mask" in said
     assert not (tmp_path / "x").exists()
     said = refused("--data", images, "--fov-diameter", -1, "--out", tmp_path / "x")
     assert "--fov-diameter must be above 0" in said

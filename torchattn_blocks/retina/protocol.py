@@ -179,12 +179,12 @@ def cross_validation(split: Split, fold: int, folds: int) -> Split:
     check_ints("cross_validation", 2, folds=folds)
     check_ints("cross_validation", 1, folds, fold=fold)
     files = sorted([*split.training, *split.validation], key=lambda file: file.name)
-    patients = list(dict.fromkeys(_patient(file.name) for file in files))
+    patients = list(dict.fromkeys(patient_of(file.name) for file in files))
     others = patients.copy()
     del others[fold - 1 :: folds]
     parts = (*_hold_out(others, 8), patients[fold - 1 :: folds])
     training, validation, scored = (
-        [file for file in files if _patient(file.name) in part] for part in parts
+        [file for file in files if patient_of(file.name) in part] for part in parts
     )
     if not (training and validation and scored):
         raise ValueError(
@@ -274,7 +274,7 @@ def _part(name: str) -> str:
     return "validation" if {*above} & {"validation", "validate", "val"} else "training"
 
 
-def _patient(name: str) -> str:
+def patient_of(name: str) -> str:
     """The name of an image without its eye: ``07`` of ``07L`` and of ``07_right``."""
     return re.sub(r"(?<=\d)[ _-]?(L|R|left|right)$", "", name, flags=re.IGNORECASE)
 

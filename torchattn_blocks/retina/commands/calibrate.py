@@ -26,7 +26,7 @@ class Calibrate:
     """Folder of the images, or the CSV file."""
     dataset: DatasetName = "folder"
     """Layout of the data. Of drive and chase_db1 the training and validation images are used; of a
-    folder all labelled images outside test/; of the others all labelled images."""
+    folder or CSV file all labelled images outside test/; of stare and hrf all."""
     weights: str = "drive"
     """Name of shipped weights (drive, chase_db1), or a weights file."""
     out: Path = Path("runs/calibrated.safetensors")
@@ -41,9 +41,10 @@ class Calibrate:
         check_diameter(self.fov_diameter)
         if self.out.is_dir():
             raise ValueError(f"--out must be a file, got the folder {self.out}")
-        check_folder("--out", self.out.parent)
+        check_folder("the folder of --out", self.out.parent)
         from ..calibration import chosen, shifted, sweep_of
         from ..device import to_accelerator
+        from ..evaluation.counts import THRESHOLDS
         from ..weights import named_weights, save_weights
         from ._bar import image_bar
 
@@ -62,6 +63,10 @@ class Calibrate:
         print(choice.said())
         if choice.images < _FEW:
             print(f"Fewer than {_FEW} images: the best threshold for others may be another.")
+        if choice.threshold in (THRESHOLDS[0], THRESHOLDS[-1]):
+            print(
+                "The best threshold is at the end of .01 to .99. Calibrate the new weights again."
+            )
         choice.print_remark()
         print(f"Saved weights in {self.out}")
 
@@ -78,5 +83,5 @@ class Calibrate:
             files = [one for one in every if not is_test(one.name)]
         labelled = [one for one in files if one.label is not None]
         if not labelled:
-            raise ValueError(f"{self.data}: no image outside test/ has a vessel mask")
+            raise ValueError(f"{self.data}: no image that may choose a threshold has a vessel mask")
         return labelled

@@ -281,9 +281,10 @@ def _shift_leak(trained: "Trained | None", dataset: str, scored: "list[FundusFil
     if on.get("dataset") not in ("", dataset):
         return None
     names = sorted({files.name for files in scored} & {*on["images"]})
-    return (
-        f"scored images chose the shift of the output bias: {', '.join(names)}" if names else None
-    )
+    # Of other layouts only the names of images are known.
+    which = "scored images" if dataset in _DATA_SETS else "images with the names of scored images"
+    said = f"{which} chose the shift of the output bias: {', '.join(names)}"
+    return said if names else None
 
 
 def _file(folder: Path, name: str) -> Path:
