@@ -83,6 +83,10 @@ def test_what_the_function_refuses(trained, eyes):
     empty = bare(np.zeros_like(eyes[0].fov))
     with pytest.raises(ValueError, match=r"images must hold vessels .* got none in 2 images"):
         calibrate(trained, [empty, empty])
+    blind = copy.deepcopy(trained)
+    blind.model.head.bias.data -= 20
+    with pytest.raises(ValueError, match=r"probability above 0\.01, got none"):
+        calibrate(blind, eyes)
     with pytest.raises(ValueError, match="got none in 0 images"):
         calibrate(trained, [])
     with pytest.raises(ValueError, match="fov_diameter must be above 0"):
@@ -117,7 +121,7 @@ def test_the_command_does_the_same(command, images, trained, weights, tmp_path, 
 def test_a_threshold_at_the_end_of_the_range_takes_two_calibrations(
     command, images, trained, tmp_path, capsys
 ):
-    trained.model.head.bias.data -= 6
+    trained.model.head.bias.data -= 4
     out = tmp_path / "w.safetensors"
     save_weights(out, *trained)
     ends = "The best threshold is at the end of .01 to .99. Calibrate the new weights again."

@@ -43,8 +43,8 @@ def calibrate(
     Raises:
         TypeError: If `trained` is not a `Trained`, an image not a `Fundus`, or `fov_diameter` not a
             number.
-        ValueError: If an image has no label, no image has a vessel within its field of view, or
-            `fov_diameter` is not above 0.
+        ValueError: If an image has no label, no image has a vessel within its field of view, no
+            vessel pixel a probability above 0.01, or `fov_diameter` is not above 0.
 
     Example:
         >>> from torchattn_blocks.retina import calibrate, load_pretrained, synthesize
@@ -80,6 +80,11 @@ def chosen(owner: str, sweeps: Iterable[Sweep]) -> ThresholdChoice:
     if not any(sweep.vessel for sweep in sweeps):
         raise ValueError(
             f"{owner} must hold vessels in a field of view, got none in {len(sweeps)} images"
+        )
+    if not Sweep.sum(sweeps).true.any():
+        raise ValueError(
+            f"{owner} must hold a vessel pixel to which the weights give a probability above 0.01, "
+            "got none: no shift is better than another"
         )
     return ThresholdChoice.of(sweeps)
 
