@@ -154,9 +154,14 @@ def test_evaluate_says_if_scored_images_chose_the_shift(command, weights, images
     assert json.loads((tmp_path / "scores" / "report.json").read_text())["leak"] == leak
     assert "chose the shift" not in command("evaluate", *data, "--weights", weights, *scores)
     on_drive = Settings(Network("backbone", widths=(4, 8)), 60, about={})
-    about = {"calibrated_on": {"dataset": "drive", "images": ["synthetic-0004"]}}
-    save_weights(out, load_weights(weights).model, Settings(on_drive.network, 60, about=about))
-    assert "chose the shift" not in command("evaluate", *data, "--weights", out, *scores)
+    for dataset, is_said in (("drive", False), ("", True)):  # Python's calibrate knows no layout
+        about = {"calibrated_on": {"dataset": dataset, "images": ["synthetic-0004"]}}
+        save_weights(out, load_weights(weights).model, Settings(on_drive.network, 60, about=about))
+        said = command("evaluate", *data, "--weights", out, *scores, "--part", "all")
+        assert ("chose the shift" in said) is is_said
+        leak = json.loads((tmp_path / "scores" / "report.json").read_text())["leak"]
+        assert "images that were trained on may be scored too" in leak
+        assert ("chose the shift" in leak) is is_said
 
 
 def test_what_the_command_refuses(command, images, weights, tmp_path):

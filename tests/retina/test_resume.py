@@ -520,6 +520,15 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_remains(
     assert same_run("crops", whole, model, log, tmp_path)
 
 
+def test_a_finished_run_that_is_resumed_keeps_its_shift(tmp_path, images):
+    recipe = replace(SMALL_CROPS, learning_rate=1e-2)
+    first, _ = run(tmp_path, images, recipe, network=NETWORK)
+    again, _ = run(tmp_path, images, recipe, network=NETWORK, resume=True)
+    assert equal(first, again)
+    assert equal(load_weights(tmp_path / "last.safetensors").model, again)
+    assert load_weights(tmp_path / "last.safetensors").settings.about["bias_shift"] != 0
+
+
 def test_a_checkpoint_without_the_choice_is_refused(tmp_path, images):
     """As version 0.1.0 wrote them."""
     run(tmp_path, images, SMALL_CROPS, network=NETWORK, max_time=1e-9)

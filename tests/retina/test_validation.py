@@ -130,6 +130,8 @@ def test_training_images_help_to_choose_the_threshold_and_are_not_scored():
     assert found.choice.images == 4
     assert found.choice.sensitivity == 1.0
     assert found.choice.unshifted == 0.0
+    many = [red(f"{number}", few, label) for number in range(30)]
+    assert validated(many[:1], many, calibrate=True).choice.images == 1 + 10
     # Without calibration they are not looked at.
     assert Validation(training, training, Recipe()).others == []
     assert validated([red("a", few, label)], training).f1 == 0.0
