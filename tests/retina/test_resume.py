@@ -521,7 +521,7 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_remains(
 
 
 def test_a_finished_run_that_is_resumed_keeps_its_shift(tmp_path, images):
-    recipe = replace(SMALL_CROPS, learning_rate=1e-2)
+    recipe = replace(SMALL_CROPS, learning_rate=1e-2, steps=30, validate_every=30, average=0.0)
     first, _ = run(tmp_path, images, recipe, network=NETWORK)
     again, _ = run(tmp_path, images, recipe, network=NETWORK, resume=True)
     assert equal(first, again)
