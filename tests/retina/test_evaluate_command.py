@@ -152,13 +152,14 @@ def test_without_curves_none_of_an_earlier_run_remain(run, data, tmp_path):
 
 
 @pytest.mark.filterwarnings("default:.*vessels cover only")
-def test_validation_images_without_vessels_are_named(run, data, tmp_path):
-    names = [files.name for files in split_of(data).validation]
+def test_images_that_choose_without_vessels_are_named(run, data, tmp_path):
+    split = split_of(data)
+    names = [files.name for files in (*split.training, *split.validation)]
     for name in names:
         Image.fromarray(np.zeros((72, 64), np.uint8)).save(data / "labels" / f"{name}.png")
     with pytest.raises(SystemExit) as stop:
         run()
-    assert f"no validation image ({', '.join(names)}) has a vessel in its mask" in str(stop.value)
+    assert f"no image of {', '.join(names)} has a vessel in its mask" in str(stop.value)
     assert not (tmp_path / "out").exists()
 
 

@@ -86,7 +86,7 @@ class Validation:
                 sweeps.append(Sweep.of(counts))
                 maps.append(probability)
             # Not looked at for their loss, so without the skeletons of clDice, which take time.
-            plain = Objective(network, replace(self.recipe, cl_dice=0.0), layout)
+            plain = Objective(network, replace(self.recipe, cl_dice=0.0), layout).eval()
             for fundus in self.others:
                 loss, probability = self._seen(plain, prepared(fundus, self.recipe), fundus)
                 if not math.isfinite(loss):
