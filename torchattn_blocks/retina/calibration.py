@@ -26,7 +26,7 @@ def calibrate(
     The best threshold is the one with the highest F1 of all pixels within the field of view of all
     images together. The shift changes neither AUC nor the order of probabilities. Pass images of
     the camera and the observer that the weights are for, ten or more, and no image that you will
-    score. (The page on weights says what how many images are worth.)
+    score. (The page on the threshold says how many it takes.)
 
     Args:
         trained: The network and its settings, from `load_pretrained` or `load_weights`. It stays
