@@ -3,6 +3,7 @@
 import copy
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from torchattn_blocks.retina import (
     Fundus,
+    FundusFiles,
     Network,
     Settings,
     Trained,
@@ -22,6 +24,7 @@ from torchattn_blocks.retina import (
     save_weights,
     segment,
 )
+from torchattn_blocks.retina.commands.evaluate import _shift_leak
 
 
 @pytest.fixture
@@ -30,7 +33,9 @@ def trained():
     network = Network("backbone", widths=(4, 8))
     model = network.build().eval()
     model.head.bias.data -= 0.4
-    return Trained(model, Settings(network, 60, about={"dataset": "drive", "bias_shift": 0.25}))
+    return Trained(
+        model, Settings(network, 60, about={"dataset": "drive", "bias_shift": 0.25, "f1": 0.8})
+    )
 
 
 @pytest.fixture
@@ -64,6 +69,8 @@ def test_the_best_threshold_becomes_a_half(trained, eyes, how):
     assert all(torch.equal(before[name], values) for name, values in after.items())
     assert all(torch.equal(v, before[k]) for k, v in trained.model.state_dict().items())
     about = calibrated.settings.about
+    assert "f1" not in about  # it was the score before the shift
+    assert about["calibrated_on"]["fov_diameter"] == how.get("fov_diameter")
     assert about["bias_shift"] == pytest.approx(0.25 + choice.shift)
     assert about["bias_shift_spread"] == choice.spread
     assert about["calibrated_on"]["images"] == [eye.name for eye in eyes]
@@ -83,6 +90,10 @@ def test_what_the_function_refuses(trained, eyes):
     empty = bare(np.zeros_like(eyes[0].fov))
     with pytest.raises(ValueError, match=r"images must hold vessels .* got none in 2 images"):
         calibrate(trained, [empty, empty])
+    broken = copy.deepcopy(trained)
+    broken.model.head.bias.data *= np.nan
+    with pytest.raises(ValueError, match=f"finite probabilities, not for {eyes[0].name}"):
+        calibrate(broken, eyes)
     blind = copy.deepcopy(trained)
     blind.model.head.bias.data -= 20
     with pytest.raises(ValueError, match=r"probability above 0\.01, got none"):
@@ -113,7 +124,9 @@ def test_the_command_does_the_same(command, images, trained, weights, tmp_path, 
     about["calibrated_on"] = {**about["calibrated_on"], "dataset": "csv"}
     assert written.settings.about == about
     few = "Fewer than 10 images: the best threshold for others may be another."
-    assert said.splitlines() == [choice.said(), few, f"Saved weights in {out}"]
+    none_left = "All images choose the shift: none is left for evaluate to score."
+    assert said.splitlines() == [none_left, choice.said(), few, f"Saved weights in {out}"]
+    assert written.settings.about["calibrated_on"]["flips"] is how.get("flips", False)
     again = command("calibrate", *data, "--weights", out, "--out", out, *options)
     assert "Shift of the output bias +0.00" in again.replace("-0.00", "+0.00")
 
@@ -154,7 +167,8 @@ def test_evaluate_says_if_scored_images_chose_the_shift(command, weights, images
     assert json.loads((tmp_path / "scores" / "report.json").read_text())["leak"] == leak
     assert "chose the shift" not in command("evaluate", *data, "--weights", weights, *scores)
     on_drive = Settings(Network("backbone", widths=(4, 8)), 60, about={})
-    for dataset, is_said in (("drive", False), ("", True)):  # Python's calibrate knows no layout
+    # Of a folder, or of what Python's calibrate was given, only the names are known.
+    for dataset, is_said in (("drive", True), ("", True)):
         about = {"calibrated_on": {"dataset": dataset, "images": ["synthetic-0004"]}}
         save_weights(out, load_weights(weights).model, Settings(on_drive.network, 60, about=about))
         said = command("evaluate", *data, "--weights", out, *scores, "--part", "all")
@@ -162,6 +176,24 @@ def test_evaluate_says_if_scored_images_chose_the_shift(command, weights, images
         leak = json.loads((tmp_path / "scores" / "report.json").read_text())["leak"]
         assert "images that were trained on may be scored too" in leak
         assert ("chose the shift" in leak) is is_said
+
+
+@pytest.mark.parametrize(
+    ("calibrated_on", "scored_as", "said"),
+    [
+        ("drive", "drive", "scored images chose"),
+        ("drive", "stare", None),
+        ("drive", "folder", "images with the names of scored images chose"),
+        ("folder", "drive", "images with the names of scored images chose"),
+        ("", "chase_db1", "images with the names of scored images chose"),
+    ],
+)
+def test_only_named_data_sets_tell_images_apart(trained, calibrated_on, scored_as, said):
+    on = {"calibrated_on": {"dataset": calibrated_on, "images": ["01", "02"]}}
+    of = Trained(trained.model, replace(trained.settings, about=on))
+    files = [FundusFiles(name, Path(), None, None, None) for name in ("02", "03")]
+    found = _shift_leak(of, scored_as, files)
+    assert found == (said and f"{said} the shift of the output bias: 02")
 
 
 def test_what_the_command_refuses(command, images, weights, tmp_path):

@@ -15,6 +15,7 @@ from torchattn_blocks.retina import (
     save_folder,
     save_weights,
 )
+from torchattn_blocks.retina.evaluation import threshold
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_all_images_are_scored_by_weights_of_another_data_set(scored, stare, tmp
     assert (report["part"], report["leak"]) == ("test", None)
 
 
-def test_thresholds_are_chosen_within_the_field_of_view(scored, images, tmp_path):
+def test_thresholds_are_chosen_within_the_field_of_view(scored, images, tmp_path, monkeypatch):
     maps = tmp_path / "maps"
     maps.mkdir()
     cut = np.arange(72) < 40
@@ -72,6 +73,10 @@ def test_thresholds_are_chosen_within_the_field_of_view(scored, images, tmp_path
     _, fewer = scored("evaluate", *data, "--predictions", maps)
     assert fewer["chosen_on"] == report["chosen_on"][1:]
     assert fewer["thresholds"] == report["thresholds"]
+    # Ten are picked among those with a map; here two, of which the first has none.
+    monkeypatch.setattr(threshold, "_MOST", 2)
+    _, two = scored("evaluate", *data, "--predictions", maps)
+    assert len(two["chosen_on"]) == 2 + 1
     # If nothing is found at all, F1/2 is no threshold.
     for path in maps.glob("*.npy"):
         np.save(path, np.zeros((64, 72)))

@@ -1,13 +1,14 @@
 """Calibrating trained weights on labelled images, so that 0.5 is a good threshold for them."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import torch
 
 from .._check import check_kind
-from .evaluation.counts import Counts
 from .evaluation.threshold import Sweep, ThresholdChoice
 from .fundus import Fundus
 from .predict import segment
@@ -43,8 +44,9 @@ def calibrate(
     Raises:
         TypeError: If `trained` is not a `Trained`, an image not a `Fundus`, or `fov_diameter` not a
             number.
-        ValueError: If an image has no label, no image has a vessel within its field of view, no
-            vessel pixel a probability above 0.01, or `fov_diameter` is not above 0.
+        ValueError: If an image has no label, the network gives NaN, no image has a vessel within
+            its field of view, no vessel pixel a probability above 0.01, or `fov_diameter` is not
+            above 0.
 
     Example:
         >>> from torchattn_blocks.retina import calibrate, load_pretrained, synthesize
@@ -62,7 +64,8 @@ def calibrate(
         names.append(fundus.name)
         sweeps.append(sweep_of(fundus, trained, fov_diameter, flips=flips))
     choice = chosen("calibrate: images", sweeps)
-    return shifted(trained, choice, names), choice
+    how = {"flips": flips, "fov_diameter": fov_diameter}
+    return shifted(trained, choice, {"dataset": "", "images": sorted(names), **how}), choice
 
 
 def sweep_of(fundus: Fundus, trained: Trained, fov_diameter: float | None, *, flips: bool) -> Sweep:
@@ -71,7 +74,11 @@ def sweep_of(fundus: Fundus, trained: Trained, fov_diameter: float | None, *, fl
         raise ValueError(f"calibrate: every image must have a label; missing: {fundus.name}")
     fov = fundus.fov
     found = segment(fundus.image, trained, fov=fov, fov_diameter=fov_diameter, flips=flips)
-    return Sweep.of(Counts.of(found[fov], fundus.label[fov]))
+    if not np.isfinite(found[fov]).all():
+        raise ValueError(
+            f"calibrate: trained must give finite probabilities, not for {fundus.name}"
+        )
+    return Sweep.inside(found, fundus.label, fov)
 
 
 def chosen(owner: str, sweeps: Iterable[Sweep]) -> ThresholdChoice:
@@ -90,13 +97,19 @@ def chosen(owner: str, sweeps: Iterable[Sweep]) -> ThresholdChoice:
 
 
 @torch.no_grad()
-def shifted(
-    trained: Trained, choice: ThresholdChoice, names: Iterable[str], dataset: str = ""
-) -> Trained:
-    """A copy of a trained network with the shift; its settings say which images chose it."""
+def shifted(trained: Trained, choice: ThresholdChoice, on: Mapping[str, Any]) -> Trained:
+    """A copy of a trained network with the shift.
+
+    Args:
+        trained: The network.
+        choice: The choice of the shift.
+        on: What chose it, for the settings.
+    """
     model, settings = copy.deepcopy(trained.model), trained.settings
     model.get_parameter("head.bias").add_(choice.shift)
     notes = choice.notes()
     notes["bias_shift"] = settings.about.get("bias_shift", 0.0) + choice.shift
-    on = {"dataset": dataset, "images": sorted(names)}
-    return Trained(model, replace(settings, about={**settings.about, **notes, "calibrated_on": on}))
+    about = {**settings.about, **notes, "calibrated_on": dict(on)}
+    for score in ("f1", "cl_dice"):  # of the weights before the shift
+        about.pop(score, None)
+    return Trained(model, replace(settings, about=about))

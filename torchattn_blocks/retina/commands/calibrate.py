@@ -57,7 +57,9 @@ class Calibrate:
                 diameter = resolved(self.fov_diameter, fundus, trained)
                 sweeps.append(sweep_of(fundus, trained, diameter, flips=self.flips))
         choice = chosen(str(self.data), sweeps)
-        calibrated = shifted(trained, choice, [one.name for one in files], self.dataset)
+        on = {"dataset": self.dataset, "images": sorted(one.name for one in files)}
+        how = {"flips": self.flips, "fov_diameter": self.fov_diameter}
+        calibrated = shifted(trained, choice, on | how)
         self.out.parent.mkdir(parents=True, exist_ok=True)
         save_weights(self.out, *calibrated)
         print(choice.said())
@@ -81,6 +83,8 @@ class Calibrate:
         else:
             every = list_dataset(self.dataset, self.data)
             files = [one for one in every if not is_test(one.name)]
+            if len(files) == len(every):
+                print("All images choose the shift: none is left for evaluate to score.")
         labelled = [one for one in files if one.label is not None]
         if not labelled:
             raise ValueError(f"{self.data}: no image that may choose a threshold has a vessel mask")

@@ -99,8 +99,7 @@ class Evaluate:
             print(shift)
             leak = f"{leak}; {shift}" if leak else shift
         maps = self._predictions(split) if trained is None else self._segmentations(trained)
-        parts = choosing(split.training), split.validation
-        watched = [maps.known(part) for part in parts]
+        watched = [choosing(maps.known(split.training)), maps.known(split.validation)]
         with image_bar(len([*chain(*watched), *split.test])) as bar:
             thresholds = self._thresholds(watched, maps, bar)
             scoring = Scoring(next(iter(thresholds.values()), None))
@@ -135,22 +134,20 @@ class Evaluate:
         self, watched: "list[list[FundusFiles]]", maps: _Maps, bar: "tqdm[Any]"
     ) -> dict[str, float]:
         """The thresholds that training and validation images choose, by way, the best way first."""
-        from ..evaluation.counts import Counts
+        import numpy as np
+
         from ..evaluation.threshold import Sweep, thresholds_by_way
 
-        sweeps: list[list[Sweep]] = [[], []]
-        for part, found in zip(watched, sweeps, strict=True):
-            for files in part:
-                fundus = files.read()
-                if fundus.label is None:
-                    raise ValueError(
-                        f"{files.image}: this image, which chooses a threshold, must have a vessel "
-                        "mask"
-                    )
-                probability, inside = maps.of(fundus), fundus.fov
-                found.append(Sweep.of(Counts.of(probability[inside], fundus.label[inside])))
-                bar.update()
-        thresholds = thresholds_by_way(*sweeps)
+        def sweep(files: "FundusFiles") -> Sweep:
+            fundus = files.read()
+            bar.update()
+            return Sweep.inside(maps.of(fundus), np.asarray(fundus.label), fundus.fov)
+
+        if bare := [str(files.image) for files in chain(*watched) if files.label is None]:
+            raise ValueError(
+                f"{', '.join(bare)}: images that choose a threshold must have a vessel mask"
+            )
+        thresholds = thresholds_by_way(*([sweep(files) for files in part] for part in watched))
         if any(watched) and not thresholds:
             names = ", ".join(files.name for files in chain(*watched))
             raise ValueError(f"{self.data}: no image of {names} has a vessel in its mask")
@@ -278,11 +275,12 @@ class Evaluate:
 def _shift_leak(trained: "Trained | None", dataset: str, scored: "list[FundusFiles]") -> str | None:
     """What to say if scored images chose the shift of the output bias, see `calibrate`."""
     on = {} if trained is None else trained.settings.about.get("calibrated_on") or {}
-    if on.get("dataset") not in ("", dataset):
+    names = sorted({files.name for files in scored} & {*on.get("images", ())})
+    are_known = {dataset, on.get("dataset")} <= {*_DATA_SETS}
+    if are_known and dataset != on["dataset"]:
         return None
-    names = sorted({files.name for files in scored} & {*on["images"]})
-    # Of other layouts only the names of images are known.
-    which = "scored images" if dataset in _DATA_SETS else "images with the names of scored images"
+    # Of a folder, a CSV file or Python's images only the names are known.
+    which = "scored images" if are_known else "images with the names of scored images"
     said = f"{which} chose the shift of the output bias: {', '.join(names)}"
     return said if names else None
 

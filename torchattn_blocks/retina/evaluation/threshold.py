@@ -5,7 +5,7 @@ import math
 import sys
 from collections.abc import Iterable, Sequence
 from statistics import stdev
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +81,13 @@ class Sweep(NamedTuple):
         many = len(counts.values) - above(counts, THRESHOLDS)  # values above each threshold
         true, false = (found[many] for found in counts.found())
         return cls(true, false, int(counts.vessel.sum()))
+
+    @classmethod
+    def inside(
+        cls, probability: NDArray[Any], label: NDArray[np.bool_], fov: NDArray[np.bool_]
+    ) -> "Sweep":
+        """Of a probability map within the field of view."""
+        return cls.of(Counts.of(probability[fov], label[fov]))
 
     @classmethod
     def sum(cls, sweeps: Iterable["Sweep"]) -> "Sweep":

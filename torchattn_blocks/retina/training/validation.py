@@ -91,8 +91,7 @@ class Validation:
                 loss, probability = self._seen(plain, prepared(fundus, self.recipe), fundus)
                 if not math.isfinite(loss):
                     return Validated(loss)
-                inside = fundus.fov
-                sweeps.append(Sweep.of(Counts.of(probability[inside], _label(fundus)[inside])))
+                sweeps.append(Sweep.inside(probability, _label(fundus), fundus.fov))
         choice = ThresholdChoice.of(sweeps) if self.recipe.calibrate else None
         threshold = 0.5 if choice is None else choice.threshold
         found = [
