@@ -1,10 +1,12 @@
 """Which images `evaluate` scores, and what it says of those that were trained on."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from test_other_layouts import make_stare
 
 from torchattn_blocks.retina import (
@@ -15,6 +17,7 @@ from torchattn_blocks.retina import (
     save_folder,
     save_weights,
 )
+from torchattn_blocks.retina.commands._dataset import open_dataset
 from torchattn_blocks.retina.evaluation import threshold
 
 
@@ -82,6 +85,22 @@ def test_thresholds_are_chosen_within_the_field_of_view(scored, images, tmp_path
         np.save(path, np.zeros((64, 72)))
     _, blank = scored("evaluate", *data, "--predictions", maps)
     assert [*blank["thresholds"]][-1] == "validation images"
+
+
+@pytest.mark.filterwarnings("ignore:.*vessels cover only")
+def test_a_part_without_vessels_chooses_nothing(scored, images, tmp_path):
+    folder, maps = tmp_path / "mine", tmp_path / "maps"
+    shutil.copytree(images, folder)
+    maps.mkdir()
+    for files in list_folder(folder):
+        np.save(maps / f"{files.name}.npy", np.where(files.read().label, 0.3, 0.1))
+    _, split = open_dataset("folder", folder)
+    for files in split.validation:
+        Image.new("L", (72, 64)).save(folder / "labels" / f"{files.name}.png")
+    data = ["--data", folder, "--dataset", "folder", "--no-pictures", "--predictions", maps]
+    _, report = scored("evaluate", *data)
+    assert next(iter(report["thresholds"])) == "training images"
+    assert report["chosen_on"] == [files.name for files in split.training]
 
 
 @pytest.mark.parametrize(

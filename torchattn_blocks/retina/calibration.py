@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .._check import check_kind
-from .evaluation.threshold import Sweep, ThresholdChoice
+from .evaluation.threshold import Sweep, ThresholdChoice, have_vessels
 from .fundus import Fundus
 from .predict import segment
 from .weights import Trained, check_trained
@@ -84,7 +84,7 @@ def sweep_of(fundus: Fundus, trained: Trained, fov_diameter: float | None, *, fl
 def chosen(owner: str, sweeps: Iterable[Sweep]) -> ThresholdChoice:
     """The choice of a threshold on images, of which one must have vessels."""
     sweeps = list(sweeps)
-    if not any(sweep.vessel for sweep in sweeps):
+    if not have_vessels(sweeps):
         raise ValueError(
             f"{owner} must hold vessels in a field of view, got none in {len(sweeps)} images"
         )

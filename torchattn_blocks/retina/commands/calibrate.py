@@ -34,7 +34,8 @@ class Calibrate:
     flips: bool = False
     """Average over each image and its three flips, if you will segment so."""
     fov_diameter: Diameter | None = None
-    """As in segment; give what you will give there."""
+    """As in segment; give what you will give there. auto: the diameters are found before the
+    shift."""
 
     def __call__(self) -> None:
         """Run the command."""

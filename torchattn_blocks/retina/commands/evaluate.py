@@ -101,7 +101,7 @@ class Evaluate:
         maps = self._predictions(split) if trained is None else self._segmentations(trained)
         watched = [choosing(maps.known(split.training)), maps.known(split.validation)]
         with image_bar(len([*chain(*watched), *split.test])) as bar:
-            thresholds = self._thresholds(watched, maps, bar)
+            thresholds, chosen_on = self._thresholds(watched, maps, bar)
             scoring = Scoring(next(iter(thresholds.values()), None))
             for files in split.test:
                 self._score(files, maps, scoring)
@@ -112,7 +112,7 @@ class Evaluate:
             "part": part,
             "leak": leak,
             "fold": self.fold,
-            "chosen_on": sorted(files.name for files in chain(*watched)),
+            "chosen_on": chosen_on,
             "thresholds": thresholds,
         }
         self._write(scoring, about)
@@ -132,11 +132,14 @@ class Evaluate:
 
     def _thresholds(
         self, watched: "list[list[FundusFiles]]", maps: _Maps, bar: "tqdm[Any]"
-    ) -> dict[str, float]:
-        """The thresholds that training and validation images choose, by way, the best way first."""
+    ) -> tuple[dict[str, float], list[str]]:
+        """The thresholds that training and validation images choose, and the images.
+
+        The best way comes first. A part without vessels chooses nothing.
+        """
         import numpy as np
 
-        from ..evaluation.threshold import Sweep, thresholds_by_way
+        from ..evaluation.threshold import Sweep, have_vessels, thresholds_by_way
 
         def sweep(files: "FundusFiles") -> Sweep:
             fundus = files.read()
@@ -147,11 +150,13 @@ class Evaluate:
             raise ValueError(
                 f"{', '.join(bare)}: images that choose a threshold must have a vessel mask"
             )
-        thresholds = thresholds_by_way(*([sweep(files) for files in part] for part in watched))
+        sweeps = [[sweep(files) for files in part] for part in watched]
+        thresholds = thresholds_by_way(*sweeps)
         if any(watched) and not thresholds:
             names = ", ".join(files.name for files in chain(*watched))
             raise ValueError(f"{self.data}: no image of {names} has a vessel in its mask")
-        return thresholds
+        useful = (part for part, each in zip(watched, sweeps, strict=True) if have_vessels(each))
+        return thresholds, sorted(files.name for files in chain(*useful))
 
     def _score(self, files: "FundusFiles", maps: _Maps, scoring: "Scoring") -> None:
         """Score a test image, and draw its figure if asked to. Keep nothing of it in memory."""

@@ -203,13 +203,18 @@ def choosing(training: Sequence[T]) -> list[T]:
     return [training[int(number * step)] for number in range(min(len(training), _MOST))]
 
 
+def have_vessels(sweeps: Iterable[Sweep]) -> bool:
+    """Whether one of the images has vessels, without which no threshold can be chosen."""
+    return any(sweep.vessel for sweep in sweeps)
+
+
 def thresholds_by_way(training: Sequence[Sweep], validation: Sequence[Sweep]) -> dict[str, float]:
     """The thresholds that several ways of choosing give, by name, the way that we use first.
 
     A way whose images are missing, or have no vessels, is left out.
     """
     training, validation = (
-        sweeps if any(sweep.vessel for sweep in sweeps) else [] for sweeps in (training, validation)
+        sweeps if have_vessels(sweeps) else [] for sweeps in (training, validation)
     )
     both = [*training, *validation] if training and validation else []
     ways = {

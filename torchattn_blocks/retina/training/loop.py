@@ -323,10 +323,10 @@ class _Run:
         if self.accelerator.is_main_process:
             with self.limit.timed("validation"):
                 found = [*self.validation(state.kept, self.layout)]
-        loss, state.choice, *scores = broadcast_object_list(found)
-        if not isfinite(loss):
+        loss, state.choice, *scores, failed = broadcast_object_list(found)
+        if failed is not None:
             raise FloatingPointError(
-                f"train: after step {state.step} the validation loss is {loss}. "
+                f"train: after step {state.step} the loss of image {failed} is {loss}. "
                 f"{checkpoints(self.folder)[-1]} is the last checkpoint."
             )
         state.log.append(LogEntry(state.step, fmean(state.losses), loss, *scores))

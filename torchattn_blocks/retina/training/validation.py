@@ -35,6 +35,7 @@ class Validated(NamedTuple):
         f1: F1 at the chosen threshold, within the field of view, all pixels pooled.
         auc: Area under the ROC curve, over the same pixels.
         cl_dice: Mean clDice of up to eight images, at this threshold, within the field of view.
+        failed: Name of an image whose loss is not finite; the rest is then of no use.
     """
 
     loss: float
@@ -42,6 +43,7 @@ class Validated(NamedTuple):
     f1: float = math.nan
     auc: float = math.nan
     cl_dice: float = math.nan
+    failed: str | None = None
 
 
 class Validation:
@@ -79,7 +81,7 @@ class Validation:
                 loss, probability = self._seen(objective, sample, fundus)
                 losses.append(loss)
                 if not math.isfinite(loss):
-                    return Validated(loss)
+                    return Validated(loss, failed=fundus.name)
                 inside = fundus.fov
                 counts = Counts.of(probability[inside], _label(fundus)[inside])
                 pool.add(counts)
@@ -90,7 +92,7 @@ class Validation:
             for fundus in self.others:
                 loss, probability = self._seen(plain, prepared(fundus, self.recipe), fundus)
                 if not math.isfinite(loss):
-                    return Validated(loss)
+                    return Validated(loss, failed=fundus.name)
                 sweeps.append(Sweep.inside(probability, _label(fundus), fundus.fov))
         choice = ThresholdChoice.of(sweeps) if self.recipe.calibrate else None
         threshold = 0.5 if choice is None else choice.threshold
