@@ -88,19 +88,21 @@ def test_thresholds_are_chosen_within_the_field_of_view(scored, images, tmp_path
 
 
 @pytest.mark.filterwarnings("ignore:.*vessels cover only")
-def test_a_part_without_vessels_chooses_nothing(scored, images, tmp_path):
+@pytest.mark.parametrize("bare", ["training", "validation"])
+def test_a_part_without_vessels_chooses_nothing(scored, images, tmp_path, bare):
     folder, maps = tmp_path / "mine", tmp_path / "maps"
     shutil.copytree(images, folder)
     maps.mkdir()
     for files in list_folder(folder):
         np.save(maps / f"{files.name}.npy", np.where(files.read().label, 0.3, 0.1))
     _, split = open_dataset("folder", folder)
-    for files in split.validation:
+    for files in getattr(split, bare):
         Image.new("L", (72, 64)).save(folder / "labels" / f"{files.name}.png")
     data = ["--data", folder, "--dataset", "folder", "--no-pictures", "--predictions", maps]
     _, report = scored("evaluate", *data)
-    assert next(iter(report["thresholds"])) == "training images"
-    assert report["chosen_on"] == [files.name for files in split.training]
+    useful = "validation" if bare == "training" else "training"
+    assert next(iter(report["thresholds"])) == f"{useful} images"
+    assert report["chosen_on"] == [files.name for files in getattr(split, useful)]
 
 
 @pytest.mark.parametrize(

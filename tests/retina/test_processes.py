@@ -1,6 +1,7 @@
 """Training in several processes."""
 
 import itertools
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,6 +19,7 @@ from torchattn_blocks.retina import Network, load_weights, train
 from torchattn_blocks.retina.training.order import Batches
 from torchattn_blocks.retina.training.seeds import Use, torch_seed
 from torchattn_blocks.retina.training.time_limit import TimeLimit
+from torchattn_blocks.retina.training.validation import Validation
 
 EVEN = replace(FAST, batch_size=4)
 
@@ -51,6 +53,11 @@ def main(folder):
     network = Network(widths=(8, 16))
     model, _ = run(folder / "crops", images(), SMALL_CROPS, network=network)
     torch.save(model.state_dict(), folder / f"crops-{torch.distributed.get_rank()}.pt")
+    # One process validates; all stop if a loss is not finite.
+    seen = Validation._seen
+    Validation._seen = lambda *given: (math.nan, seen(*given)[1])
+    with pytest.raises(FloatingPointError, match=f"loss of image {images()[4].name} is nan"):
+        deterministic_run(folder / "nan")
 
 
 def test_two_processes_train_as_one(tmp_path):

@@ -544,7 +544,7 @@ def test_a_checkpoint_without_the_choice_is_refused(tmp_path, images):
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, images, whole, monkeypatch, part):
     forward, done = Objective.forward, itertools.count(1)
     # The second validation looks at two validation images, then at four training images.
-    seen = {"validation": len(images) + 1, "calibration": len(images) + 4}
+    seen = {"validation": len(images) + 2, "calibration": len(images) + 4}
 
     def diverge(self, *batch):
         loss, logits = forward(self, *batch)
@@ -563,9 +563,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, images, whole, monkey
     message = str(error.value)
     assert f"{tmp_path / 'checkpoint-2.pt'} is the last checkpoint" in message
     if part in seen:
-        # Images 4 and 5 are for validation; 0 to 3 train.
-        name = images[4 if part == "validation" else 1].name
-        assert f"after step 4 the loss of image {name} is nan" in message
+        # Images 4 and 5 are for validation, 0 to 3 for training.
+        name = images[5 if part == "validation" else 1].name
+        assert f"in the validation after step 4 the loss of image {name} is nan" in message
     else:
         numbers = loop.Batches(4, SMALL_CROPS, 0, 6, 0, 1).of_step(3)
         names = ", ".join(images[number].name for number in numbers)

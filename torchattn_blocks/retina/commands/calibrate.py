@@ -35,7 +35,7 @@ class Calibrate:
     """Average over each image and its three flips, if you will segment so."""
     fov_diameter: Diameter | None = None
     """As in segment; give what you will give there. auto: the diameters are found before the
-    shift."""
+    shift; segment then finds them with the shifted weights, and they may differ."""
 
     def __call__(self) -> None:
         """Run the command."""

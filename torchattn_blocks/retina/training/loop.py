@@ -326,7 +326,8 @@ class _Run:
         loss, state.choice, *scores, failed = broadcast_object_list(found)
         if failed is not None:
             raise FloatingPointError(
-                f"train: after step {state.step} the loss of image {failed} is {loss}. "
+                f"train: in the validation after step {state.step} the loss of image {failed} is "
+                f"{loss}. "
                 f"{checkpoints(self.folder)[-1]} is the last checkpoint."
             )
         state.log.append(LogEntry(state.step, fmean(state.losses), loss, *scores))

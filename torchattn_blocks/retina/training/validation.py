@@ -35,7 +35,8 @@ class Validated(NamedTuple):
         f1: F1 at the chosen threshold, within the field of view, all pixels pooled.
         auc: Area under the ROC curve, over the same pixels.
         cl_dice: Mean clDice of up to eight images, at this threshold, within the field of view.
-        failed: Name of an image whose loss is not finite; the rest is then of no use.
+        failed: Name of the first image whose loss is not finite, if there is one. Then ``loss`` is
+            its loss, and the rest is of no use.
     """
 
     loss: float
