@@ -247,7 +247,7 @@ def test_last_and_best_weights_are_kept(tmp_path, images, monkeypatch):
         save(path, model, settings)
 
     monkeypatch.setattr(loop, "save_weights", spy)
-    monkeypatch.setattr(loop.Validation, "__call__", lambda *_: (next(losses), None))
+    monkeypatch.setattr(loop.Validation, "__call__", lambda *_: validation.Validated(next(losses)))
     network = Network(widths=(8, 16))
     run(tmp_path, images, network=network, dataset="none")
     last, best = (load_weights(tmp_path / f"{kind}.safetensors") for kind in ("last", "best"))
