@@ -327,8 +327,7 @@ class _Run:
         if failed is not None:
             raise FloatingPointError(
                 f"train: in the validation after step {state.step} the loss of image {failed} is "
-                f"{loss}. "
-                f"{checkpoints(self.folder)[-1]} is the last checkpoint."
+                f"{loss}. {checkpoints(self.folder)[-1]} is the last checkpoint."
             )
         state.log.append(LogEntry(state.step, fmean(state.losses), loss, *scores))
         state.losses.clear()
